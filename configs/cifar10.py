@@ -1,0 +1,38 @@
+"""A quarter-width GoogLeNet on CIFAR-10, sized for a laptop's CPU.
+
+    python main.py --config=configs/cifar10.py --config.dataset.data_dir=DIR
+
+Reached: not yet run.
+"""
+
+from configs import default
+
+
+def get_config():
+  """See the module's docstring."""
+  c = default.get_config()
+  c.model.width = 0.25
+  c.model.norm = 'batch'
+  c.model.stem = 'compact'
+  c.model.aux_heads = ()
+  c.model.dropout = 0.0  # 400 thousand parameters, ten epochs: it does not overfit
+
+  c.dataset.name = 'cifar10'
+  c.dataset.train = 'train[:45000]'
+  c.dataset.validation = 'train[45000:]'
+  c.dataset.mean = (125.3, 123.0, 113.9)
+  c.dataset.std = (63.0, 62.1, 66.7)
+  c.augment.pad = 4
+  c.augment.flip = True
+
+  c.train.duration = '10 epochs'
+  c.train.batch_size = 128
+  c.train.label_smoothing = 0.1
+  c.optimizer.lr = 0.1
+  c.optimizer.nesterov = True
+  c.optimizer.weight_decay = 5e-4
+  c.schedule.name = 'piecewise_linear'
+  c.schedule.points = (('0 epochs', 0.2), ('25%', 1.0), ('100%', 0.0))
+  c.average.name = 'ema'
+  c.average.decay = 0.995
+  return c

@@ -1,0 +1,196 @@
+"""Checks a config before anything is started, and compares it with an earlier one."""
+
+import difflib
+import json
+import re
+
+from ml_collections import ConfigDict
+
+from googlenet_jax.data import augment
+from googlenet_jax.errors import InputError
+from googlenet_jax.models import MODELS
+from googlenet_jax.models.googlenet import MODULES, STEMS
+from googlenet_jax.models.layers import KERNEL_INITS
+
+
+def _one_of(*values):
+  return lambda x: x in values, f'one of {", ".join(map(str, values))}'
+
+
+def _within(low, high, *, open_low=False, open_high=False):
+  text = f'{"above" if open_low else "at least"} {low}'
+  if high is not None:
+    text += f' and {"below" if open_high else "at most"} {high}'
+
+  def test(x):
+    above = x > low if open_low else x >= low
+    return above and (high is None or (x < high if open_high else x <= high))
+
+  return test, f'a number {text}'
+
+
+POSITIVE = _within(0, None, open_low=True)
+NOT_NEGATIVE = _within(0, None)
+AT_LEAST_1 = _within(1, None)
+SHARE = _within(0, 1)
+BELOW_1 = _within(0, 1, open_high=True)
+DURATION = (
+    lambda x: re.fullmatch(r'\s*\d+(\.\d+)?\s*(epochs?|steps?|%)\s*', x),
+    'a duration like "12 epochs", "300 steps" or "25%"',
+)
+
+# What a field may be, where its type alone does not say it.
+RULES = {
+    'model.name': _one_of(*MODELS),
+    'model.width': POSITIVE,
+    'model.module': _one_of('reduced', 'naive'),
+    'model.norm': _one_of('none', 'lrn', 'batch'),
+    'model.kernel_5x5': _one_of(5, 3),
+    'model.stem': _one_of(*STEMS),
+    'model.aux_heads': (lambda x: set(x) <= set(MODULES), f'some of {", ".join(MODULES)}'),
+    'model.classifier': _one_of('avgpool', 'fc'),
+    'model.dropout': BELOW_1,
+    'model.aux_dropout': BELOW_1,
+    'model.geometry': _one_of('same', 'ceil', 'floor'),
+    'model.dtype': _one_of('float32', 'bfloat16'),
+    'model.kernel_init': _one_of(*KERNEL_INITS),
+    'dataset.mean': (lambda x: len(x) and all(0 <= v <= 255 for v in x), 'numbers in [0, 255]'),
+    'dataset.std': (lambda x: len(x) and all(v > 0 for v in x), 'numbers above 0'),
+    'dataset.image_size': NOT_NEGATIVE,
+    'dataset.channels': _one_of(0, 3),
+    'augment.pad': NOT_NEGATIVE,
+    'augment.color': SHARE,
+    'augment.cutout': NOT_NEGATIVE,
+    'augment.mixup': NOT_NEGATIVE,
+    'augment.cutmix': NOT_NEGATIVE,
+    'train.duration': (
+        lambda x: DURATION[0](x) and '%' not in x and float(re.match(r'\s*([\d.]+)', x)[1]) > 0,
+        'a duration above 0 like "12 epochs" or "300 steps"',
+    ),
+    'train.batch_size': AT_LEAST_1,
+    'train.aux_weight': NOT_NEGATIVE,
+    'train.label_smoothing': BELOW_1,
+    'train.steps_per_call': AT_LEAST_1,
+    'optimizer.name': _one_of('sgd', 'adam', 'adamw'),
+    'optimizer.lr': POSITIVE,
+    'optimizer.momentum': BELOW_1,
+    'optimizer.weight_decay': NOT_NEGATIVE,
+    'optimizer.clip_norm': NOT_NEGATIVE,
+    'optimizer.accumulate': AT_LEAST_1,
+    'schedule.name': _one_of(
+        'constant', 'exponential', 'polynomial', 'cosine', 'piecewise_linear'
+    ),
+    'schedule.warmup': DURATION,
+    'schedule.decay_rate': _within(0, 1, open_low=True),
+    'schedule.decay_every': DURATION,
+    'schedule.power': POSITIVE,
+    'schedule.final': SHARE,
+    'schedule.points': (
+        lambda x: all(len(p) == 2 and DURATION[0](p[0]) and p[1] >= 0 for p in x),
+        'pairs like ("25%", 1.0): a duration and a share of optimizer.lr',
+    ),
+    'average.name': _one_of('none', 'ema', 'polyak'),
+    'average.decay': BELOW_1,
+    'average.begin': DURATION,
+    'eval.every': DURATION,
+    'eval.batch_size': AT_LEAST_1,
+    'eval.split': _one_of('test', 'validation', 'train'),
+    'eval.checkpoint': _one_of('best', 'last'),
+    'log.every': DURATION,
+    'checkpoint.keep': AT_LEAST_1,
+    'profile': (
+        lambda x: not x or (re.fullmatch(r'\d+:\d+', x) and int(x.split(':')[0]) < int(x.split(':')[1])),
+        "'FIRST:LAST' steps, FIRST below LAST",
+    ),
+}
+
+# Fields that may differ between a run and its resumption: they change no parameter.
+FREE = (
+    'distributed',
+    'dataset.data_dir',
+    'dataset.test',
+    'eval.batch_size',
+    'eval.split',
+    'eval.checkpoint',
+    'log',
+    'checkpoint',
+    'profile',
+    'train.steps_per_call',
+)
+
+
+def flat(fields: dict, prefix: str = '') -> dict:
+  """`{'optimizer.lr': 0.1, ...}` of nested fields."""
+  result = {}
+  for name, value in fields.items():
+    nested = isinstance(value, dict)
+    result |= flat(value, f'{prefix}{name}.') if nested else {prefix + name: value}
+  return result
+
+
+def check(config: ConfigDict, schema: ConfigDict) -> None:
+  """Raises InputError, naming the field, unless the config is usable.
+
+  Args:
+    config: of a run.
+    schema: `configs/default.py`'s, which has every field.
+  """
+  known = flat(schema.to_dict())
+  given = flat(config.to_dict())
+  for field in given.keys() - known.keys():
+    raise InputError(f'config.{field}: no such field; did you mean config.{nearest(field, known)}?')
+  for field in known.keys() - given.keys():
+    raise InputError(f'config.{field} is missing: start from configs/default.py')
+  for field, (test, text) in RULES.items():
+    try:
+      fine = test(given[field])
+    except (TypeError, ValueError, KeyError, AttributeError):  # of another type than the rule's
+      fine = False
+    if not fine:
+      raise InputError(f'config.{field}={given[field]!r}: use {text}')
+  _check_together(config)
+
+
+def _check_together(config: ConfigDict) -> None:
+  if config.eval.split == 'validation' and not config.dataset.validation:
+    raise InputError('config.eval.split="validation", but config.dataset.validation is empty')
+  if config.train.sync_batch_norm and config.model.norm != 'batch':
+    raise InputError(
+        f'config.train.sync_batch_norm needs config.model.norm="batch", not {config.model.norm!r}'
+    )
+  if config.schedule.name == 'piecewise_linear' and not config.schedule.points:
+    raise InputError('config.schedule.points is empty: "piecewise_linear" needs at least one')
+  if set(config.augment) != set(augment.Augment._fields):
+    raise InputError(f'config.augment: use the fields {", ".join(augment.Augment._fields)}')
+
+
+def nearest(field: str, known) -> str:
+  """The known field whose name is most like this one."""
+  last = {name: name.rsplit('.', 1)[-1] for name in known}
+
+  def likeness(name):
+    whole = difflib.SequenceMatcher(None, field, name).ratio()
+    return max(whole, difflib.SequenceMatcher(None, field.rsplit('.', 1)[-1], last[name]).ratio())
+
+  return max(known, key=likeness)
+
+
+def to_json(config: ConfigDict) -> str:
+  """The text of `config.json`."""
+  return json.dumps(config.to_dict(), indent=2) + '\n'
+
+
+def differences(earlier: str, config: ConfigDict) -> list[str]:
+  """Fields that forbid going on with a run, as 'optimizer.lr: 0.1 there, 0.2 here'.
+
+  Args:
+    earlier: text of the run's `config.json`.
+    config: that it is to go on with.
+  """
+  old, new = flat(json.loads(earlier)), flat(json.loads(to_json(config)))
+  return [
+      f'{field}: {old.get(field)!r} there, {new.get(field)!r} here'
+      for field in sorted(old.keys() | new.keys())
+      if old.get(field) != new.get(field)
+      and not any(field == free or field.startswith(f'{free}.') for free in FREE)
+  ]

@@ -1,0 +1,128 @@
+"""Augmentation of image batches as pure functions of a key an example.
+
+Every function takes `images [B, H, W, C]` and `keys [B]` and treats each example with
+its own key, so what an example becomes does not depend on the batch around it.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+
+class Augment(NamedTuple):
+  """What is done to training images, in this order; 0 or False leaves a step out.
+
+  Attributes:
+    pad: pixels of reflected border added before a crop of the original size.
+    flip: mirror left and right with probability 1/2.
+    color: brightness, contrast and saturation are each scaled by a factor drawn
+      uniformly from 1 - color to 1 + color.
+    cutout: side of a square of zeros (after normalisation), pixels (arXiv 1708.04552).
+    mixup: alpha of the Beta distribution of the mixing weight (arXiv 1710.09412).
+    cutmix: alpha, likewise (arXiv 1905.04899); with both, each example takes one of them.
+  """
+
+  pad: int = 0
+  flip: bool = False
+  color: float = 0.0
+  cutout: int = 0
+  mixup: float = 0.0
+  cutmix: float = 0.0
+
+
+def split(keys: jax.Array, count: int) -> list[jax.Array]:
+  """`count` arrays of keys `[B]`, independent of each other."""
+  return [jax.vmap(jax.random.fold_in, (0, None))(keys, i) for i in range(count)]
+
+
+def crop_and_flip(images: jax.Array, keys: jax.Array, pad: int, flip: bool) -> jax.Array:
+  """Crops of the original size out of the reflect-padded image, mirrored by chance."""
+
+  def one(image, key):
+    key_crop, key_flip = jax.random.split(key)
+    if pad:
+      padded = jnp.pad(image, ((pad, pad), (pad, pad), (0, 0)), mode='reflect')
+      row, column = jax.random.randint(key_crop, (2,), 0, 2 * pad + 1)
+      image = jax.lax.dynamic_slice(padded, (row, column, 0), image.shape)
+    if flip:
+      image = jnp.where(jax.random.bernoulli(key_flip), image[:, ::-1], image)
+    return image
+
+  return jax.vmap(one)(images, keys)
+
+
+def jitter_color(images: jax.Array, keys: jax.Array, strength: float) -> jax.Array:
+  """Random brightness, contrast and saturation; float images in [0, 255]."""
+
+  def one(image, key):
+    brightness, contrast, saturation = jax.random.uniform(
+        key, (3,), minval=1 - strength, maxval=1 + strength
+    )
+    image = image * brightness
+    image = (image - image.mean()) * contrast + image.mean()
+    gray = image.mean(-1, keepdims=True)
+    return jnp.clip((image - gray) * saturation + gray, 0, 255)
+
+  return jax.vmap(one)(images, keys)
+
+
+def boxes(keys: jax.Array, height: int, width: int, sides: tuple) -> jax.Array:
+  """Masks `[B, H, W, 1]` of boxes centred anywhere, cut off at the border.
+
+  Args:
+    sides: (height, width) of the boxes in pixels, scalars or `[B]`.
+  """
+
+  def one(key, box_height, box_width):
+    centre = jax.random.uniform(key, (2,)) * jnp.array([height, width])
+    top, left = jnp.floor(centre - jnp.array([box_height, box_width]) / 2 + 0.5)
+    rows, columns = jnp.arange(height)[:, None], jnp.arange(width)[None]
+    inside = (rows >= top) & (rows < top + box_height)
+    return (inside & (columns >= left) & (columns < left + box_width))[..., None]
+
+  sides = [jnp.broadcast_to(side, keys.shape) for side in sides]
+  return jax.vmap(one)(keys, *sides)
+
+
+def cutout(images: jax.Array, keys: jax.Array, side: int) -> jax.Array:
+  """Zeroes a square of normalised images."""
+  return jnp.where(boxes(keys, *images.shape[1:3], (side, side)), 0.0, images)
+
+
+def mix(
+    images: jax.Array,
+    labels: jax.Array,
+    partner_images: jax.Array,
+    partner_labels: jax.Array,
+    keys: jax.Array,
+    mixup: float,
+    cutmix: float,
+) -> tuple[jax.Array, jax.Array]:
+  """Mixup or CutMix of each example with its partner.
+
+  Args:
+    images, partner_images: `[B, H, W, C]` float32.
+    labels, partner_labels: `[B, classes]` float32 distributions.
+    keys: `[B]`.
+    mixup, cutmix: alpha of each; 0 for never.
+
+  Returns:
+    Images and labels; a label's weights are the shares of the pixels.
+  """
+  key_choice, key_mixup, key_cutmix, key_box = split(keys, 4)
+  height, width = images.shape[1:3]
+  beta = jax.vmap(lambda key, alpha: jax.random.beta(key, alpha, alpha), (0, None))
+  by_box = jax.vmap(jax.random.bernoulli, (0, None))(
+      key_choice, 0.5 if mixup and cutmix else float(bool(cutmix))
+  )
+  weight = jnp.zeros((*keys.shape, 1, 1, 1))  # the partner's, a pixel
+  if mixup:
+    weight += beta(key_mixup, mixup)[:, None, None, None]
+  if cutmix:
+    side = jnp.sqrt(1 - beta(key_cutmix, cutmix))
+    box = boxes(key_box, height, width, (jnp.round(side * height), jnp.round(side * width)))
+    weight = jnp.where(by_box[:, None, None, None], box.astype(jnp.float32), weight)
+  images = images + weight * (partner_images - images)
+  share = weight.mean((1, 2))  # [B, 1]
+  return images, labels + share * (partner_labels - labels)

@@ -1,0 +1,146 @@
+"""Where a step's batch comes from.
+
+A pipeline has three parts, so that data held on the device and data streamed from disk
+look the same to a step: what lives on the devices, what the host feeds a step, and a
+pure function of both that runs inside the compiled step. The position in the data is
+the number of the step, nothing else.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from googlenet_jax.data import augment as aug
+from googlenet_jax.data.sources import Split
+
+
+class Batch(NamedTuple):
+  """What a network is trained or evaluated on.
+
+  Attributes:
+    image: `[B, H, W, C]` float32, normalised.
+    label: `[B, classes]` float32, a distribution over the classes.
+    mask: `[B]` float32: 1, or 0 for a place that holds no example.
+  """
+
+  image: jax.Array
+  label: jax.Array
+  mask: jax.Array
+
+
+class Pipeline(NamedTuple):
+  """A source of batches.
+
+  Attributes:
+    size: examples in one epoch.
+    class_names: in label order.
+    image_shape: (H, W, C) of a batch's images.
+    resident: arrays to be replicated on every device; `()` when streaming.
+    feed: `step -> arrays [local devices, ...]` that the host hands to this step; `()`
+      when the data is resident.
+    read: `(resident, fed, positions [B] uint32, key) -> Batch`, pure. Position `p` is
+      counted from the first example of training, over all devices and epochs.
+  """
+
+  size: int
+  class_names: tuple[str, ...]
+  image_shape: tuple[int, int, int]
+  resident: Any
+  feed: Callable[[int], Any]
+  read: Callable[[Any, Any, jax.Array, jax.Array], Batch]
+
+
+def in_memory(
+    split: Split,
+    *,
+    train: bool,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    image_size: int = 0,
+    channels: int = 0,
+    augment: aug.Augment = aug.Augment(),  # noqa: B008: a NamedTuple is immutable
+) -> Pipeline:
+  """A pipeline over a split that is kept on the device as uint8.
+
+  In training, position `p` holds example `permutation(epoch p // N)[p % N]`, and what is
+  random about it is keyed by `p`: neither the number of devices nor of processes changes
+  what is seen. In evaluation, position `p` holds example `p`, and none from `N` on.
+
+  Args:
+    split: the examples.
+    train: shuffle, augment and repeat without end.
+    mean, std: of a channel, in [0, 255]; one value serves all channels.
+    image_size: side in pixels that images are resized to (bilinear); 0 keeps theirs.
+    channels: 3 repeats a gray channel; 0 keeps theirs.
+    augment: of training images.
+  """
+  count, height, width, depth = split.images.shape
+  classes = len(split.class_names)
+  shape = (image_size or height, image_size or width, channels or depth)
+
+  def take(resident, index, keys):
+    images = resident['images'][index]
+    if train and (augment.pad or augment.flip):
+      images = aug.crop_and_flip(images, keys[0], augment.pad, augment.flip)
+    images = images.astype(jnp.float32)
+    if train and augment.color:
+      images = aug.jitter_color(images, keys[1], augment.color)
+    if shape[:2] != (height, width):
+      images = jax.image.resize(images, (len(index), *shape[:2], depth), 'bilinear')
+    images = (images - jnp.array(mean)) / jnp.array(std)
+    if train and augment.cutout:
+      images = aug.cutout(images, keys[2], augment.cutout)
+    images = jnp.broadcast_to(images, (len(index), *shape))
+    return images, jax.nn.one_hot(resident['labels'][index], classes)
+
+  def read(resident, fed, positions, key):
+    del fed
+    if not train:
+      index = jnp.minimum(positions, count - 1)
+      mask = resident['valid'][index] & (positions < count)
+      return Batch(*take(resident, index, None), mask.astype(jnp.float32))
+    key_order, key_example, key_partner = (jax.random.fold_in(key, i) for i in range(3))
+    index = shuffled(key_order, positions, count)
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key_example, positions)
+    images, labels = take(resident, index, aug.split(keys, 3))
+    mask = resident['valid'][index]
+    if augment.mixup or augment.cutmix:
+      # A partner from the whole set, not from the batch, which is another on other devices.
+      keys = jax.vmap(jax.random.fold_in, (None, 0))(key_partner, positions)
+      partner = jax.vmap(lambda k: jax.random.randint(k, (), 0, count))(keys)
+      others = take(resident, partner, aug.split(keys, 3))
+      images, labels = aug.mix(
+          images, labels, *others, aug.split(keys, 4)[3], augment.mixup, augment.cutmix
+      )
+      mask &= resident['valid'][partner]
+    return Batch(images, labels, mask.astype(jnp.float32))
+
+  return Pipeline(
+      size=count,
+      class_names=split.class_names,
+      image_shape=shape,
+      resident={'images': split.images, 'labels': split.labels, 'valid': np.asarray(split.valid)},
+      feed=lambda step: (),
+      read=read,
+  )
+
+
+def shuffled(key: jax.Array, positions: jax.Array, count: int) -> jax.Array:
+  """Index of the example at each position: `permutation(p // count)[p % count]`.
+
+  Args:
+    key: of the order.
+    positions: `[B]` uint32, ascending; they may lie in several epochs.
+    count: examples in an epoch.
+  """
+  epochs = positions // count
+
+  def fill(epoch, index):
+    order = jax.random.permutation(jax.random.fold_in(key, epoch), count)
+    return jnp.where(epochs == epoch, order[positions % count], index)
+
+  start = jnp.zeros(positions.shape, jnp.int32)
+  return jax.lax.fori_loop(epochs[0], epochs[-1] + 1, fill, start)

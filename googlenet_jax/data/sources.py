@@ -1,0 +1,115 @@
+"""Small image sets, decoded once into memory: scikit-learn's digits and TFDS sets."""
+
+import logging
+import os
+import pathlib
+import re
+from typing import NamedTuple
+
+import numpy as np
+
+from googlenet_jax.data import prepare
+from googlenet_jax.errors import InputError
+
+LOG = logging.getLogger('googlenet_jax')
+
+
+class Split(NamedTuple):
+  """A split of a classification set.
+
+  Attributes:
+    images: `[N, H, W, C]` uint8.
+    labels: `[N]` int32, below `len(class_names)`.
+    valid: `[N]` bool; False for a record that could not be decoded (its pixels are 0).
+    class_names: in label order.
+  """
+
+  images: np.ndarray
+  labels: np.ndarray
+  valid: np.ndarray
+  class_names: tuple[str, ...]
+
+
+def load(name: str, split: str, data_dir: str = '') -> Split:
+  """Reads a split of a set.
+
+  Args:
+    name: 'digits', or a TFDS classification set ('cifar10', 'svhn_cropped', ...).
+    split: in TFDS's notation, 'train[:45000]'.
+    data_dir: folder that holds TFDS sets; '' for TFDS's own default.
+
+  Raises:
+    InputError: absent, unprepared or unusable set, or an empty split.
+  """
+  result = _digits(split) if name == 'digits' else _tfds(name, split, data_dir)
+  if not result.valid.any():
+    raise InputError(f'dataset {name!r}: split {split!r} holds no readable example')
+  wrong = (result.labels < 0) | (result.labels >= len(result.class_names))
+  if wrong.any():
+    raise InputError(
+        f'dataset {name!r}: record {wrong.argmax()} of {split!r} has label '
+        f'{result.labels[wrong.argmax()]}, outside 0..{len(result.class_names) - 1}'
+    )
+  return result
+
+
+def _digits(split: str) -> Split:
+  """scikit-learn's 1,797 handwritten digits, 8x8: 1,437 'train' and 360 'test'."""
+  from sklearn import datasets, model_selection  # a second of import, for this set alone
+
+  data = datasets.load_digits()
+  images = np.round(data.images * (255 / 16)).astype(np.uint8)[..., None]
+  labels = data.target.astype(np.int32)
+  train, test = model_selection.train_test_split(
+      np.arange(len(labels)), test_size=360, random_state=0, stratify=labels
+  )
+  match = re.fullmatch(r'(train|test)(?:\[(\d*):(\d*)\])?', split)
+  if not match:
+    raise InputError(f"dataset 'digits': no split {split!r}: use 'train', 'test', 'train[:1200]'")
+  ends = slice(*(int(n) if n else None for n in match.groups()[1:]))
+  rows = {'train': train, 'test': test}[match[1]][ends]
+  return Split(images[rows], labels[rows], np.ones(len(rows), bool), tuple('0123456789'))
+
+
+def _tfds(name: str, split: str, data_dir: str) -> Split:
+  folder = pathlib.Path(
+      os.path.expanduser(data_dir or os.environ.get('TFDS_DATA_DIR', '~/tensorflow_datasets'))
+  )
+  prepared = prepare.find(name, folder) or prepare.prepare(name, folder)
+
+  import tensorflow_datasets as tfds  # reads ArrayRecord without TensorFlow
+
+  logging.getLogger('absl').addFilter(lambda record: 'OpenCV' not in record.getMessage())
+  builder = tfds.builder_from_directory(prepared)
+  features = builder.info.features
+  missing = {'image', 'label'} - set(features)
+  if missing or not hasattr(features['label'], 'names'):
+    raise InputError(
+        f'dataset {name!r} in {prepared} is no classification set: it needs the features '
+        f'"image" and "label", it has {", ".join(features)}'
+    )
+  if None in features['image'].shape:
+    raise InputError(
+        f'dataset {name!r} in {prepared} has images of shape {features["image"].shape}: only sets '
+        'whose images are all of one size can be held in memory'
+    )
+  try:
+    source = builder.as_data_source(split)
+    count = len(source)
+  except (ValueError, AssertionError, KeyError) as error:
+    raise InputError(
+        f'dataset {name!r} in {prepared} has no split {split!r} (it has '
+        f'{", ".join(f"{k} of {v.num_examples}" for k, v in builder.info.splits.items())}): '
+        f'{str(error).splitlines()[0]}'
+    ) from error
+  LOG.info('decoding %s %s: %d images', name, split, count)
+  images = np.zeros((count, *features['image'].shape), np.uint8)
+  labels, valid = np.zeros(count, np.int32), np.ones(count, bool)
+  for i in range(count):
+    try:
+      record = source[i]
+      images[i], labels[i] = record['image'], record['label']
+    except (OSError, SyntaxError) as error:  # Pillow's for broken data; PNG's is SyntaxError
+      valid[i] = False
+      LOG.warning('%s %s: record %d left out: %s', name, split, i, error)
+  return Split(images, labels, valid, tuple(features['label'].names))

@@ -1,0 +1,66 @@
+"""Exact evaluation of a network over a split."""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from googlenet_jax import parallel, steps
+from googlenet_jax.data.pipeline import Pipeline
+
+
+class Result(NamedTuple):
+  """Scores over all examples of a split.
+
+  Attributes:
+    examples: how many were scored.
+    loss: mean cross-entropy, nats.
+    top1, top5: shares that are right.
+    confusion: `[classes, classes]` counts: row the label, column the prediction.
+  """
+
+  examples: int
+  loss: float
+  top1: float
+  top5: float
+  confusion: np.ndarray
+
+  @property
+  def per_class(self) -> np.ndarray:
+    """Top-1 accuracy of each class; nan for a class without examples."""
+    with np.errstate(invalid='ignore'):
+      return np.diagonal(self.confusion) / self.confusion.sum(1)
+
+  def scores(self) -> dict[str, float]:
+    """The numbers that a record holds."""
+    return {'loss': self.loss, 'top1': self.top1, 'top5': self.top5}
+
+
+class Evaluator:
+  """Scores any parameters of one network on one split.
+
+  Args:
+    model: a network.
+    data: a pipeline that neither shuffles nor repeats.
+    batch_size: examples over all devices, rounded up to a multiple of them.
+  """
+
+  def __init__(self, model, data: Pipeline, batch_size: int):
+    devices = jax.device_count()
+    self._batch_size = -(-min(batch_size, data.size) // devices) * devices
+    self._data = data
+    self._resident = parallel.replicate(data.resident)
+    self._step = parallel.compile_step(
+        steps.make_eval_step(model, data.read, batch_size=self._batch_size)
+    )
+
+  def __call__(self, variables) -> Result:
+    """Scores `{'params', 'batch_stats'}`, replicated."""
+    sums = parallel.replicate(steps.eval_sums(len(self._data.class_names)))
+    for i in range(-(-self._data.size // self._batch_size)):
+      start = np.uint32(i * self._batch_size)
+      sums = self._step(sums, self._data.feed(i), self._resident, variables, start)
+    sums = parallel.fetch(sums)
+    count = float(sums['examples'])
+    means = {name: float(sums[name]) / count for name in ('loss', 'top1', 'top5')}
+    return Result(int(count), **means, confusion=sums['confusion'].astype(np.int64))

@@ -1,0 +1,111 @@
+"""From a config to the parts of a run: the config goes no deeper than here."""
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from googlenet_jax import losses, models, optim, parallel, schedules, steps, train_state
+from googlenet_jax.data import augment, pipeline, sources
+from googlenet_jax.errors import InputError
+
+
+def load(config: ConfigDict, split: str, *, evaluating: bool = False) -> pipeline.Pipeline:
+  """The pipeline of 'train', 'validation' or 'test'; 'train' is for training.
+
+  Args:
+    evaluating: give the training split as it is, in order and not augmented.
+  """
+  fields = config.dataset
+  data = sources.load(fields.name, fields[split], fields.data_dir)
+  return pipeline.in_memory(
+      data,
+      train=split == 'train' and not evaluating,
+      mean=fields.mean,
+      std=fields.std,
+      image_size=fields.image_size,
+      channels=fields.channels,
+      augment=augment.Augment(**config.augment),
+  )
+
+
+def network(config: ConfigDict, data: pipeline.Pipeline):
+  """The network for a data set."""
+  fields = config.model.to_dict()
+  if config.train.sync_batch_norm:
+    fields['bn_axis'] = parallel.AXIS
+  return models.create(classes=len(data.class_names), **fields)
+
+
+def clock(config: ConfigDict, data: pipeline.Pipeline) -> schedules.Clock:
+  """What the durations of a run are measured by."""
+  batch_size = config.train.batch_size
+  if batch_size % jax.device_count():
+    raise InputError(
+        f'config.train.batch_size={batch_size} does not divide over {jax.device_count()} devices: '
+        'use a multiple of them'
+    )
+  result = schedules.Clock(data.size, batch_size, config.train.duration)
+  if result.total_steps * batch_size >= 2**32:
+    raise InputError(
+        f'config.train.duration={config.train.duration!r} is {result.total_steps * batch_size} '
+        'examples: positions are counted up to 2**32'
+    )
+  return result
+
+
+class Run:
+  """The parts of a training run: schedule, first state and compiled step.
+
+  Args:
+    config: checked.
+    data: the training split's pipeline.
+  """
+
+  def __init__(self, config: ConfigDict, data: pipeline.Pipeline):
+    self.clock = clock(config, data)
+    self.model = network(config, data)
+    self.schedule = schedules.learning_rate(
+        self.clock,
+        peak=config.optimizer.lr,
+        **config.schedule.to_dict(),
+    )
+    fields = config.optimizer.to_dict()
+    del fields['lr']
+    optimizer = optim.create(self.schedule, **fields)
+
+    outputs = jax.eval_shape(
+        lambda: self.model.init_with_output(
+            {'params': jax.random.key(0), 'dropout': jax.random.key(0)},
+            np.zeros((1, *data.image_shape), np.float32),
+            train=True,
+        )
+    )
+    self.heads = tuple(losses.heads(outputs[0]))
+    groups = tuple(outputs[1]['params']) if config.log.norms else ()
+    key_params, self.key = jax.random.split(jax.random.key(config.seed))
+    self.state = parallel.replicate(
+        train_state.create(
+            self.model,
+            key_params,
+            data.image_shape,
+            optimizer,
+            config.average.name,
+            steps.train_metrics(self.heads, groups),
+        )
+    )
+    self.step = parallel.compile_step(
+        steps.make_train_step(
+            self.model,
+            optimizer,
+            data.read,
+            batch_size=config.train.batch_size,
+            aux_weight=config.train.aux_weight,
+            label_smoothing=config.train.label_smoothing,
+            average=config.average.name,
+            average_decay=config.average.decay,
+            average_from=self.clock.round(config.average.begin),
+            accumulate=config.optimizer.accumulate,
+            log_norms=config.log.norms,
+            looped=config.train.steps_per_call > 1,
+        )
+    )

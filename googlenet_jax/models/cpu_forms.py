@@ -1,0 +1,67 @@
+"""Operations computed in another way on a CPU, because XLA's own way is slow there.
+
+Each form equals the stock one (values and gradients, ties included; see the tests) and
+is chosen when the step is compiled for a CPU, never elsewhere.
+"""
+
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
+def max_pool(x: jax.Array, window: int, stride: int, padding: tuple) -> jax.Array:
+  """`nn.max_pool` of `[B, H, W, C]`, whose gradient compares shifted views on a CPU.
+
+  XLA:CPU runs the stock gradient (select-and-scatter) one window at a time; comparing the
+  `window**2` shifted views of the input with the maximum is plain vector work. Figures:
+  README, "Speed". On a TPU the views cost 2.4 times the memory traffic of the stock form.
+
+  Args:
+    x: `[B, H, W, C]`.
+    window, stride: pixels.
+    padding: ((top, bottom), (left, right)) pixels, of minus infinity.
+  """
+  return nn.max_pool(x, (window, window), (stride, stride), padding)
+
+
+def _forward(x, window, stride, padding):
+  y = max_pool(x, window, stride, padding)
+  return y, (x, y)
+
+
+def _backward(window, stride, padding, saved, cotangent):
+  x, y = saved
+
+  def stock(x, y, cotangent):
+    del y
+    pool = partial(
+        nn.max_pool, window_shape=(window,) * 2, strides=(stride,) * 2, padding=padding
+    )
+    return jax.vjp(pool, x)[1](cotangent)[0]
+
+  def views(x, y, cotangent):
+    none = jnp.array(-jnp.inf, x.dtype)
+    x = lax.pad(x, none, [(0, 0, 0), *((*sides, 0) for sides in padding), (0, 0, 0)])
+    spans = [(n - 1) * stride + 1 for n in y.shape[1:3]]
+    free = jnp.ones(y.shape, bool)
+    gradient = jnp.zeros(x.shape, x.dtype)
+    for row in range(window):
+      for column in range(window):
+        ends = (x.shape[0], row + spans[0], column + spans[1], x.shape[3])
+        hit = lax.slice(x, (0, row, column, 0), ends, (1, stride, stride, 1)) == y
+        part = jnp.where(hit & free, cotangent, 0)  # of equal maxima the first takes it
+        free &= ~hit
+        after = (x.shape[1] - ends[1], x.shape[2] - ends[2])
+        sides = [(row, after[0], stride - 1), (column, after[1], stride - 1)]
+        gradient += lax.pad(part, jnp.zeros((), part.dtype), [(0, 0, 0), *sides, (0, 0, 0)])
+    (top, bottom), (left, right) = padding
+    return gradient[:, top : x.shape[1] - bottom, left : x.shape[2] - right]
+
+  return (lax.platform_dependent(x, y, cotangent, cpu=views, default=stock),)
+
+
+max_pool.defvjp(_forward, _backward)

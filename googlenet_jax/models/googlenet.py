@@ -1,0 +1,271 @@
+"""GoogLeNet: Szegedy et al., "Going Deeper with Convolutions", arXiv 1409.4842."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from googlenet_jax.errors import InputError
+from googlenet_jax.models.layers import (
+    KERNEL_INITS,
+    ConvBlock,
+    Outputs,
+    local_response_norm,
+    max_pool,
+    scaled,
+)
+
+
+class Widths(NamedTuple):
+  """Output channels of a module's six convolutions (Table 1, a row)."""
+
+  conv_1x1: int
+  reduce_3x3: int
+  conv_3x3: int
+  reduce_5x5: int
+  conv_5x5: int
+  pool_proj: int
+
+
+# Table 1. The stages 3 to 5 are separated by max pools.
+MODULES: dict[str, Widths] = {
+    '3a': Widths(64, 96, 128, 16, 32, 32),
+    '3b': Widths(128, 128, 192, 32, 96, 64),
+    '4a': Widths(192, 96, 208, 16, 48, 64),
+    '4b': Widths(160, 112, 224, 24, 64, 64),
+    '4c': Widths(128, 128, 256, 24, 64, 64),
+    '4d': Widths(112, 144, 288, 32, 64, 64),
+    '4e': Widths(256, 160, 320, 32, 128, 128),
+    '5a': Widths(256, 160, 320, 32, 128, 128),
+    '5b': Widths(384, 192, 384, 48, 128, 128),
+}
+
+# (layer, channels, window, stride); pools have no channels.
+STEMS: dict[str, tuple[tuple[str, int, int, int], ...]] = {
+    # Table 1: 224 pixels come out as 28.
+    'imagenet': (
+        ('conv1', 64, 7, 2),
+        ('pool1', 0, 3, 2),
+        ('norm1', 0, 0, 0),
+        ('conv2_reduce', 64, 1, 1),
+        ('conv2', 192, 3, 1),
+        ('norm2', 0, 0, 0),
+        ('pool2', 0, 3, 2),
+    ),
+    # For 32x32 images: 32 pixels stay 32, the modules run at 32, 16 and 8.
+    'cifar': (
+        ('conv1', 64, 3, 1),
+        ('norm1', 0, 0, 0),
+        ('conv2_reduce', 64, 1, 1),
+        ('conv2', 192, 3, 1),
+        ('norm2', 0, 0, 0),
+    ),
+    # The same at a quarter of the cost: the modules run at 16, 8 and 4 pixels.
+    'compact': (
+        ('conv1', 96, 3, 1),
+        ('pool1', 0, 3, 2),
+        ('norm1', 0, 0, 0),
+        ('conv2', 192, 3, 1),
+        ('norm2', 0, 0, 0),
+    ),
+}
+
+
+class InceptionModule(nn.Module):
+  """Four parallel branches over one input, concatenated (Figure 2).
+
+  Attributes:
+    widths: output channels of the convolutions.
+    reduced: with 1x1 reductions before the 3x3 and 5x5 convolutions and a 1x1
+      projection after the pool (Figure 2b); False for the naive version (Figure 2a),
+      whose pool branch keeps all input channels.
+    kernel_5x5: side of the "5x5" convolution's window, pixels.
+    conv: the convolution block, a partial of `ConvBlock`.
+  """
+
+  widths: Widths
+  reduced: bool
+  kernel_5x5: int
+  conv: Callable
+
+  @nn.compact
+  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    widths = self.widths
+
+    def conv(name, x, size):
+      return self.conv(getattr(widths, name), size, name=name)(x, train=train)
+
+    pooled = max_pool(x, 3, 1, 'same')
+    if self.reduced:
+      branches = (
+          conv('conv_1x1', x, 1),
+          conv('conv_3x3', conv('reduce_3x3', x, 1), 3),
+          conv('conv_5x5', conv('reduce_5x5', x, 1), self.kernel_5x5),
+          conv('pool_proj', pooled, 1),
+      )
+    else:
+      branches = (
+          conv('conv_1x1', x, 1),
+          conv('conv_3x3', x, 3),
+          conv('conv_5x5', x, self.kernel_5x5),
+          pooled,
+      )
+    return jnp.concatenate(branches, axis=-1)
+
+
+class AuxHead(nn.Module):
+  """Auxiliary classifier (section 5): average pool 5x5/3, 1x1 conv, two linear layers.
+
+  A map below 5 pixels is averaged whole.
+  """
+
+  classes: int
+  conv_features: int
+  fc_features: int
+  dropout: float
+  conv: Callable
+  linear: Callable
+
+  @nn.compact
+  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    window = (5, 5) if min(x.shape[1:3]) >= 5 else x.shape[1:3]
+    x = nn.avg_pool(x, window, (3, 3))  # [B, 4, 4, C] of 14x14
+    x = self.conv(self.conv_features, 1, name='conv')(x, train=train)
+    x = x.reshape(x.shape[0], -1)  # [B, 2048]
+    x = nn.relu(self.linear(self.fc_features, name='fc')(x))  # [B, 1024]
+    x = nn.Dropout(self.dropout, deterministic=not train)(x)
+    return self.linear(self.classes, bias_init=nn.initializers.zeros, name='linear')(x)
+
+
+class GoogLeNet(nn.Module):
+  """GoogLeNet and its variants; the defaults are the paper's network.
+
+  Where the paper is silent (initialisation), the defaults are those of the published
+  BVLC weights.
+
+  Attributes:
+    classes: number of classes.
+    width: multiplier of all channel counts but the input's and the classes', rounded
+      to multiples of 8.
+    module: 'reduced' (Figure 2b) or 'naive' (Figure 2a).
+    norm: 'none', 'lrn' (twice in the stem, Figure 3) or 'batch' (after every
+      convolution, in place of its bias).
+    kernel_5x5: window of the "5x5" branch: 5, or 3 as in torchvision.
+    stem: a key of `STEMS`.
+    aux_heads: modules that an auxiliary classifier follows; () for none.
+    classifier: 'avgpool' (global average pool, dropout, linear) or 'fc' (the flattened
+      map through a hidden linear layer of 1024, dropout, linear).
+    dropout, aux_dropout: share of the activations dropped, main and auxiliary.
+    geometry: of the max pools between stages: 'same', 'ceil' or 'floor'
+      (`layers.pool_padding`).
+    dtype: of the computation; parameters and outputs are float32.
+    kernel_init: a key of `layers.KERNEL_INITS`, or an initialiser.
+    bias_init: constant that biases start from (classifiers: 0).
+    bn_axis: mapped axis over which batch statistics are averaged.
+  """
+
+  classes: int = 1000
+  width: float = 1.0
+  module: str = 'reduced'
+  norm: str = 'lrn'
+  kernel_5x5: int = 5
+  stem: str = 'imagenet'
+  aux_heads: tuple[str, ...] = ('4a', '4d')
+  classifier: str = 'avgpool'
+  dropout: float = 0.4
+  aux_dropout: float = 0.7
+  geometry: str = 'same'
+  dtype: Any = jnp.float32
+  kernel_init: str | Callable = 'xavier'
+  bias_init: float = 0.2
+  bn_axis: str | None = None
+
+  @nn.compact
+  def __call__(self, images: jax.Array, *, train: bool) -> Outputs:
+    """Classifies images.
+
+    Args:
+      images: `[B, H, W, C]` float32, normalised.
+      train: whether auxiliary outputs are computed, dropout acts (needs the rng
+        'dropout') and batch statistics are those of this batch (collection
+        'batch_stats' mutable).
+
+    Raises:
+      InputError: a field has no such value, or the image leaves no pixels.
+    """
+    self._check()
+    dtype = jnp.dtype(self.dtype)
+    init = self.kernel_init if callable(self.kernel_init) else KERNEL_INITS[self.kernel_init]
+    bias_init = nn.initializers.constant(self.bias_init)
+    conv = partial(
+        ConvBlock,
+        batch_norm=self.norm == 'batch',
+        bn_axis=self.bn_axis,
+        kernel_init=init,
+        bias_init=bias_init,
+        dtype=dtype,
+    )
+    linear = partial(nn.Dense, kernel_init=init, bias_init=bias_init, dtype=dtype)
+
+    x = images.astype(dtype)
+    for name, features, window, stride in STEMS[self.stem]:
+      if name.startswith('conv'):
+        x = conv(scaled(features, self.width), window, stride, name=name)(x, train=train)
+      elif name.startswith('pool'):
+        x = max_pool(x, window, stride, self.geometry)
+      elif self.norm == 'lrn':
+        x = local_response_norm(x)
+
+    aux = []
+    stage = '3'
+    for name, widths in MODULES.items():
+      if name[0] != stage:  # 28x28 -> 14x14 -> 7x7
+        x, stage = max_pool(x, 3, 2, self.geometry), name[0]
+      x = InceptionModule(
+          widths=Widths(*(scaled(w, self.width) for w in widths)),
+          reduced=self.module == 'reduced',
+          kernel_5x5=self.kernel_5x5,
+          conv=conv,
+          name=f'inception_{name}',
+      )(x, train=train)
+      if name in self.aux_heads and train:
+        head = AuxHead(
+            classes=self.classes,
+            conv_features=scaled(128, self.width),
+            fc_features=scaled(1024, self.width),
+            dropout=self.aux_dropout,
+            conv=conv,
+            linear=linear,
+            name=f'aux{len(aux) + 1}',
+        )
+        aux.append(head(x, train=train))
+
+    if self.classifier == 'avgpool':
+      x = jnp.mean(x, axis=(1, 2))  # [B, 1024]
+    else:
+      x = x.reshape(x.shape[0], -1)  # [B, 50176]
+      x = nn.relu(linear(scaled(1024, self.width), name='fc')(x))
+    x = nn.Dropout(self.dropout, deterministic=not train)(x)
+    logits = linear(self.classes, bias_init=nn.initializers.zeros, name='linear')(x)
+    return Outputs(*jax.tree.map(lambda y: y.astype(jnp.float32), (logits, tuple(aux))))
+
+  def _check(self):
+    for field, allowed in (
+        ('module', ('reduced', 'naive')),
+        ('norm', ('none', 'lrn', 'batch')),
+        ('kernel_5x5', (3, 5)),
+        ('stem', tuple(STEMS)),
+        ('classifier', ('avgpool', 'fc')),
+        ('geometry', ('same', 'ceil', 'floor')),
+    ):
+      if getattr(self, field) not in allowed:
+        raise InputError(f'GoogLeNet.{field}={getattr(self, field)!r}: use one of {allowed}')
+    if not callable(self.kernel_init) and self.kernel_init not in KERNEL_INITS:
+      raise InputError(
+          f'GoogLeNet.kernel_init={self.kernel_init!r}: use one of {tuple(KERNEL_INITS)}'
+      )
+    if set(self.aux_heads) - set(MODULES):
+      raise InputError(f'GoogLeNet.aux_heads={self.aux_heads!r}: use modules of {tuple(MODULES)}')

@@ -1,0 +1,152 @@
+"""The parts that the networks are made of: convolution block, pooling, LRN.
+
+Geometry (where a window falls, how many pixels come out) is part of a network's
+identity, so every layer here pads explicitly instead of through 'SAME'.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from googlenet_jax.errors import InputError
+from googlenet_jax.models import cpu_forms
+
+
+class Outputs(NamedTuple):
+  """What every network returns.
+
+  Attributes:
+    logits: `[B, classes]` float32 of the main classifier.
+    aux: one `[B, classes]` float32 per auxiliary classifier in training, lowest
+      first; `()` in evaluation and for networks that have none.
+  """
+
+  logits: jax.Array
+  aux: tuple[jax.Array, ...] = ()
+
+
+KERNEL_INITS: dict[str, Callable] = {
+    # Caffe's "xavier": uniform in +-sqrt(3 / fan_in). What BVLC GoogLeNet used.
+    'xavier': nn.initializers.variance_scaling(1.0, 'fan_in', 'uniform'),
+    # He et al. (2015), arXiv 1502.01852: keeps the variance through a ReLU.
+    'he': nn.initializers.variance_scaling(2.0, 'fan_in', 'truncated_normal'),
+}
+
+
+def scaled(channels: int, width: float) -> int:
+  """`channels * width` rounded to the nearest multiple of 8, at least 8."""
+  return max(8, int(channels * width / 8 + 0.5) * 8)
+
+
+class ConvBlock(nn.Module):
+  """Convolution, then a bias or batch norm, then ReLU.
+
+  The parameters `kernel` (HWIO) and `bias` lie directly below the block's name, so
+  that `inception_3a/reduce_5x5/kernel` stays that path however the convolution is
+  computed. Padding is `kernel_size // 2` on every side, as in Caffe and torch.
+
+  Attributes:
+    features: output channels.
+    kernel_size: side of the square window, pixels.
+    strides: step of the window, pixels.
+    batch_norm: normalise with batch statistics instead of adding a bias.
+    bn_axis: mapped axis over which statistics are averaged; None for each device
+      its own.
+    kernel_init, bias_init: initialisers.
+    dtype: of the computation; parameters and statistics are float32.
+  """
+
+  features: int
+  kernel_size: int = 1
+  strides: int = 1
+  batch_norm: bool = False
+  bn_axis: str | None = None
+  kernel_init: Callable = KERNEL_INITS['xavier']
+  bias_init: Callable = nn.initializers.zeros
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    size, pad = self.kernel_size, self.kernel_size // 2
+    kernel = self.param('kernel', self.kernel_init, (size, size, x.shape[-1], self.features))
+    x = lax.conv_general_dilated(
+        x.astype(self.dtype),
+        kernel.astype(self.dtype),
+        window_strides=(self.strides, self.strides),
+        padding=[(pad, pad), (pad, pad)],
+        dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+    )
+    if self.batch_norm:
+      x = nn.BatchNorm(
+          use_running_average=not train,
+          momentum=0.9,
+          epsilon=1e-3,
+          axis_name=self.bn_axis,
+          dtype=self.dtype,
+          name='bn',
+      )(x)
+    else:
+      x = x + self.param('bias', self.bias_init, (self.features,)).astype(self.dtype)
+    return nn.relu(x)
+
+
+def pool_padding(size: int, window: int, stride: int, geometry: str) -> tuple[int, int]:
+  """Padding (before, after) of one spatial axis for a pooling window.
+
+  Args:
+    size: pixels along the axis.
+    window, stride: of the pool, pixels.
+    geometry: 'same' gives ceil(size / stride) outputs with the padding split between
+      the sides; 'ceil' starts at pixel 0 and lets the last window hang over the edge
+      (Caffe); 'floor' only uses windows that fit (no padding).
+
+  Raises:
+    InputError: no window fits, or an unknown geometry.
+  """
+  if geometry == 'same':
+    total = max((-(-size // stride) - 1) * stride + window - size, 0)
+    return total // 2, total - total // 2
+  if geometry == 'ceil':
+    outputs = max(-(-(size - window) // stride), 0) + 1
+    if (outputs - 1) * stride >= size:  # Caffe: the last window must start inside
+      outputs -= 1
+    return 0, max((outputs - 1) * stride + window - size, 0)
+  if geometry == 'floor':
+    if size < window:
+      raise InputError(
+          f'a {window}x{window} pool with geometry "floor" leaves no pixels of a map {size} '
+          'pixels wide: use larger images, geometry "same" or "ceil", or a stem that keeps '
+          'resolution'
+      )
+    return 0, 0
+  raise InputError(f'geometry {geometry!r}: use "same", "ceil" or "floor"')
+
+
+def max_pool(x: jax.Array, window: int, stride: int, geometry: str) -> jax.Array:
+  """Max pooling of `[B, H, W, C]`; padding never wins (see `pool_padding`)."""
+  padding = tuple(pool_padding(n, window, stride, geometry) for n in x.shape[1:3])
+  return cpu_forms.max_pool(x, window, stride, padding)
+
+
+def local_response_norm(
+    x: jax.Array, *, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
+) -> jax.Array:
+  """Local response normalisation across channels, as in Caffe.
+
+  `x / (k + alpha / size * sum of squares of the `size` nearest channels) ** beta`
+  (Krizhevsky et al. 2012, section 3.3, with Caffe's division of alpha by the size).
+
+  Args:
+    x: `[B, H, W, C]`.
+  """
+  # The sum of squares needs float32: bfloat16 has 8 bits, alpha / size is 2e-5.
+  squares = jnp.square(x.astype(jnp.float32))
+  half = size // 2
+  sums = lax.reduce_window(
+      squares, 0.0, lax.add, (1, 1, 1, size), (1, 1, 1, 1), [(0, 0)] * 3 + [(half, size - 1 - half)]
+  )
+  return (x * (k + alpha / size * sums) ** -beta).astype(x.dtype)

@@ -1,0 +1,76 @@
+"""Pictures of a run, as PNG bytes."""
+
+import io
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+matplotlib.use('agg')
+
+HEADS = {'main': 'C0', 'aux1': 'C1', 'aux2': 'C2'}
+EVALUATED = {'validation': ('C3', 'o-'), 'validation_averaged': ('C4', 's--'), 'test': ('k', '*')}
+
+
+def curves(lines: list[dict]) -> bytes:
+  """Loss and accuracy of each head, and the learning rate, by epoch.
+
+  Args:
+    lines: records of `metrics.jsonl`.
+  """
+  figure = Figure(figsize=(13, 4), layout='constrained')
+  loss, top1, rate = figure.subplots(1, 3)
+  train = [line for line in lines if line['split'] == 'train']
+  heads = [name.removesuffix('_loss') for name in (train[0] if train else {}) if '_loss' in name]
+  for head in heads:
+    epochs = [line['epoch'] for line in train]
+    style = {'color': HEADS.get(head), 'label': f'training, {head}', 'linewidth': 1}
+    loss.plot(epochs, [line[f'{head}_loss'] for line in train], **style)
+    top1.plot(epochs, [100 * line[f'{head}_top1'] for line in train], **style)
+  for split, (color, style) in EVALUATED.items():
+    found = [line for line in lines if line['split'] == split]
+    epochs = [line['epoch'] for line in found]
+    if found:
+      label = split.replace('_', ', ')
+      last = f'{label}: {100 * found[-1]["top1"]:.2f}%'
+      loss.plot(epochs, [line['loss'] for line in found], style, color=color, label=label, ms=4)
+      top1.plot(
+          epochs, [100 * line['top1'] for line in found], style, color=color, label=last, ms=4
+      )
+  rate.plot([line['epoch'] for line in train], [line['learning_rate'] for line in train], 'C5')
+  for axes, title in ((loss, 'loss (nats)'), (top1, 'top-1 (%)'), (rate, 'learning rate')):
+    axes.set_title(title)
+    axes.set_xlabel('epoch')
+    axes.grid(alpha=0.3)
+  for axes in (loss, top1):
+    axes.legend(fontsize=8)
+  return _png(figure)
+
+
+def confusion(counts: np.ndarray, class_names: tuple[str, ...], title: str) -> bytes:
+  """A confusion matrix as shares of each label, with numbers for up to 20 classes."""
+  classes = len(class_names)
+  shares = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
+  side = min(4 + 0.4 * classes, 12)
+  figure = Figure(figsize=(side + 1, side), layout='constrained')
+  axes = figure.subplots()
+  image = axes.imshow(shares, cmap='Blues', vmin=0, vmax=100)
+  axes.set(xlabel='prediction', ylabel='label', title=title)
+  if classes <= 100:
+    size = 9 if classes <= 20 else 5
+    axes.set_xticks(range(classes), class_names, rotation=90, fontsize=size)
+    axes.set_yticks(range(classes), class_names, fontsize=size)
+  if classes <= 20:
+    for row, column in np.ndindex(shares.shape):
+      if counts[row, column]:
+        color = 'white' if shares[row, column] > 50 else 'black'
+        text = f'{shares[row, column]:.1f}'
+        axes.text(column, row, text, ha='center', va='center', color=color, fontsize=7)
+  figure.colorbar(image, label='% of the label')
+  return _png(figure)
+
+
+def _png(figure: Figure) -> bytes:
+  buffer = io.BytesIO()
+  figure.savefig(buffer, format='png', dpi=110)
+  return buffer.getvalue()

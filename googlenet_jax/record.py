@@ -1,0 +1,92 @@
+"""What a run leaves in its workdir beside checkpoints: metrics, event files, pictures.
+
+`metrics.jsonl` is the record: a line a measurement, `{"step", "split", ...}`. Event files
+and curves are made from it and can be made again: `python -m googlenet_jax.record WORKDIR`.
+"""
+
+import json
+import shutil
+import sys
+import tempfile
+
+from etils import epath
+from tensorboardX import SummaryWriter
+
+from googlenet_jax import plots
+
+
+def write(path: epath.Path, text: str) -> None:
+  """Writes a text file whole or not at all."""
+  part = path.with_name(path.name + '.part')
+  part.write_text(text)
+  part.replace(path)
+
+
+def read(workdir: epath.Path) -> list[dict]:
+  """The records in `metrics.jsonl`, none where there is no such file."""
+  path = workdir / 'metrics.jsonl'
+  return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+class Record:
+  """Writes the record of a run.
+
+  Args:
+    workdir: of the run.
+    step: that the run goes on from; later lines of an interrupted run are dropped, since
+      they will be measured again.
+    active: whether this process writes at all.
+  """
+
+  def __init__(self, workdir: epath.Path, step: int, active: bool = True):
+    self.lines = [line for line in read(workdir) if line['step'] <= step]
+    self._workdir, self._active = workdir, active
+    if not active:
+      return
+    for old in workdir.glob('events.out.tfevents.*'):
+      old.unlink()
+    # tensorboardX writes local files only: for gs:// they are copied at the end.
+    self._remote = '://' in str(workdir)
+    self._folder = tempfile.mkdtemp() if self._remote else str(workdir)
+    self._events = SummaryWriter(self._folder)
+    self._save()
+    for line in self.lines:
+      self._event(line)
+
+  def add(self, step: int, split: str, **values) -> None:
+    """Adds a measurement: `split` is 'train', 'validation', 'test' or one '_averaged'."""
+    line = {'step': step, 'split': split, **values}
+    self.lines.append(line)
+    if self._active:
+      self._save()
+      self._event(line)
+
+  def find(self, step: int, split: str) -> dict | None:
+    """The last record of a split at a step."""
+    found = [line for line in self.lines if (line['step'], line['split']) == (step, split)]
+    return found[-1] if found else None
+
+  def close(self) -> None:
+    """Draws the curves and closes the event file."""
+    if not self._active:
+      return
+    self._events.close()
+    if self._remote:
+      for path in epath.Path(self._folder).glob('events.*'):
+        (self._workdir / path.name).write_bytes(path.read_bytes())
+      shutil.rmtree(self._folder)
+    if self.lines:
+      (self._workdir / 'curves.png').write_bytes(plots.curves(self.lines))
+
+  def _save(self):
+    text = ''.join(json.dumps(line) + '\n' for line in self.lines)
+    write(self._workdir / 'metrics.jsonl', text)
+
+  def _event(self, line):
+    for name, value in line.items():
+      if name not in ('step', 'split'):
+        self._events.add_scalar(f'{line["split"]}/{name}', value, line['step'])
+
+
+if __name__ == '__main__':
+  Record(epath.Path(sys.argv[1]), sys.maxsize).close()

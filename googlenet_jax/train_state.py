@@ -1,0 +1,88 @@
+"""What a training run carries from step to step, and what a checkpoint holds."""
+
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+
+class TrainState(flax.struct.PyTreeNode):
+  """The state of a run; every field is a tree of arrays.
+
+  Attributes:
+    step: steps done, int32. With the seed it fixes the position in the data.
+    params: float32.
+    batch_stats: running means and variances of batch norm, averaged over devices.
+    opt_state: optax's.
+    average: averaged `params` and `batch_stats`, and the number of updates in them
+      (`count`); `{}` without averaging.
+    log_sums: sums since the last log record. They are kept here so that a run that was
+      interrupted between two records logs the same as one that was not.
+  """
+
+  step: jax.Array
+  params: Any
+  batch_stats: Any
+  opt_state: Any
+  average: Any
+  log_sums: dict[str, jax.Array]
+
+
+def variables(state: TrainState, *, averaged: bool = False) -> dict[str, Any]:
+  """What `model.apply` takes: the last or the averaged parameters."""
+  source = state.average if averaged else {'params': state.params, 'batch_stats': state.batch_stats}
+  return {'params': source['params'], 'batch_stats': source['batch_stats']}
+
+
+def create(
+    model, key: jax.Array, image_shape: tuple, optimizer, average: str, metrics: tuple[str, ...]
+) -> TrainState:
+  """The state before the first step.
+
+  Args:
+    model: a network.
+    key: of the initial parameters.
+    image_shape: (H, W, C).
+    optimizer: an optax transformation.
+    average: 'none', 'ema' or 'polyak'.
+    metrics: names of the sums that a step adds to.
+  """
+  key_params, key_dropout = jax.random.split(key)
+
+  @jax.jit
+  def build():
+    made = model.init(
+        {'params': key_params, 'dropout': key_dropout}, jnp.zeros((1, *image_shape)), train=True
+    )
+    params, batch_stats = made['params'], made.get('batch_stats', {})
+    averages = {'params': params, 'batch_stats': batch_stats, 'count': jnp.zeros((), jnp.int32)}
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        batch_stats=batch_stats,
+        opt_state=optimizer.init(params),
+        average={} if average == 'none' else averages,
+        log_sums={name: jnp.zeros(()) for name in metrics},
+    )
+
+  return build()
+
+
+def update_average(average, new, kind: str, decay: float, begun: jax.Array):
+  """Takes one more update into the average.
+
+  Args:
+    average: `{'params', 'batch_stats', 'count'}`.
+    new: `{'params', 'batch_stats'}` after the update.
+    kind: 'ema', with decay min(decay, (1 + n) / (10 + n)) after n updates, so that the
+      start is soon forgotten; or 'polyak', the mean of all since `begun` (section 6).
+    decay: of 'ema'.
+    begun: bool; before it is True the average is the last value.
+  """
+  n = average['count']
+  weight = 1 / (n + 1) if kind == 'polyak' else 1 - jnp.minimum(decay, (1 + n) / (10 + n))
+  weight = jnp.where(begun, weight, 1.0)
+  old = {'params': average['params'], 'batch_stats': average['batch_stats']}
+  return optax.incremental_update(new, old, weight) | {'count': jnp.where(begun, n + 1, 0)}

@@ -1,0 +1,96 @@
+"""Trains and evaluates GoogLeNet.
+
+    python main.py --config=configs/cifar10.py --config.optimizer.lr=0.05 --workdir=runs/try
+
+Without --config it takes the digits. Exit status: 0; 2 for bad input, with one line that
+says what to do; 130 or 143 when interrupted, saved; 1 for a crash of the program itself.
+"""
+
+import logging
+import pathlib
+import re
+import sys
+
+from absl import flags
+from absl import logging as absl_logging
+from ml_collections import config_flags
+
+from configs import default
+from googlenet_jax.errors import InputError
+
+ROOT = pathlib.Path(__file__).resolve().parent
+
+MODE = flags.DEFINE_enum('mode', 'train', ['train', 'evaluate'], 'what to do')
+CONFIG = config_flags.DEFINE_config_file(
+    'config', None, 'file of the experiment; --config.FIELD=VALUE overrides (configs/default.py)'
+)
+WORKDIR = flags.DEFINE_string('workdir', '', 'folder of the run (gs:// too); runs/<config name>')
+DEBUG = flags.DEFINE_bool('debug', False, 'show the traceback of an error in the input')
+
+
+def main() -> int:
+  """Runs what the flags say; returns the exit status."""
+  # Imported here so that a wrong flag is answered at once.
+  import jax
+  from etils import epath
+
+  from googlenet_jax import config as checks
+  from googlenet_jax import train
+
+  config = CONFIG.value
+  checks.check(config, default.get_config())
+  if jax.config.jax_compilation_cache_dir is None:
+    cache = pathlib.Path.home() / '.cache' / 'googlenet_jax'
+    jax.config.update('jax_compilation_cache_dir', str(cache))
+  if config.distributed:
+    jax.distributed.initialize()
+  name = pathlib.Path(config_flags.get_config_filename(flags.FLAGS['config'])).stem
+  workdir = epath.Path(WORKDIR.value or f'runs/{name}')
+
+  try:
+    result = {'train': train.train, 'evaluate': train.evaluate}[MODE.value](config, workdir)
+  except train.Interrupted as interrupted:
+    return 128 + interrupted.signum
+  for field, value in result.items():
+    print(f'{field:>20}: {value}')
+  print(f'{"workdir":>20}: {workdir}')
+  return 0
+
+
+def parse_flags(argv: list[str]) -> None:
+  """Parses the command line; whatever is wrong with it is an InputError."""
+  from googlenet_jax import config as checks
+
+  if {'--help', '-h', '-help'} & set(argv):
+    print(f'{__doc__}\n{flags.FLAGS.main_module_help()}')
+    sys.exit(0)
+  known = checks.flat(default.get_config().to_dict())
+  for argument in argv[1:]:
+    override = re.match(r'--?(?:no)?config\.([^=]+)', argument)
+    if override and override[1] not in known:
+      near = checks.nearest(override[1], known)
+      raise InputError(f'--config.{override[1]}: no such field; did you mean --config.{near}?')
+  if not any(re.match(r'--?config(=|$)', argument) for argument in argv):
+    argv = [*argv, f'--config={ROOT / "configs/digits.py"}']
+  try:
+    rest = flags.FLAGS(argv)
+  except flags.Error as error:
+    raise InputError(f'{error} (python main.py --help lists the flags)') from error
+  except Exception as error:  # raised by the user's config file while it is loaded
+    raise InputError(f'--config: {type(error).__name__}: {error}') from error
+  if len(rest) > 1:
+    raise InputError(f'unexpected argument {rest[1]!r}: flags are written --name=value')
+
+
+if __name__ == '__main__':
+  absl_logging.use_absl_handler()
+  absl_logging.set_verbosity(absl_logging.WARNING)
+  logging.getLogger('googlenet_jax').setLevel(logging.INFO)
+  try:
+    parse_flags(sys.argv)
+    sys.exit(main())
+  except InputError as error:
+    if '--debug' in sys.argv:
+      raise
+    print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
+    sys.exit(2)
