@@ -44,22 +44,28 @@ def _backward(window, stride, padding, saved, cotangent):
     return jax.vjp(pool, x)[1](cotangent)[0]
 
   def views(x, y, cotangent):
-    none = jnp.array(-jnp.inf, x.dtype)
-    x = lax.pad(x, none, [(0, 0, 0), *((*sides, 0) for sides in padding), (0, 0, 0)])
+    batch, height, width, channels = x.shape
+    minus_infinity = jnp.array(-jnp.inf, x.dtype)
+    x = lax.pad(x, minus_infinity, [(0, 0, 0), *((*sides, 0) for sides in padding), (0, 0, 0)])
     spans = [(n - 1) * stride + 1 for n in y.shape[1:3]]
-    free = jnp.ones(y.shape, bool)
-    gradient = jnp.zeros(x.shape, x.dtype)
-    for row in range(window):
-      for column in range(window):
-        ends = (x.shape[0], row + spans[0], column + spans[1], x.shape[3])
-        hit = lax.slice(x, (0, row, column, 0), ends, (1, stride, stride, 1)) == y
-        part = jnp.where(hit & free, cotangent, 0)  # of equal maxima the first takes it
-        free &= ~hit
-        after = (x.shape[1] - ends[1], x.shape[2] - ends[2])
-        sides = [(row, after[0], stride - 1), (column, after[1], stride - 1)]
-        gradient += lax.pad(part, jnp.zeros((), part.dtype), [(0, 0, 0), *sides, (0, 0, 0)])
-    (top, bottom), (left, right) = padding
-    return gradient[:, top : x.shape[1] - bottom, left : x.shape[2] - right]
+    offsets = [(row, column) for row in range(window) for column in range(window)]
+    winner = jnp.full(y.shape, -1, jnp.int8)  # offset of each window's maximum
+    for k, (row, column) in reversed(list(enumerate(offsets))):  # of equal ones the first
+      ends = (batch, row + spans[0], column + spans[1], channels)
+      view = lax.slice(x, (0, row, column, 0), ends, (1, stride, stride, 1))
+      winner = jnp.where(view == y, jnp.int8(k), winner)
+
+    def spread(z, fill):  # to the input's grid, so that every pixel sees its windows
+      sides = [(window - 1, x.shape[i + 1] - spans[i], stride - 1) for i in range(2)]
+      return lax.pad(z, jnp.array(fill, z.dtype), [(0, 0, 0), *sides, (0, 0, 0)])
+
+    winner, cotangent = spread(winner, -1), spread(cotangent, 0)
+    gradient = jnp.zeros((batch, height, width, channels), cotangent.dtype)
+    for k, (row, column) in enumerate(offsets):
+      top, left = padding[0][0] + window - 1 - row, padding[1][0] + window - 1 - column
+      at = (slice(None), slice(top, top + height), slice(left, left + width))
+      gradient += jnp.where(winner[at] == k, cotangent[at], 0)
+    return gradient
 
   return (lax.platform_dependent(x, y, cotangent, cpu=views, default=stock),)
 
