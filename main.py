@@ -22,7 +22,7 @@ ROOT = pathlib.Path(__file__).resolve().parent
 
 MODE = flags.DEFINE_enum('mode', 'train', ['train', 'evaluate'], 'what to do')
 CONFIG = config_flags.DEFINE_config_file(
-    'config', None, 'file of the experiment; --config.FIELD=VALUE overrides (configs/default.py)'
+  'config', None, 'file of the experiment; --config.FIELD=VALUE overrides (configs/default.py)'
 )
 WORKDIR = flags.DEFINE_string('workdir', '', 'folder of the run (gs:// too); runs/<config name>')
 DEBUG = flags.DEFINE_bool('debug', False, 'show the traceback of an error in the input')
@@ -83,8 +83,8 @@ def parse_flags(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-  absl_logging.use_absl_handler()
   absl_logging.set_verbosity(absl_logging.WARNING)
+  logging.basicConfig(level=logging.WARNING, format='%(message)s', stream=sys.stdout)
   logging.getLogger('googlenet_jax').setLevel(logging.INFO)
   try:
     parse_flags(sys.argv)

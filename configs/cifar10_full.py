@@ -33,9 +33,9 @@ def get_config():
   c.optimizer.weight_decay = 5e-4
   c.schedule.name = 'piecewise_linear'
   c.schedule.points = (
-      ('0 epochs', 0.0),
-      ('18.5 epochs', 1.0),
-      ('67 epochs', 0.0025),
-      ('70 epochs', 0.0025),
+    ('0 epochs', 0.0),
+    ('18.5 epochs', 1.0),
+    ('67 epochs', 0.0025),
+    ('70 epochs', 0.0025),
   )
   return c

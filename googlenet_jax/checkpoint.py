@@ -33,16 +33,18 @@ class Checkpoints:
       return metrics['validation_top1']
 
     self._manager = ocp.CheckpointManager(
-        epath.Path(workdir).resolve() / 'checkpoints',
-        item_names=(*ITEMS, 'meta'),
-        options=ocp.CheckpointManagerOptions(
-            preservation_policy=policies.AnyPreservationPolicy([
-                policies.LatestN(keep),
-                policies.BestN(get_metric_fn=score, n=1, keep_checkpoints_without_metrics=False),
-            ]),
-            best_fn=score,
-            cleanup_tmp_directories=True,
+      epath.Path(workdir).resolve() / 'checkpoints',
+      item_names=(*ITEMS, 'meta'),
+      options=ocp.CheckpointManagerOptions(
+        preservation_policy=policies.AnyPreservationPolicy(
+          [
+            policies.LatestN(keep),
+            policies.BestN(get_metric_fn=score, n=1, keep_checkpoints_without_metrics=False),
+          ]
         ),
+        best_fn=score,
+        cleanup_tmp_directories=True,
+      ),
     )
 
   def save(self, state: TrainState, validation_top1: float | None) -> None:
@@ -53,12 +55,12 @@ class Checkpoints:
     # Orbax drops empty trees: an item that has no arrays is simply not written.
     items = {name: getattr(state, name) for name in ITEMS if jax.tree.leaves(getattr(state, name))}
     self._manager.save(
-        step,
-        args=ocp.args.Composite(
-            meta=ocp.args.JsonSave({'format': FORMAT, 'step': step}),
-            **{name: ocp.args.StandardSave(tree) for name, tree in items.items()},
-        ),
-        metrics=None if validation_top1 is None else {'validation_top1': validation_top1},
+      step,
+      args=ocp.args.Composite(
+        meta=ocp.args.JsonSave({'format': FORMAT, 'step': step}),
+        **{name: ocp.args.StandardSave(tree) for name, tree in items.items()},
+      ),
+      metrics=None if validation_top1 is None else {'validation_top1': validation_top1},
     )
 
   def latest(self) -> int | None:
@@ -82,19 +84,19 @@ class Checkpoints:
     meta = self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())).meta
     if meta['format'] > FORMAT:
       raise InputError(
-          f'checkpoint {step} in {self._manager.directory} has format {meta["format"]}, this '
-          f'version reads up to {FORMAT}: use a newer version of googlenet_jax'
+        f'checkpoint {step} in {self._manager.directory} has format {meta["format"]}, this '
+        f'version reads up to {FORMAT}: use a newer version of googlenet_jax'
       )
     wanted = {name: getattr(state, name) for name in ITEMS}
     shapes = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding),
-        {name: tree for name, tree in wanted.items() if jax.tree.leaves(tree)},
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding),
+      {name: tree for name, tree in wanted.items() if jax.tree.leaves(tree)},
     )
     found = self._manager.restore(
-        step,
-        args=ocp.args.Composite(
-            **{name: ocp.args.StandardRestore(tree) for name, tree in shapes.items()}
-        ),
+      step,
+      args=ocp.args.Composite(
+        **{name: ocp.args.StandardRestore(tree) for name, tree in shapes.items()}
+      ),
     )
     parts = wanted | {name: found[name] for name in shapes}
     return state.replace(step=parallel.replicate(np.int32(meta['step'])), **parts)

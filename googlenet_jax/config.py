@@ -35,87 +35,87 @@ AT_LEAST_1 = _within(1, None)
 SHARE = _within(0, 1)
 BELOW_1 = _within(0, 1, open_high=True)
 DURATION = (
-    lambda x: re.fullmatch(r'\s*\d+(\.\d+)?\s*(epochs?|steps?|%)\s*', x),
-    'a duration like "12 epochs", "300 steps" or "25%"',
+  lambda x: re.fullmatch(r'\s*\d+(\.\d+)?\s*(epochs?|steps?|%)\s*', x),
+  'a duration like "12 epochs", "300 steps" or "25%"',
 )
 
 # What a field may be, where its type alone does not say it.
 RULES = {
-    'model.name': _one_of(*MODELS),
-    'model.width': POSITIVE,
-    'model.module': _one_of('reduced', 'naive'),
-    'model.norm': _one_of('none', 'lrn', 'batch'),
-    'model.kernel_5x5': _one_of(5, 3),
-    'model.stem': _one_of(*STEMS),
-    'model.aux_heads': (lambda x: set(x) <= set(MODULES), f'some of {", ".join(MODULES)}'),
-    'model.classifier': _one_of('avgpool', 'fc'),
-    'model.dropout': BELOW_1,
-    'model.aux_dropout': BELOW_1,
-    'model.geometry': _one_of('same', 'ceil', 'floor'),
-    'model.dtype': _one_of('float32', 'bfloat16'),
-    'model.kernel_init': _one_of(*KERNEL_INITS),
-    'dataset.mean': (lambda x: len(x) and all(0 <= v <= 255 for v in x), 'numbers in [0, 255]'),
-    'dataset.std': (lambda x: len(x) and all(v > 0 for v in x), 'numbers above 0'),
-    'dataset.image_size': NOT_NEGATIVE,
-    'dataset.channels': _one_of(0, 3),
-    'augment.pad': NOT_NEGATIVE,
-    'augment.color': SHARE,
-    'augment.cutout': NOT_NEGATIVE,
-    'augment.mixup': NOT_NEGATIVE,
-    'augment.cutmix': NOT_NEGATIVE,
-    'train.duration': (
-        lambda x: DURATION[0](x) and '%' not in x and float(re.match(r'\s*([\d.]+)', x)[1]) > 0,
-        'a duration above 0 like "12 epochs" or "300 steps"',
+  'model.name': _one_of(*MODELS),
+  'model.width': POSITIVE,
+  'model.module': _one_of('reduced', 'naive'),
+  'model.norm': _one_of('none', 'lrn', 'batch'),
+  'model.kernel_5x5': _one_of(5, 3),
+  'model.stem': _one_of(*STEMS),
+  'model.aux_heads': (lambda x: set(x) <= set(MODULES), f'some of {", ".join(MODULES)}'),
+  'model.classifier': _one_of('avgpool', 'fc'),
+  'model.dropout': BELOW_1,
+  'model.aux_dropout': BELOW_1,
+  'model.geometry': _one_of('same', 'ceil', 'floor'),
+  'model.dtype': _one_of('float32', 'bfloat16'),
+  'model.kernel_init': _one_of(*KERNEL_INITS),
+  'dataset.mean': (lambda x: len(x) and all(0 <= v <= 255 for v in x), 'numbers in [0, 255]'),
+  'dataset.std': (lambda x: len(x) and all(v > 0 for v in x), 'numbers above 0'),
+  'dataset.image_size': NOT_NEGATIVE,
+  'dataset.channels': _one_of(0, 3),
+  'augment.pad': NOT_NEGATIVE,
+  'augment.color': SHARE,
+  'augment.cutout': NOT_NEGATIVE,
+  'augment.mixup': NOT_NEGATIVE,
+  'augment.cutmix': NOT_NEGATIVE,
+  'train.duration': (
+    lambda x: DURATION[0](x) and '%' not in x and float(re.match(r'\s*([\d.]+)', x)[1]) > 0,
+    'a duration above 0 like "12 epochs" or "300 steps"',
+  ),
+  'train.batch_size': AT_LEAST_1,
+  'train.aux_weight': NOT_NEGATIVE,
+  'train.label_smoothing': BELOW_1,
+  'train.steps_per_call': AT_LEAST_1,
+  'optimizer.name': _one_of('sgd', 'adam', 'adamw'),
+  'optimizer.lr': POSITIVE,
+  'optimizer.momentum': BELOW_1,
+  'optimizer.weight_decay': NOT_NEGATIVE,
+  'optimizer.clip_norm': NOT_NEGATIVE,
+  'optimizer.accumulate': AT_LEAST_1,
+  'schedule.name': _one_of('constant', 'exponential', 'polynomial', 'cosine', 'piecewise_linear'),
+  'schedule.warmup': DURATION,
+  'schedule.decay_rate': _within(0, 1, open_low=True),
+  'schedule.decay_every': DURATION,
+  'schedule.power': POSITIVE,
+  'schedule.final': SHARE,
+  'schedule.points': (
+    lambda x: all(len(p) == 2 and DURATION[0](p[0]) and p[1] >= 0 for p in x),
+    'pairs like ("25%", 1.0): a duration and a share of optimizer.lr',
+  ),
+  'average.name': _one_of('none', 'ema', 'polyak'),
+  'average.decay': BELOW_1,
+  'average.begin': DURATION,
+  'eval.every': DURATION,
+  'eval.batch_size': AT_LEAST_1,
+  'eval.split': _one_of('test', 'validation', 'train'),
+  'eval.checkpoint': _one_of('best', 'last'),
+  'log.every': DURATION,
+  'checkpoint.keep': AT_LEAST_1,
+  'profile': (
+    lambda x: (
+      not x or (re.fullmatch(r'\d+:\d+', x) and int(x.split(':')[0]) < int(x.split(':')[1]))
     ),
-    'train.batch_size': AT_LEAST_1,
-    'train.aux_weight': NOT_NEGATIVE,
-    'train.label_smoothing': BELOW_1,
-    'train.steps_per_call': AT_LEAST_1,
-    'optimizer.name': _one_of('sgd', 'adam', 'adamw'),
-    'optimizer.lr': POSITIVE,
-    'optimizer.momentum': BELOW_1,
-    'optimizer.weight_decay': NOT_NEGATIVE,
-    'optimizer.clip_norm': NOT_NEGATIVE,
-    'optimizer.accumulate': AT_LEAST_1,
-    'schedule.name': _one_of(
-        'constant', 'exponential', 'polynomial', 'cosine', 'piecewise_linear'
-    ),
-    'schedule.warmup': DURATION,
-    'schedule.decay_rate': _within(0, 1, open_low=True),
-    'schedule.decay_every': DURATION,
-    'schedule.power': POSITIVE,
-    'schedule.final': SHARE,
-    'schedule.points': (
-        lambda x: all(len(p) == 2 and DURATION[0](p[0]) and p[1] >= 0 for p in x),
-        'pairs like ("25%", 1.0): a duration and a share of optimizer.lr',
-    ),
-    'average.name': _one_of('none', 'ema', 'polyak'),
-    'average.decay': BELOW_1,
-    'average.begin': DURATION,
-    'eval.every': DURATION,
-    'eval.batch_size': AT_LEAST_1,
-    'eval.split': _one_of('test', 'validation', 'train'),
-    'eval.checkpoint': _one_of('best', 'last'),
-    'log.every': DURATION,
-    'checkpoint.keep': AT_LEAST_1,
-    'profile': (
-        lambda x: not x or (re.fullmatch(r'\d+:\d+', x) and int(x.split(':')[0]) < int(x.split(':')[1])),
-        "'FIRST:LAST' steps, FIRST below LAST",
-    ),
+    "'FIRST:LAST' steps, FIRST below LAST",
+  ),
 }
 
 # Fields that may differ between a run and its resumption: they change no parameter.
 FREE = (
-    'distributed',
-    'dataset.data_dir',
-    'dataset.test',
-    'eval.batch_size',
-    'eval.split',
-    'eval.checkpoint',
-    'log',
-    'checkpoint',
-    'profile',
-    'train.steps_per_call',
+  'distributed',
+  'dataset.data_dir',
+  'dataset.test',
+  'eval.batch_size',
+  'eval.split',
+  'eval.checkpoint',
+  'log',
+  'checkpoint',
+  'profile',
+  'train.steps_per_call',
 )
 
 
@@ -156,7 +156,7 @@ def _check_together(config: ConfigDict) -> None:
     raise InputError('config.eval.split="validation", but config.dataset.validation is empty')
   if config.train.sync_batch_norm and config.model.norm != 'batch':
     raise InputError(
-        f'config.train.sync_batch_norm needs config.model.norm="batch", not {config.model.norm!r}'
+      f'config.train.sync_batch_norm needs config.model.norm="batch", not {config.model.norm!r}'
     )
   if config.schedule.name == 'piecewise_linear' and not config.schedule.points:
     raise InputError('config.schedule.points is empty: "piecewise_linear" needs at least one')
@@ -189,8 +189,8 @@ def differences(earlier: str, config: ConfigDict) -> list[str]:
   """
   old, new = flat(json.loads(earlier)), flat(json.loads(to_json(config)))
   return [
-      f'{field}: {old.get(field)!r} there, {new.get(field)!r} here'
-      for field in sorted(old.keys() | new.keys())
-      if old.get(field) != new.get(field)
-      and not any(field == free or field.startswith(f'{free}.') for free in FREE)
+    f'{field}: {old.get(field)!r} there, {new.get(field)!r} here'
+    for field in sorted(old.keys() | new.keys())
+    if old.get(field) != new.get(field)
+    and not any(field == free or field.startswith(f'{free}.') for free in FREE)
   ]

@@ -51,7 +51,7 @@ class Evaluator:
     self._data = data
     self._resident = parallel.replicate(data.resident)
     self._step = parallel.compile_step(
-        steps.make_eval_step(model, data.read, batch_size=self._batch_size)
+      steps.make_eval_step(model, data.read, batch_size=self._batch_size)
     )
 
   def __call__(self, variables) -> Result:

@@ -1,7 +1,7 @@
 """From a config to the parts of a run: the config goes no deeper than here."""
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from googlenet_jax import losses, models, optim, parallel, schedules, steps, train_state
@@ -18,13 +18,13 @@ def load(config: ConfigDict, split: str, *, evaluating: bool = False) -> pipelin
   fields = config.dataset
   data = sources.load(fields.name, fields[split], fields.data_dir)
   return pipeline.in_memory(
-      data,
-      train=split == 'train' and not evaluating,
-      mean=fields.mean,
-      std=fields.std,
-      image_size=fields.image_size,
-      channels=fields.channels,
-      augment=augment.Augment(**config.augment),
+    data,
+    train=split == 'train' and not evaluating,
+    mean=fields.mean,
+    std=fields.std,
+    image_size=fields.image_size,
+    channels=fields.channels,
+    augment=augment.Augment(**config.augment),
   )
 
 
@@ -41,71 +41,74 @@ def clock(config: ConfigDict, data: pipeline.Pipeline) -> schedules.Clock:
   batch_size = config.train.batch_size
   if batch_size % jax.device_count():
     raise InputError(
-        f'config.train.batch_size={batch_size} does not divide over {jax.device_count()} devices: '
-        'use a multiple of them'
+      f'config.train.batch_size={batch_size} does not divide over {jax.device_count()} devices: '
+      'use a multiple of them'
     )
   result = schedules.Clock(data.size, batch_size, config.train.duration)
   if result.total_steps * batch_size >= 2**32:
     raise InputError(
-        f'config.train.duration={config.train.duration!r} is {result.total_steps * batch_size} '
-        'examples: positions are counted up to 2**32'
+      f'config.train.duration={config.train.duration!r} is {result.total_steps * batch_size} '
+      'examples: positions are counted up to 2**32'
     )
   return result
 
 
 class Run:
-  """The parts of a training run: schedule, first state and compiled step.
+  """The parts of a training run.
 
   Args:
     config: checked.
-    data: the training split's pipeline.
+    data: the pipeline that it trains on.
+
+  Attributes:
+    clock, model, schedule: of the run.
+    heads: names of the network's heads, 'main' first.
+    key: of data order, augmentation and dropout.
+    step: the compiled training step (`steps.make_train_step`).
   """
 
   def __init__(self, config: ConfigDict, data: pipeline.Pipeline):
     self.clock = clock(config, data)
     self.model = network(config, data)
     self.schedule = schedules.learning_rate(
-        self.clock,
-        peak=config.optimizer.lr,
-        **config.schedule.to_dict(),
+      self.clock, peak=config.optimizer.lr, **config.schedule.to_dict()
     )
-    fields = config.optimizer.to_dict()
-    del fields['lr']
-    optimizer = optim.create(self.schedule, **fields)
+    fields = {name: value for name, value in config.optimizer.items() if name != 'lr'}
+    self._optimizer = optim.create(self.schedule, **fields)
+    self._key_params, self.key = jax.random.split(jax.random.key(config.seed))
+    self._image_shape, self._average = data.image_shape, config.average.name
 
-    outputs = jax.eval_shape(
-        lambda: self.model.init_with_output(
-            {'params': jax.random.key(0), 'dropout': jax.random.key(0)},
-            np.zeros((1, *data.image_shape), np.float32),
-            train=True,
-        )
+    outputs, variables = jax.eval_shape(
+      lambda: self.model.init_with_output(
+        {'params': jax.random.key(0), 'dropout': jax.random.key(0)},
+        jnp.zeros((1, *data.image_shape)),
+        train=True,
+      )
     )
-    self.heads = tuple(losses.heads(outputs[0]))
-    groups = tuple(outputs[1]['params']) if config.log.norms else ()
-    key_params, self.key = jax.random.split(jax.random.key(config.seed))
-    self.state = parallel.replicate(
-        train_state.create(
-            self.model,
-            key_params,
-            data.image_shape,
-            optimizer,
-            config.average.name,
-            steps.train_metrics(self.heads, groups),
-        )
-    )
+    self.heads = tuple(losses.heads(outputs))
+    groups = tuple(variables['params']) if config.log.norms else ()
+    self._sums = steps.train_metrics(self.heads, groups)
     self.step = parallel.compile_step(
-        steps.make_train_step(
-            self.model,
-            optimizer,
-            data.read,
-            batch_size=config.train.batch_size,
-            aux_weight=config.train.aux_weight,
-            label_smoothing=config.train.label_smoothing,
-            average=config.average.name,
-            average_decay=config.average.decay,
-            average_from=self.clock.round(config.average.begin),
-            accumulate=config.optimizer.accumulate,
-            log_norms=config.log.norms,
-            looped=config.train.steps_per_call > 1,
-        )
+      steps.make_train_step(
+        self.model,
+        self._optimizer,
+        data.read,
+        batch_size=config.train.batch_size,
+        aux_weight=config.train.aux_weight,
+        label_smoothing=config.train.label_smoothing,
+        average=config.average.name,
+        average_decay=config.average.decay,
+        average_from=self.clock.round(config.average.begin),
+        accumulate=config.optimizer.accumulate,
+        log_norms=config.log.norms,
+        looped=config.train.steps_per_call > 1,
+      )
+    )
+
+  def initial_state(self) -> train_state.TrainState:
+    """The state before the first step, replicated."""
+    return parallel.replicate(
+      train_state.create(
+        self.model, self._key_params, self._image_shape, self._optimizer, self._average, self._sums
+      )
     )

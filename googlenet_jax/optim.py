@@ -13,15 +13,15 @@ def decay_mask(params) -> dict:
 
 
 def create(
-    schedule: Schedule,
-    *,
-    name: str,
-    momentum: float = 0.9,
-    nesterov: bool = False,
-    weight_decay: float = 0.0,
-    decay_all: bool = False,
-    clip_norm: float = 0.0,
-    accumulate: int = 1,
+  schedule: Schedule,
+  *,
+  name: str,
+  momentum: float = 0.9,
+  nesterov: bool = False,
+  weight_decay: float = 0.0,
+  decay_all: bool = False,
+  clip_norm: float = 0.0,
+  accumulate: int = 1,
 ) -> optax.GradientTransformation:
   """An optimizer.
 
@@ -56,4 +56,4 @@ def create(
 
 def group_norms(tree) -> dict[str, jax.Array]:
   """L2 norm of each top-level group of a tree of parameters ('inception_3a', ...)."""
-  return {name: optax.global_norm(group).astype(jnp.float32) for name, group in tree.items()}
+  return {name: optax.tree.norm(group).astype(jnp.float32) for name, group in tree.items()}

@@ -18,7 +18,7 @@ def replicate(tree):
   mesh = Mesh(np.array(jax.devices()), (AXIS,))
   sharding = NamedSharding(mesh, PartitionSpec())
   return jax.tree.map(
-      lambda x: jax.make_array_from_callback(np.shape(x), sharding, np.asarray(x).__getitem__), tree
+    lambda x: jax.make_array_from_callback(np.shape(x), sharding, np.asarray(x).__getitem__), tree
   )
 
 
@@ -49,7 +49,7 @@ def compile_step(step: Callable) -> Callable:
     if len(replicated) not in compiled:
       in_axes = (None, 0, *(None for _ in replicated))
       compiled[len(replicated)] = jax.pmap(
-          mapped, axis_name=AXIS, in_axes=in_axes, out_axes=None, donate_argnums=0
+        mapped, axis_name=AXIS, in_axes=in_axes, out_axes=None, donate_argnums=0
       )
     # pmap wants one mapped argument, also where the host feeds nothing.
     devices = np.zeros(jax.local_device_count(), np.int8)

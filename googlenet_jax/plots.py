@@ -35,7 +35,7 @@ def curves(lines: list[dict]) -> bytes:
       last = f'{label}: {100 * found[-1]["top1"]:.2f}%'
       loss.plot(epochs, [line['loss'] for line in found], style, color=color, label=label, ms=4)
       top1.plot(
-          epochs, [100 * line['top1'] for line in found], style, color=color, label=last, ms=4
+        epochs, [100 * line['top1'] for line in found], style, color=color, label=last, ms=4
       )
   rate.plot([line['epoch'] for line in train], [line['learning_rate'] for line in train], 'C5')
   for axes, title in ((loss, 'loss (nats)'), (top1, 'top-1 (%)'), (rate, 'learning rate')):

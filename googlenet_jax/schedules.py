@@ -54,16 +54,16 @@ class Clock:
 
 
 def learning_rate(
-    clock: Clock,
-    *,
-    name: str,
-    peak: float,
-    warmup: str = '0 steps',
-    decay_rate: float = 0.96,
-    decay_every: str = '8 epochs',
-    power: float = 0.5,
-    final: float = 0.0,
-    points: Sequence[tuple[str, float]] = (),
+  clock: Clock,
+  *,
+  name: str,
+  peak: float,
+  warmup: str = '0 steps',
+  decay_rate: float = 0.96,
+  decay_every: str = '8 epochs',
+  power: float = 0.5,
+  final: float = 0.0,
+  points: Sequence[tuple[str, float]] = (),
 ) -> Schedule:
   """A schedule, after a linear warm-up from 0.
 
@@ -103,7 +103,8 @@ def learning_rate(
       return final + (1 - final) * (1 - share) ** power
     if name == 'cosine':
       return final + (1 - final) * 0.5 * (1 + jnp.cos(jnp.pi * share))
-    return jnp.interp(jnp.asarray(step, jnp.float32), jnp.array(times), jnp.array([v for _, v in points]))
+    shares = jnp.array([share for _, share in points])
+    return jnp.interp(jnp.asarray(step, jnp.float32), jnp.array(times), shares)
 
   def schedule(step):
     rising = jnp.minimum((step + 1) / (begin + 1), 1.0) if begin else 1.0

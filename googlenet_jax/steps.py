@@ -29,11 +29,11 @@ def make_gradients(model, *, aux_weight: float, label_smoothing: float) -> Calla
 
   def loss_fn(params, batch_stats, batch, key, examples):
     outputs, updated = model.apply(
-        {'params': params, 'batch_stats': batch_stats},
-        batch.image,
-        train=True,
-        rngs={'dropout': key},
-        mutable=['batch_stats'],
+      {'params': params, 'batch_stats': batch_stats},
+      batch.image,
+      train=True,
+      rngs={'dropout': key},
+      mutable=['batch_stats'],
     )
     by_head, sums = {}, {}
     for head, logits in losses.heads(Outputs(*outputs)).items():
@@ -49,7 +49,7 @@ def make_gradients(model, *, aux_weight: float, label_smoothing: float) -> Calla
   def gradients(params, batch_stats, batch, key):
     examples = lax.pmean(batch.mask.sum(), AXIS)
     grads, (batch_stats, sums) = jax.grad(loss_fn, has_aux=True)(
-        params, batch_stats, batch, key, examples
+      params, batch_stats, batch, key, examples
     )
     grads, batch_stats = lax.pmean((grads, batch_stats), AXIS)
     sums = lax.psum(sums | {'examples': batch.mask.sum()}, AXIS)
@@ -59,19 +59,19 @@ def make_gradients(model, *, aux_weight: float, label_smoothing: float) -> Calla
 
 
 def make_train_step(
-    model,
-    optimizer: optax.GradientTransformation,
-    read: Callable,
-    *,
-    batch_size: int,
-    aux_weight: float,
-    label_smoothing: float,
-    average: str,
-    average_decay: float,
-    average_from: int,
-    accumulate: int,
-    log_norms: bool,
-    looped: bool,
+  model,
+  optimizer: optax.GradientTransformation,
+  read: Callable,
+  *,
+  batch_size: int,
+  aux_weight: float,
+  label_smoothing: float,
+  average: str,
+  average_decay: float,
+  average_from: int,
+  accumulate: int,
+  log_norms: bool,
+  looped: bool,
 ) -> Callable:
   """A training step.
 
@@ -116,17 +116,17 @@ def make_train_step(
     if averaged:
       new = {'params': params, 'batch_stats': batch_stats}
       updated = train_state.update_average(
-          averaged, new, average, average_decay, done > average_from
+        averaged, new, average, average_decay, done > average_from
       )
       keep = done % accumulate != 0  # between two updates there is nothing new to average
       averaged = jax.tree.map(lambda old, new: jnp.where(keep, old, new), averaged, updated)
     return state.replace(
-        step=done,
-        params=params,
-        batch_stats=batch_stats,
-        opt_state=opt_state,
-        average=averaged,
-        log_sums={name: total + sums[name] for name, total in state.log_sums.items()},
+      step=done,
+      params=params,
+      batch_stats=batch_stats,
+      opt_state=opt_state,
+      average=averaged,
+      log_sums={name: total + sums[name] for name, total in state.log_sums.items()},
     )
 
   def steps(state, fed, resident, key, count):
@@ -141,11 +141,11 @@ def make_train_step(
 def eval_sums(classes: int) -> dict[str, jnp.ndarray]:
   """What an evaluation step adds to, zero."""
   return {
-      'examples': jnp.zeros(()),
-      'loss': jnp.zeros(()),
-      'top1': jnp.zeros(()),
-      'top5': jnp.zeros(()),
-      'confusion': jnp.zeros((classes, classes)),  # [label, prediction]
+    'examples': jnp.zeros(()),
+    'loss': jnp.zeros(()),
+    'top1': jnp.zeros(()),
+    'top5': jnp.zeros(()),
+    'confusion': jnp.zeros((classes, classes)),  # [label, prediction]
   }
 
 
@@ -162,11 +162,11 @@ def make_eval_step(model, read: Callable, *, batch_size: int) -> Callable:
     hits = jnp.zeros_like(sums['confusion'])
     hits = hits.at[batch.label.argmax(-1), logits.argmax(-1)].add(batch.mask)
     new = {
-        'examples': batch.mask.sum(),
-        'loss': jnp.sum(losses.cross_entropy(logits, batch.label) * batch.mask),
-        'top1': jnp.sum(losses.correct(logits, batch.label) * batch.mask),
-        'top5': jnp.sum(losses.correct(logits, batch.label, 5) * batch.mask),
-        'confusion': hits,
+      'examples': batch.mask.sum(),
+      'loss': jnp.sum(losses.cross_entropy(logits, batch.label) * batch.mask),
+      'top1': jnp.sum(losses.correct(logits, batch.label) * batch.mask),
+      'top5': jnp.sum(losses.correct(logits, batch.label, 5) * batch.mask),
+      'confusion': hits,
     }
     return jax.tree.map(jnp.add, sums, lax.psum(new, AXIS))
 

@@ -60,7 +60,7 @@ def train(config: ConfigDict, workdir: epath.Path, *, stop_at: int = 0) -> dict 
     record.write(workdir / 'config.json', configs.to_json(config))
 
   checkpoints = Checkpoints(workdir, config.checkpoint.keep)
-  state = run.state
+  state = run.initial_state()
   if checkpoints.latest() is not None:
     state = checkpoints.restore(state, checkpoints.latest())
   first = step = int(parallel.fetch(state.step))
@@ -68,9 +68,9 @@ def train(config: ConfigDict, workdir: epath.Path, *, stop_at: int = 0) -> dict 
   history = record.Record(workdir, step, writes)
   progress = Progress(total, step, writes)
   progress.say(
-      f'{config.model.name}, {_parameters(state):,} parameters; {config.dataset.name}, '
-      f'{data.size:,} images; {total:,} steps of {config.train.batch_size} images on '
-      f'{_device()}' + (f'; going on from step {step:,}' if step else '')
+    f'{config.model.name}, {_parameters(state):,} parameters; {config.dataset.name}, '
+    f'{data.size:,} images; {total:,} steps of {config.train.batch_size} images on '
+    f'{_device()}' + (f'; going on from step {step:,}' if step else '')
   )
 
   resident = parallel.replicate(data.resident)
@@ -95,7 +95,8 @@ def train(config: ConfigDict, workdir: epath.Path, *, stop_at: int = 0) -> dict 
       if step == log_at:
         watch.pause(state)
         line = train_line(state, run, step) | watch.lap()
-        state = state.replace(log_sums=parallel.replicate({k: np.float32(0) for k in state.log_sums}))
+        zeros = {name: np.float32(0) for name in state.log_sums}
+        state = state.replace(log_sums=parallel.replicate(zeros))
         history.add(step, 'train', **line)
         progress.show(step, line)
         for warning in alarm.warnings(step, line):
@@ -115,17 +116,17 @@ def train(config: ConfigDict, workdir: epath.Path, *, stop_at: int = 0) -> dict 
     summary = _test(config, run, state, checkpoints, history, workdir)
     speeds = [line['images_per_second'] for line in history.lines if 'images_per_second' in line]
     summary |= {
-        'steps': total,
-        'epochs': float(total / run.clock.steps_per_epoch),
-        'parameters': _parameters(state),
-        'images_per_second': float(np.median(speeds)) if speeds else None,
-        'seconds': watch.elapsed(),
-        'peak_memory_mb': _peak_memory(),
-        'seed': config.seed,
-        'resumed_from_step': first,
-        'versions': {p: importlib.metadata.version(p) for p in ('jax', 'flax', 'optax')}
-        | {'python': platform.python_version()},
-        'device': _device(),
+      'steps': total,
+      'epochs': float(total / run.clock.steps_per_epoch),
+      'parameters': _parameters(state),
+      'images_per_second': float(np.median(speeds)) if speeds else None,
+      'seconds': watch.elapsed(),
+      'peak_memory_mb': _peak_memory(),
+      'seed': config.seed,
+      'resumed_from_step': first,
+      'versions': {p: importlib.metadata.version(p) for p in ('jax', 'flax', 'optax')}
+      | {'python': platform.python_version()},
+      'device': _device(),
     }
     if writes:
       record.write(workdir / 'summary.json', json.dumps(summary, indent=2) + '\n')
@@ -150,14 +151,13 @@ def evaluate(config: ConfigDict, workdir: epath.Path) -> dict:
   if not (workdir / 'checkpoints').exists():
     raise InputError(f'{workdir} holds no checkpoint: train first, or give --workdir')
   check_workdir(config, workdir)
-  # The training split tells the network's input and classes, the run's state its structure.
-  run = experiment.Run(config, experiment.load(config, 'train'))
   data = experiment.load(config, config.eval.split, evaluating=True)
+  run = experiment.Run(config, data)
   checkpoints = Checkpoints(workdir, config.checkpoint.keep)
   step = _chosen(config, checkpoints)
   if step is None:
     raise InputError(f'{workdir} holds no finished checkpoint: train first, or give --workdir')
-  state = checkpoints.restore(run.state, step)
+  state = checkpoints.restore(run.initial_state(), step)
   checkpoints.close()
   evaluator = Evaluator(run.model, data, config.eval.batch_size)
   result = evaluator(train_state.variables(state, averaged=bool(state.average)))
@@ -176,8 +176,8 @@ def check_workdir(config: ConfigDict, workdir: epath.Path) -> None:
   differing = configs.differences(path.read_text(), config) if path.exists() else []
   if differing:
     raise InputError(
-        f'{workdir} holds a run of another config ({"; ".join(differing)}): give another --workdir, '
-        'or the same values'
+      f'{workdir} holds a run of another config ({"; ".join(differing)}): give another '
+      '--workdir, or the same values'
     )
 
 
@@ -186,8 +186,8 @@ def train_line(state: train_state.TrainState, run: experiment.Run, step: int) ->
   sums = {name: float(value) for name, value in parallel.fetch(state.log_sums).items()}
   examples, steps = max(sums.pop('examples'), 1), max(sums.pop('steps'), 1)
   line = {
-      'epoch': float(step / run.clock.steps_per_epoch),
-      'learning_rate': float(run.schedule(step - 1)),
+    'epoch': float(step / run.clock.steps_per_epoch),
+    'learning_rate': float(run.schedule(step - 1)),
   }
   for name, value in sums.items():
     line[name] = value / (steps if '_norm/' in name else examples)
@@ -254,10 +254,10 @@ class DeadHeadAlarm:
     dead = [h for h in self._heads if abs(line[f'{h}_loss'] - self._guessing) < near]
     self._heads = [h for h in self._heads if h not in dead]
     return [
-        f'WARNING: head {head!r} is still at ln({round(math.exp(self._guessing))}) = '
-        f'{self._guessing:.3f} at step {step:,}: it has learnt nothing. Try '
-        '--config.model.norm=batch, another optimizer.lr or a warm-up'
-        for head in dead
+      f'WARNING: head {head!r} is still at ln({round(math.exp(self._guessing))}) = '
+      f'{self._guessing:.3f} at step {step:,}: it has learnt nothing. Try '
+      '--config.model.norm=batch, another optimizer.lr or a warm-up'
+      for head in dead
     ]
 
 

@@ -37,7 +37,7 @@ def variables(state: TrainState, *, averaged: bool = False) -> dict[str, Any]:
 
 
 def create(
-    model, key: jax.Array, image_shape: tuple, optimizer, average: str, metrics: tuple[str, ...]
+  model, key: jax.Array, image_shape: tuple, optimizer, average: str, metrics: tuple[str, ...]
 ) -> TrainState:
   """The state before the first step.
 
@@ -54,17 +54,17 @@ def create(
   @jax.jit
   def build():
     made = model.init(
-        {'params': key_params, 'dropout': key_dropout}, jnp.zeros((1, *image_shape)), train=True
+      {'params': key_params, 'dropout': key_dropout}, jnp.zeros((1, *image_shape)), train=True
     )
     params, batch_stats = made['params'], made.get('batch_stats', {})
     averages = {'params': params, 'batch_stats': batch_stats, 'count': jnp.zeros((), jnp.int32)}
     return TrainState(
-        step=jnp.zeros((), jnp.int32),
-        params=params,
-        batch_stats=batch_stats,
-        opt_state=optimizer.init(params),
-        average={} if average == 'none' else averages,
-        log_sums={name: jnp.zeros(()) for name in metrics},
+      step=jnp.zeros((), jnp.int32),
+      params=params,
+      batch_stats=batch_stats,
+      opt_state=optimizer.init(params),
+      average={} if average == 'none' else averages,
+      log_sums={name: jnp.zeros(()) for name in metrics},
     )
 
   return build()

@@ -31,6 +31,9 @@ class Augment(NamedTuple):
   cutmix: float = 0.0
 
 
+NONE = Augment()
+
+
 def split(keys: jax.Array, count: int) -> list[jax.Array]:
   """`count` arrays of keys `[B]`, independent of each other."""
   return [jax.vmap(jax.random.fold_in, (0, None))(keys, i) for i in range(count)]
@@ -57,7 +60,7 @@ def jitter_color(images: jax.Array, keys: jax.Array, strength: float) -> jax.Arr
 
   def one(image, key):
     brightness, contrast, saturation = jax.random.uniform(
-        key, (3,), minval=1 - strength, maxval=1 + strength
+      key, (3,), minval=1 - strength, maxval=1 + strength
     )
     image = image * brightness
     image = (image - image.mean()) * contrast + image.mean()
@@ -91,13 +94,13 @@ def cutout(images: jax.Array, keys: jax.Array, side: int) -> jax.Array:
 
 
 def mix(
-    images: jax.Array,
-    labels: jax.Array,
-    partner_images: jax.Array,
-    partner_labels: jax.Array,
-    keys: jax.Array,
-    mixup: float,
-    cutmix: float,
+  images: jax.Array,
+  labels: jax.Array,
+  partner_images: jax.Array,
+  partner_labels: jax.Array,
+  keys: jax.Array,
+  mixup: float,
+  cutmix: float,
 ) -> tuple[jax.Array, jax.Array]:
   """Mixup or CutMix of each example with its partner.
 
@@ -114,7 +117,7 @@ def mix(
   height, width = images.shape[1:3]
   beta = jax.vmap(lambda key, alpha: jax.random.beta(key, alpha, alpha), (0, None))
   by_box = jax.vmap(jax.random.bernoulli, (0, None))(
-      key_choice, 0.5 if mixup and cutmix else float(bool(cutmix))
+    key_choice, 0.5 if mixup and cutmix else float(bool(cutmix))
   )
   weight = jnp.zeros((*keys.shape, 1, 1, 1))  # the partner's, a pixel
   if mixup:

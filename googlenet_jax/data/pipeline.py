@@ -15,6 +15,7 @@ import numpy as np
 
 from googlenet_jax.data import augment as aug
 from googlenet_jax.data.sources import Split
+from googlenet_jax.errors import InputError
 
 
 class Batch(NamedTuple):
@@ -54,14 +55,14 @@ class Pipeline(NamedTuple):
 
 
 def in_memory(
-    split: Split,
-    *,
-    train: bool,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
-    image_size: int = 0,
-    channels: int = 0,
-    augment: aug.Augment = aug.Augment(),  # noqa: B008: a NamedTuple is immutable
+  split: Split,
+  *,
+  train: bool,
+  mean: tuple[float, ...],
+  std: tuple[float, ...],
+  image_size: int = 0,
+  channels: int = 0,
+  augment: aug.Augment = aug.NONE,
 ) -> Pipeline:
   """A pipeline over a split that is kept on the device as uint8.
 
@@ -76,10 +77,20 @@ def in_memory(
     image_size: side in pixels that images are resized to (bilinear); 0 keeps theirs.
     channels: 3 repeats a gray channel; 0 keeps theirs.
     augment: of training images.
+
+  Raises:
+    InputError: the statistics or `channels` do not fit the images.
   """
   count, height, width, depth = split.images.shape
   classes = len(split.class_names)
   shape = (image_size or height, image_size or width, channels or depth)
+  if depth not in (1, shape[2]):
+    raise InputError(f'dataset.channels={channels}: the images have {depth} channels, not 1')
+  if {len(mean), len(std)} - {1, depth}:
+    raise InputError(
+      f'dataset.mean={mean} and dataset.std={std}: give 1 value or {depth}, one for each of the '
+      'channels'
+    )
 
   def take(resident, index, keys):
     images = resident['images'][index]
@@ -113,18 +124,18 @@ def in_memory(
       partner = jax.vmap(lambda k: jax.random.randint(k, (), 0, count))(keys)
       others = take(resident, partner, aug.split(keys, 3))
       images, labels = aug.mix(
-          images, labels, *others, aug.split(keys, 4)[3], augment.mixup, augment.cutmix
+        images, labels, *others, aug.split(keys, 4)[3], augment.mixup, augment.cutmix
       )
       mask &= resident['valid'][partner]
     return Batch(images, labels, mask.astype(jnp.float32))
 
   return Pipeline(
-      size=count,
-      class_names=split.class_names,
-      image_shape=shape,
-      resident={'images': split.images, 'labels': split.labels, 'valid': np.asarray(split.valid)},
-      feed=lambda step: (),
-      read=read,
+    size=count,
+    class_names=split.class_names,
+    image_shape=shape,
+    resident={'images': split.images, 'labels': split.labels, 'valid': np.asarray(split.valid)},
+    feed=lambda step: (),
+    read=read,
   )
 
 

@@ -13,7 +13,6 @@ import threading
 import urllib.error
 import urllib.request
 
-
 from googlenet_jax.errors import InputError
 
 LOG = logging.getLogger('googlenet_jax')
@@ -23,9 +22,9 @@ TENSORFLOW = 'tensorflow-cpu>=2.20,<2.22'  # the range that preparing was tried 
 # Where the sets that fit in memory come from: asked once before anything is started,
 # because TFDS itself retries for minutes without a network.
 HOSTS = {
-    'cifar10': 'https://www.cs.toronto.edu',
-    'cifar100': 'https://www.cs.toronto.edu',
-    'svhn_cropped': 'http://ufldl.stanford.edu',
+  'cifar10': 'https://www.cs.toronto.edu',
+  'cifar100': 'https://www.cs.toronto.edu',
+  'svhn_cropped': 'http://ufldl.stanford.edu',
 }
 DEFAULT_HOST = 'https://storage.googleapis.com'  # TFDS's own bucket
 
@@ -55,10 +54,10 @@ def find(name: str, folder: pathlib.Path) -> pathlib.Path | None:
   form = json.loads((newest / 'dataset_info.json').read_text()).get('fileFormat', 'tfrecord')
   if form != 'array_record':
     raise InputError(
-        f'dataset {name!r} in {newest} is stored as {form}, which has no random access: convert it '
-        f'once with "python -m tensorflow_datasets.scripts.cli.main convert_format '
-        f'--root_data_dir={folder} --out_file_format=array_record --out_path=NEW_DIR" '
-        f'(needs "{TENSORFLOW}") and give --config.dataset.data_dir=NEW_DIR'
+      f'dataset {name!r} in {newest} is stored as {form}, which has no random access: convert it '
+      f'once with "python -m tensorflow_datasets.scripts.cli.main convert_format '
+      f'--root_data_dir={folder} --out_file_format=array_record --out_path=NEW_DIR" '
+      f'(needs "{TENSORFLOW}") and give --config.dataset.data_dir=NEW_DIR'
     )
   return newest
 
@@ -73,8 +72,8 @@ def prepare(name: str, folder: pathlib.Path) -> pathlib.Path:
     InputError: no TensorFlow, no network (found out within 10 seconds), or it failed.
   """
   ways_out = (
-      f'dataset {name!r} is not prepared in {folder}: give --config.dataset.data_dir=DIR of a '
-      'folder that holds it as ArrayRecord'
+    f'dataset {name!r} is not prepared in {folder}: give --config.dataset.data_dir=DIR of a '
+    'folder that holds it as ArrayRecord'
   )
   if importlib.util.find_spec('tensorflow') is None:
     raise InputError(f"{ways_out}, or let it be prepared here after: pip install '{TENSORFLOW}'")

@@ -47,8 +47,8 @@ def load(name: str, split: str, data_dir: str = '') -> Split:
   wrong = (result.labels < 0) | (result.labels >= len(result.class_names))
   if wrong.any():
     raise InputError(
-        f'dataset {name!r}: record {wrong.argmax()} of {split!r} has label '
-        f'{result.labels[wrong.argmax()]}, outside 0..{len(result.class_names) - 1}'
+      f'dataset {name!r}: record {wrong.argmax()} of {split!r} has label '
+      f'{result.labels[wrong.argmax()]}, outside 0..{len(result.class_names) - 1}'
     )
   return result
 
@@ -61,7 +61,7 @@ def _digits(split: str) -> Split:
   images = np.round(data.images * (255 / 16)).astype(np.uint8)[..., None]
   labels = data.target.astype(np.int32)
   train, test = model_selection.train_test_split(
-      np.arange(len(labels)), test_size=360, random_state=0, stratify=labels
+    np.arange(len(labels)), test_size=360, random_state=0, stratify=labels
   )
   match = re.fullmatch(r'(train|test)(?:\[(\d*):(\d*)\])?', split)
   if not match:
@@ -73,7 +73,7 @@ def _digits(split: str) -> Split:
 
 def _tfds(name: str, split: str, data_dir: str) -> Split:
   folder = pathlib.Path(
-      os.path.expanduser(data_dir or os.environ.get('TFDS_DATA_DIR', '~/tensorflow_datasets'))
+    os.path.expanduser(data_dir or os.environ.get('TFDS_DATA_DIR', '~/tensorflow_datasets'))
   )
   prepared = prepare.find(name, folder) or prepare.prepare(name, folder)
 
@@ -85,22 +85,22 @@ def _tfds(name: str, split: str, data_dir: str) -> Split:
   missing = {'image', 'label'} - set(features)
   if missing or not hasattr(features['label'], 'names'):
     raise InputError(
-        f'dataset {name!r} in {prepared} is no classification set: it needs the features '
-        f'"image" and "label", it has {", ".join(features)}'
+      f'dataset {name!r} in {prepared} is no classification set: it needs the features '
+      f'"image" and "label", it has {", ".join(features)}'
     )
   if None in features['image'].shape:
     raise InputError(
-        f'dataset {name!r} in {prepared} has images of shape {features["image"].shape}: only sets '
-        'whose images are all of one size can be held in memory'
+      f'dataset {name!r} in {prepared} has images of shape {features["image"].shape}: only sets '
+      'whose images are all of one size can be held in memory'
     )
   try:
     source = builder.as_data_source(split)
     count = len(source)
   except (ValueError, AssertionError, KeyError) as error:
     raise InputError(
-        f'dataset {name!r} in {prepared} has no split {split!r} (it has '
-        f'{", ".join(f"{k} of {v.num_examples}" for k, v in builder.info.splits.items())}): '
-        f'{str(error).splitlines()[0]}'
+      f'dataset {name!r} in {prepared} has no split {split!r} (it has '
+      f'{", ".join(f"{k} of {v.num_examples}" for k, v in builder.info.splits.items())}): '
+      f'{str(error).splitlines()[0]}'
     ) from error
   LOG.info('decoding %s %s: %d images', name, split, count)
   images = np.zeros((count, *features['image'].shape), np.uint8)

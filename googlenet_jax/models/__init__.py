@@ -15,7 +15,7 @@ from googlenet_jax.models.layers import Outputs
 __all__ = ['MODELS', 'Outputs', 'create']
 
 MODELS: dict[str, type[nn.Module]] = {
-    'googlenet': GoogLeNet,
+  'googlenet': GoogLeNet,
 }
 
 

@@ -38,9 +38,7 @@ def _backward(window, stride, padding, saved, cotangent):
 
   def stock(x, y, cotangent):
     del y
-    pool = partial(
-        nn.max_pool, window_shape=(window,) * 2, strides=(stride,) * 2, padding=padding
-    )
+    pool = partial(nn.max_pool, window_shape=(window,) * 2, strides=(stride,) * 2, padding=padding)
     return jax.vjp(pool, x)[1](cotangent)[0]
 
   def views(x, y, cotangent):

@@ -10,12 +10,12 @@ import jax.numpy as jnp
 
 from googlenet_jax.errors import InputError
 from googlenet_jax.models.layers import (
-    KERNEL_INITS,
-    ConvBlock,
-    Outputs,
-    local_response_norm,
-    max_pool,
-    scaled,
+  KERNEL_INITS,
+  ConvBlock,
+  Outputs,
+  local_response_norm,
+  max_pool,
+  scaled,
 )
 
 
@@ -32,45 +32,45 @@ class Widths(NamedTuple):
 
 # Table 1. The stages 3 to 5 are separated by max pools.
 MODULES: dict[str, Widths] = {
-    '3a': Widths(64, 96, 128, 16, 32, 32),
-    '3b': Widths(128, 128, 192, 32, 96, 64),
-    '4a': Widths(192, 96, 208, 16, 48, 64),
-    '4b': Widths(160, 112, 224, 24, 64, 64),
-    '4c': Widths(128, 128, 256, 24, 64, 64),
-    '4d': Widths(112, 144, 288, 32, 64, 64),
-    '4e': Widths(256, 160, 320, 32, 128, 128),
-    '5a': Widths(256, 160, 320, 32, 128, 128),
-    '5b': Widths(384, 192, 384, 48, 128, 128),
+  '3a': Widths(64, 96, 128, 16, 32, 32),
+  '3b': Widths(128, 128, 192, 32, 96, 64),
+  '4a': Widths(192, 96, 208, 16, 48, 64),
+  '4b': Widths(160, 112, 224, 24, 64, 64),
+  '4c': Widths(128, 128, 256, 24, 64, 64),
+  '4d': Widths(112, 144, 288, 32, 64, 64),
+  '4e': Widths(256, 160, 320, 32, 128, 128),
+  '5a': Widths(256, 160, 320, 32, 128, 128),
+  '5b': Widths(384, 192, 384, 48, 128, 128),
 }
 
 # (layer, channels, window, stride); pools have no channels.
 STEMS: dict[str, tuple[tuple[str, int, int, int], ...]] = {
-    # Table 1: 224 pixels come out as 28.
-    'imagenet': (
-        ('conv1', 64, 7, 2),
-        ('pool1', 0, 3, 2),
-        ('norm1', 0, 0, 0),
-        ('conv2_reduce', 64, 1, 1),
-        ('conv2', 192, 3, 1),
-        ('norm2', 0, 0, 0),
-        ('pool2', 0, 3, 2),
-    ),
-    # For 32x32 images: 32 pixels stay 32, the modules run at 32, 16 and 8.
-    'cifar': (
-        ('conv1', 64, 3, 1),
-        ('norm1', 0, 0, 0),
-        ('conv2_reduce', 64, 1, 1),
-        ('conv2', 192, 3, 1),
-        ('norm2', 0, 0, 0),
-    ),
-    # The same at a quarter of the cost: the modules run at 16, 8 and 4 pixels.
-    'compact': (
-        ('conv1', 96, 3, 1),
-        ('pool1', 0, 3, 2),
-        ('norm1', 0, 0, 0),
-        ('conv2', 192, 3, 1),
-        ('norm2', 0, 0, 0),
-    ),
+  # Table 1: 224 pixels come out as 28.
+  'imagenet': (
+    ('conv1', 64, 7, 2),
+    ('pool1', 0, 3, 2),
+    ('norm1', 0, 0, 0),
+    ('conv2_reduce', 64, 1, 1),
+    ('conv2', 192, 3, 1),
+    ('norm2', 0, 0, 0),
+    ('pool2', 0, 3, 2),
+  ),
+  # For 32x32 images: 32 pixels stay 32, the modules run at 32, 16 and 8.
+  'cifar': (
+    ('conv1', 64, 3, 1),
+    ('norm1', 0, 0, 0),
+    ('conv2_reduce', 64, 1, 1),
+    ('conv2', 192, 3, 1),
+    ('norm2', 0, 0, 0),
+  ),
+  # The same at a quarter of the cost: the modules run at 16, 8 and 4 pixels.
+  'compact': (
+    ('conv1', 96, 3, 1),
+    ('pool1', 0, 3, 2),
+    ('norm1', 0, 0, 0),
+    ('conv2', 192, 3, 1),
+    ('norm2', 0, 0, 0),
+  ),
 }
 
 
@@ -101,17 +101,17 @@ class InceptionModule(nn.Module):
     pooled = max_pool(x, 3, 1, 'same')
     if self.reduced:
       branches = (
-          conv('conv_1x1', x, 1),
-          conv('conv_3x3', conv('reduce_3x3', x, 1), 3),
-          conv('conv_5x5', conv('reduce_5x5', x, 1), self.kernel_5x5),
-          conv('pool_proj', pooled, 1),
+        conv('conv_1x1', x, 1),
+        conv('conv_3x3', conv('reduce_3x3', x, 1), 3),
+        conv('conv_5x5', conv('reduce_5x5', x, 1), self.kernel_5x5),
+        conv('pool_proj', pooled, 1),
       )
     else:
       branches = (
-          conv('conv_1x1', x, 1),
-          conv('conv_3x3', x, 3),
-          conv('conv_5x5', x, self.kernel_5x5),
-          pooled,
+        conv('conv_1x1', x, 1),
+        conv('conv_3x3', x, 3),
+        conv('conv_5x5', x, self.kernel_5x5),
+        pooled,
       )
     return jnp.concatenate(branches, axis=-1)
 
@@ -201,12 +201,12 @@ class GoogLeNet(nn.Module):
     init = self.kernel_init if callable(self.kernel_init) else KERNEL_INITS[self.kernel_init]
     bias_init = nn.initializers.constant(self.bias_init)
     conv = partial(
-        ConvBlock,
-        batch_norm=self.norm == 'batch',
-        bn_axis=self.bn_axis,
-        kernel_init=init,
-        bias_init=bias_init,
-        dtype=dtype,
+      ConvBlock,
+      batch_norm=self.norm == 'batch',
+      bn_axis=self.bn_axis,
+      kernel_init=init,
+      bias_init=bias_init,
+      dtype=dtype,
     )
     linear = partial(nn.Dense, kernel_init=init, bias_init=bias_init, dtype=dtype)
 
@@ -225,21 +225,21 @@ class GoogLeNet(nn.Module):
       if name[0] != stage:  # 28x28 -> 14x14 -> 7x7
         x, stage = max_pool(x, 3, 2, self.geometry), name[0]
       x = InceptionModule(
-          widths=Widths(*(scaled(w, self.width) for w in widths)),
-          reduced=self.module == 'reduced',
-          kernel_5x5=self.kernel_5x5,
-          conv=conv,
-          name=f'inception_{name}',
+        widths=Widths(*(scaled(w, self.width) for w in widths)),
+        reduced=self.module == 'reduced',
+        kernel_5x5=self.kernel_5x5,
+        conv=conv,
+        name=f'inception_{name}',
       )(x, train=train)
       if name in self.aux_heads and train:
         head = AuxHead(
-            classes=self.classes,
-            conv_features=scaled(128, self.width),
-            fc_features=scaled(1024, self.width),
-            dropout=self.aux_dropout,
-            conv=conv,
-            linear=linear,
-            name=f'aux{len(aux) + 1}',
+          classes=self.classes,
+          conv_features=scaled(128, self.width),
+          fc_features=scaled(1024, self.width),
+          dropout=self.aux_dropout,
+          conv=conv,
+          linear=linear,
+          name=f'aux{len(aux) + 1}',
         )
         aux.append(head(x, train=train))
 
@@ -254,18 +254,18 @@ class GoogLeNet(nn.Module):
 
   def _check(self):
     for field, allowed in (
-        ('module', ('reduced', 'naive')),
-        ('norm', ('none', 'lrn', 'batch')),
-        ('kernel_5x5', (3, 5)),
-        ('stem', tuple(STEMS)),
-        ('classifier', ('avgpool', 'fc')),
-        ('geometry', ('same', 'ceil', 'floor')),
+      ('module', ('reduced', 'naive')),
+      ('norm', ('none', 'lrn', 'batch')),
+      ('kernel_5x5', (3, 5)),
+      ('stem', tuple(STEMS)),
+      ('classifier', ('avgpool', 'fc')),
+      ('geometry', ('same', 'ceil', 'floor')),
     ):
       if getattr(self, field) not in allowed:
         raise InputError(f'GoogLeNet.{field}={getattr(self, field)!r}: use one of {allowed}')
     if not callable(self.kernel_init) and self.kernel_init not in KERNEL_INITS:
       raise InputError(
-          f'GoogLeNet.kernel_init={self.kernel_init!r}: use one of {tuple(KERNEL_INITS)}'
+        f'GoogLeNet.kernel_init={self.kernel_init!r}: use one of {tuple(KERNEL_INITS)}'
       )
     if set(self.aux_heads) - set(MODULES):
       raise InputError(f'GoogLeNet.aux_heads={self.aux_heads!r}: use modules of {tuple(MODULES)}')

@@ -30,10 +30,10 @@ class Outputs(NamedTuple):
 
 
 KERNEL_INITS: dict[str, Callable] = {
-    # Caffe's "xavier": uniform in +-sqrt(3 / fan_in). What BVLC GoogLeNet used.
-    'xavier': nn.initializers.variance_scaling(1.0, 'fan_in', 'uniform'),
-    # He et al. (2015), arXiv 1502.01852: keeps the variance through a ReLU.
-    'he': nn.initializers.variance_scaling(2.0, 'fan_in', 'truncated_normal'),
+  # Caffe's "xavier": uniform in +-sqrt(3 / fan_in). What BVLC GoogLeNet used.
+  'xavier': nn.initializers.variance_scaling(1.0, 'fan_in', 'uniform'),
+  # He et al. (2015), arXiv 1502.01852: keeps the variance through a ReLU.
+  'he': nn.initializers.variance_scaling(2.0, 'fan_in', 'truncated_normal'),
 }
 
 
@@ -79,20 +79,20 @@ class ConvBlock(nn.Module):
       x = lax.dot_general(x, kernel[0, 0], (((3,), (0,)), ((), ())))
     else:
       x = lax.conv_general_dilated(
-          x,
-          kernel,
-          window_strides=(self.strides, self.strides),
-          padding=[(pad, pad), (pad, pad)],
-          dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+        x,
+        kernel,
+        window_strides=(self.strides, self.strides),
+        padding=[(pad, pad), (pad, pad)],
+        dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
       )
     if self.batch_norm:
       x = nn.BatchNorm(
-          use_running_average=not train,
-          momentum=0.9,
-          epsilon=1e-3,
-          axis_name=self.bn_axis,
-          dtype=self.dtype,
-          name='bn',
+        use_running_average=not train,
+        momentum=0.9,
+        epsilon=1e-3,
+        axis_name=self.bn_axis,
+        dtype=self.dtype,
+        name='bn',
       )(x)
     else:
       x = x + self.param('bias', self.bias_init, (self.features,)).astype(self.dtype)
@@ -123,9 +123,9 @@ def pool_padding(size: int, window: int, stride: int, geometry: str) -> tuple[in
   if geometry == 'floor':
     if size < window:
       raise InputError(
-          f'a {window}x{window} pool with geometry "floor" leaves no pixels of a map {size} '
-          'pixels wide: use larger images, geometry "same" or "ceil", or a stem that keeps '
-          'resolution'
+        f'a {window}x{window} pool with geometry "floor" leaves no pixels of a map {size} '
+        'pixels wide: use larger images, geometry "same" or "ceil", or a stem that keeps '
+        'resolution'
       )
     return 0, 0
   raise InputError(f'geometry {geometry!r}: use "same", "ceil" or "floor"')
@@ -138,7 +138,7 @@ def max_pool(x: jax.Array, window: int, stride: int, geometry: str) -> jax.Array
 
 
 def local_response_norm(
-    x: jax.Array, *, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
+  x: jax.Array, *, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
 ) -> jax.Array:
   """Local response normalisation across channels, as in Caffe.
 
@@ -152,6 +152,6 @@ def local_response_norm(
   squares = jnp.square(x.astype(jnp.float32))
   half = size // 2
   sums = lax.reduce_window(
-      squares, 0.0, lax.add, (1, 1, 1, size), (1, 1, 1, 1), [(0, 0)] * 3 + [(half, size - 1 - half)]
+    squares, 0.0, lax.add, (1, 1, 1, size), (1, 1, 1, 1), [(0, 0)] * 3 + [(half, size - 1 - half)]
   )
   return (x * (k + alpha / size * sums) ** -beta).astype(x.dtype)

@@ -1,0 +1,52 @@
+"""Every test runs on four virtual devices; compiled programs are shared within a session."""
+
+import os
+import pathlib
+import tempfile
+
+import jax
+import pytest
+
+from configs import default
+
+SHARED = pathlib.Path(__file__).resolve().parents[2] / 'shared' / 'data'
+
+jax.config.update('jax_num_cpu_devices', 4)
+# Workers of one session compile the same programs: the cache is new for each session.
+jax.config.update(
+  'jax_compilation_cache_dir',
+  os.path.join(
+    tempfile.gettempdir(),
+    f'googlenet_jax_tests_{os.environ.get("PYTEST_XDIST_TESTRUNUID", os.getpid())}',
+  ),
+)
+
+
+@pytest.fixture
+def cifar10_dir():
+  """Folder that holds the real CIFAR-10 as ArrayRecord; skips where there is none."""
+  folder = SHARED / 'tfds'
+  if not (folder / 'cifar10').is_dir():
+    pytest.skip(f'no prepared CIFAR-10 in {folder}')
+  return str(folder)
+
+
+@pytest.fixture
+def tiny():
+  """A config that trains in seconds: 64 digits, narrow, both auxiliary heads."""
+  c = default.get_config()
+  c.model.width = 0.1
+  c.model.norm = 'batch'
+  c.model.stem = 'compact'
+  c.dataset.train = 'train[:64]'
+  c.dataset.validation = 'train[1200:1237]'
+  c.dataset.test = 'test[:50]'
+  c.augment.pad = 1
+  c.train.duration = '4 epochs'
+  c.train.batch_size = 24
+  c.optimizer.lr = 0.05
+  c.average.name = 'ema'
+  c.average.decay = 0.9
+  c.eval.batch_size = 16
+  c.log.every = '3 steps'
+  return c

@@ -1,0 +1,243 @@
+"""The data against its definition: order, augmentation, masks, and what it needs to run."""
+
+import json
+import socket
+import subprocess
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn import datasets
+
+from googlenet_jax.data import augment, pipeline, prepare, sources
+from googlenet_jax.errors import InputError
+
+NAMES = tuple('0123456789')
+
+
+def split_of(count, size=8, channels=3, valid=None):
+  """Images whose every pixel tells their index."""
+  images = np.zeros((count, size, size, channels), np.uint8)
+  images += np.arange(count, dtype=np.uint8)[:, None, None, None]
+  labels = (np.arange(count) % 10).astype(np.int32)
+  return sources.Split(images, labels, np.ones(count, bool) if valid is None else valid, NAMES)
+
+
+def reader(split, **fields):
+  data = pipeline.in_memory(split, mean=(0.0,), std=(1.0,), **fields)
+  return lambda positions, seed=0: data.read(
+    data.resident, (), jnp.asarray(positions, jnp.uint32), jax.random.key(seed)
+  )
+
+
+def test_digits_are_scikit_learns():
+  train, test = sources.load('digits', 'train'), sources.load('digits', 'test')
+  assert (len(train.labels), len(test.labels)) == (1437, 360)
+  data = datasets.load_digits()
+  ours = np.concatenate([train.images, test.images]).reshape(1797, 64)
+  whole = {
+    (bytes(row), label) for row, label in zip(ours, [*train.labels, *test.labels], strict=True)
+  }
+  scaled = np.round(data.images.reshape(1797, 64) * 255 / 16).astype(np.uint8)
+  assert whole == {(bytes(row), label) for row, label in zip(scaled, data.target, strict=True)}
+  assert set(np.bincount(test.labels)) <= {35, 36, 37}
+
+
+def test_digits_are_sliced_as_tfds_does():
+  whole = sources.load('digits', 'train')
+  part = sources.load('digits', 'train[1200:1300]')
+  np.testing.assert_array_equal(part.images, whole.images[1200:1300])
+
+
+@pytest.mark.parametrize('split', ['validation', 'train[1:2:3]', 'train[a:]', 'train[5:5]'])
+def test_unusable_split_of_digits(split):
+  with pytest.raises(InputError, match='digits'):
+    sources.load('digits', split)
+
+
+def test_cifar10_is_the_real_one(cifar10_dir):
+  test = sources.load('cifar10', 'test', cifar10_dir)
+  assert test.images.shape == (10_000, 32, 32, 3)
+  assert test.class_names[:3] == ('airplane', 'automobile', 'bird')
+  assert set(np.bincount(test.labels)) == {1000}
+  # The published statistics of the set, a channel.
+  np.testing.assert_allclose(test.images.mean((0, 1, 2)), (126.0, 123.7, 114.9), atol=0.1)
+
+
+def test_cifar10_slices_are_disjoint(cifar10_dir):
+  train = sources.load('cifar10', 'train[49000:49500]', cifar10_dir)
+  validation = sources.load('cifar10', 'train[49500:]', cifar10_dir)
+  assert (len(train.labels), len(validation.labels)) == (500, 500)
+  assert not {bytes(x) for x in train.images} & {bytes(x) for x in validation.images}
+
+
+@pytest.mark.parametrize('split', ['nothing', 'train[:', 'train[60000:]'])
+def test_unusable_split_of_a_tfds_set(cifar10_dir, split):
+  with pytest.raises(InputError, match='cifar10'):
+    sources.load('cifar10', split, cifar10_dir)
+
+
+def test_nothing_imports_tensorflow(cifar10_dir):
+  code = f"""
+import sys
+from googlenet_jax import train
+from googlenet_jax.data import sources
+sources.load('cifar10', 'test[:10]', {cifar10_dir!r})
+assert 'tensorflow_datasets' in sys.modules
+assert 'tensorflow' not in sys.modules
+"""
+  subprocess.run([sys.executable, '-c', code], check=True)
+
+
+def test_tfrecord_is_refused_with_the_conversion(tmp_path):
+  folder = tmp_path / 'cifar10' / '3.0.2'
+  folder.mkdir(parents=True)
+  (folder / 'dataset_info.json').write_text(json.dumps({'fileFormat': 'tfrecord'}))
+  with pytest.raises(InputError, match='convert_format'):
+    sources.load('cifar10', 'train', str(tmp_path))
+
+
+def test_newest_version_is_taken(tmp_path):
+  for version in ('3.0.2', '3.0.10', '2.9.9'):
+    folder = tmp_path / 'set' / version
+    folder.mkdir(parents=True)
+    (folder / 'dataset_info.json').write_text(json.dumps({'fileFormat': 'array_record'}))
+  assert prepare.find('set', tmp_path).name == '3.0.10'
+  assert prepare.find('set:3.0.2', tmp_path).name == '3.0.2'
+  assert prepare.find('other', tmp_path) is None
+
+
+def test_no_network_is_found_out_within_10_seconds(tmp_path, monkeypatch):
+  monkeypatch.setattr(prepare.importlib.util, 'find_spec', lambda name: name)  # TensorFlow is there
+  with socket.socket() as silent:  # takes connections and never answers
+    silent.bind(('127.0.0.1', 0))
+    silent.listen()
+    monkeypatch.setitem(prepare.HOSTS, 'cifar10', f'http://127.0.0.1:{silent.getsockname()[1]}')
+    began = time.monotonic()
+    with pytest.raises(InputError, match='data_dir'):
+      sources.load('cifar10', 'train', str(tmp_path))
+    assert time.monotonic() - began < 10
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('count', [7, 100])
+def test_every_epoch_holds_every_example_once(count):
+  order = pipeline.shuffled(jax.random.key(0), jnp.arange(3 * count, dtype=jnp.uint32), count)
+  epochs = np.asarray(order).reshape(3, count)
+  assert all(sorted(epoch) == list(range(count)) for epoch in epochs)
+  assert not (epochs[0] == epochs[1]).all() and not (epochs[1] == epochs[2]).all()
+
+
+def test_a_batch_crosses_epochs_and_devices_alike():
+  positions = jnp.arange(90, 130, dtype=jnp.uint32)  # from epoch 0 into epoch 1 of 100
+  key = jax.random.key(3)
+  whole = pipeline.shuffled(key, positions, 100)
+  parts = [pipeline.shuffled(key, positions[i : i + 10], 100) for i in range(0, 40, 10)]
+  np.testing.assert_array_equal(whole, np.concatenate(parts))
+
+
+@pytest.mark.parametrize(
+  'fields',
+  [
+    {'pad': 2, 'flip': True, 'color': 0.3, 'cutout': 4},
+    {'pad': 2, 'mixup': 0.5},
+    {'flip': True, 'cutmix': 1.0},
+    {'mixup': 0.5, 'cutmix': 1.0},
+  ],
+)
+def test_an_example_depends_on_its_position_alone(fields):
+  rng = np.random.default_rng(0)
+  split = split_of(20)._replace(images=rng.integers(0, 256, (20, 8, 8, 3), dtype=np.uint8))
+  read = reader(split, train=True, augment=augment.Augment(**fields))
+  whole = read(np.arange(16, 32))
+  parts = [read(np.arange(i, i + 4)) for i in range(16, 32, 4)]
+  for name in ('image', 'label', 'mask'):
+    joined = np.concatenate([getattr(part, name) for part in parts])
+    np.testing.assert_allclose(getattr(whole, name), joined, atol=1e-4)
+  assert not np.allclose(whole.image, read(np.arange(16, 32), seed=1).image)
+
+
+def test_evaluation_keeps_the_order_and_masks_the_rest():
+  batch = reader(split_of(10), train=False)(np.arange(8, 12))
+  np.testing.assert_array_equal(batch.image[:2, 0, 0, 0], [8, 9])
+  np.testing.assert_array_equal(batch.mask, [1, 1, 0, 0])
+  np.testing.assert_array_equal(batch.label.argmax(-1)[:2], [8, 9])
+
+
+def test_a_bad_record_keeps_its_place_with_mask_0():
+  valid = np.arange(10) != 3
+  evaluated = reader(split_of(10, valid=valid), train=False)(np.arange(10))
+  np.testing.assert_array_equal(evaluated.mask, valid)
+  trained = reader(split_of(10, valid=valid), train=True)(np.arange(10))
+  np.testing.assert_array_equal(trained.mask, np.asarray(trained.image[:, 0, 0, 0]) != 3)
+
+
+def test_normalisation_size_and_channels():
+  split = split_of(4, channels=1)
+  data = pipeline.in_memory(split, train=False, mean=(1.0,), std=(2.0,), image_size=16, channels=3)
+  batch = data.read(data.resident, (), jnp.arange(4, dtype=jnp.uint32), None)
+  assert data.image_shape == batch.image.shape[1:] == (16, 16, 3)
+  np.testing.assert_allclose(batch.image[3], (3 - 1) / 2)
+
+
+@pytest.mark.parametrize('fields', [{'mean': (1.0, 2.0)}, {'std': (1.0,) * 4}])
+def test_statistics_must_fit_the_channels(fields):
+  with pytest.raises(InputError, match='channels'):
+    pipeline.in_memory(split_of(4), **{'train': False, 'mean': (0.0,), 'std': (1.0,)} | fields)
+
+
+def test_crops_are_windows_of_the_reflected_image():
+  rng = np.random.default_rng(0)
+  images = rng.integers(0, 256, (64, 6, 6, 1), dtype=np.uint8)
+  out = augment.crop_and_flip(jnp.asarray(images), jax.random.split(jax.random.key(0), 64), 2, True)
+  seen = set()
+  for image, crop in zip(images, np.asarray(out), strict=True):
+    padded = np.pad(image, ((2, 2), (2, 2), (0, 0)), mode='reflect')
+    windows = {
+      (i, j, flip): padded[i : i + 6, j : j + 6][:, :: -1 if flip else 1]
+      for i in range(5)
+      for j in range(5)
+      for flip in (0, 1)
+    }
+    found = [at for at, window in windows.items() if (window == crop).all()]
+    assert found
+    seen.add(found[0])
+  assert {at[2] for at in seen} == {0, 1}
+  assert {at[0] for at in seen} == set(range(5))
+
+
+def test_cutout_zeroes_a_square():
+  keys = jax.random.split(jax.random.key(0), 200)
+  out = np.asarray(augment.cutout(jnp.ones((200, 16, 16, 2)), keys, 6))
+  areas = (out[..., 0] == 0).sum((1, 2))
+  assert areas.max() == 36
+  assert areas.min() >= 9  # a quarter is left of a square centred on a corner
+  assert ((out == 0) | (out == 1)).all()
+
+
+def test_color_keeps_the_range_and_changes_brightness():
+  images = jnp.full((50, 4, 4, 3), 100.0)
+  out = np.asarray(augment.jitter_color(images, jax.random.split(jax.random.key(0), 50), 0.4))
+  assert out.min() >= 60 - 1e-3 and out.max() <= 140 + 1e-3
+  assert out.mean((1, 2, 3)).std() > 10
+
+
+def mixed(**fields):
+  zeros, ones = jnp.zeros((100, 8, 8, 1)), jnp.ones((100, 8, 8, 1))
+  labels, partners = jnp.eye(2)[jnp.zeros(100, int)], jnp.eye(2)[jnp.ones(100, int)]
+  keys = jax.random.split(jax.random.key(0), 100)
+  images, labels = augment.mix(zeros, labels, ones, partners, keys, **fields)
+  return np.asarray(images), np.asarray(labels)
+
+
+@pytest.mark.parametrize('fields', [(1.0, 0.0), (0.0, 1.0), (1.0, 1.0)])
+def test_labels_are_mixed_by_the_share_of_the_pixels(fields):
+  images, labels = mixed(mixup=fields[0], cutmix=fields[1])
+  np.testing.assert_allclose(labels[:, 1], images.mean((1, 2, 3)), atol=1e-5)
+  np.testing.assert_allclose(labels.sum(-1), 1, atol=1e-6)
+  boxes = ((images == 0) | (images == 1)).all((1, 2, 3))
+  assert boxes.mean() == pytest.approx({(1.0, 0.0): 0, (0.0, 1.0): 1}.get(fields, 0.5), abs=0.2)
+  assert 0.3 < labels[:, 1].mean() < 0.6

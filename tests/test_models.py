@@ -1,0 +1,316 @@
+"""The networks against published counts and shapes and plain numpy definitions."""
+
+import re
+
+import flax.linen as nn
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from googlenet_jax import models
+from googlenet_jax.errors import InputError
+from googlenet_jax.models import cpu_forms, layers
+
+
+def shapes(train, size=224, channels=3, **fields):
+  """Parameters by path and their shapes, and the outputs, without computing anything."""
+  model = models.create('googlenet', **fields)
+  rngs = {'params': jax.random.key(0), 'dropout': jax.random.key(0)}
+  outputs, variables = jax.eval_shape(
+    lambda: model.init_with_output(rngs, jnp.zeros((2, size, size, channels)), train=train)
+  )
+  flat = flax.traverse_util.flatten_dict(variables['params'], sep='/')
+  return {path: x.shape for path, x in flat.items()}, outputs
+
+
+def total(params, prefix=''):
+  return sum(int(np.prod(shape)) for path, shape in params.items() if path.startswith(prefix))
+
+
+@pytest.mark.parametrize(
+  ('fields', 'main', 'with_aux'),
+  [
+    ({}, 6_998_552, 13_378_280),
+    ({'norm': 'none'}, 6_998_552, 13_378_280),
+    ({'norm': 'batch'}, 7_005_832, 13_385_816),
+    ({'norm': 'batch', 'kernel_5x5': 3}, 6_624_904, 13_004_888),
+    ({'aux_heads': ()}, 6_998_552, 6_998_552),
+    ({'classes': 10, 'aux_heads': ()}, 5_983_802, 5_983_802),
+    ({'classes': 100, 'aux_heads': ()}, 6_076_052, 6_076_052),
+    ({'module': 'naive', 'aux_heads': ()}, 97_526_008, 97_526_008),
+  ],
+)
+def test_parameter_counts(fields, main, with_aux):
+  assert total(shapes(False, **fields)[0]) == main
+  assert total(shapes(True, **fields)[0]) == with_aux
+
+
+@pytest.mark.parametrize(
+  ('layer', 'weights', 'biases'),
+  [
+    ('conv1', 9_408, 64),
+    ('conv2_reduce', 4_096, 64),
+    ('conv2/', 110_592, 192),
+    ('inception_3a', 163_328, 368),
+    ('inception_3b', 388_096, 640),
+    ('inception_4a', 375_552, 624),
+    ('inception_4b', 448_512, 648),
+    ('inception_4c', 509_440, 664),
+    ('inception_4d', 604_672, 704),
+    ('inception_4e', 867_328, 1_024),
+    ('inception_5a', 1_042_432, 1_024),
+    ('inception_5b', 1_442_816, 1_264),
+    ('linear', 1_024_000, 1_000),
+  ],
+)
+def test_counts_of_a_layer(layer, weights, biases):
+  params, _ = shapes(False)
+  assert total({p: s for p, s in params.items() if p.endswith('kernel')}, layer) == weights
+  assert total({p: s for p, s in params.items() if p.endswith('bias')}, layer) == biases
+
+
+def test_counts_of_the_auxiliary_heads():
+  params, _ = shapes(True)
+  assert total(params, 'aux1') == 3_188_840
+  assert total(params, 'aux2') == 3_190_888
+
+
+def test_parameter_paths_are_public():
+  params, _ = shapes(True)
+  convs = ('conv_1x1', 'reduce_3x3', 'conv_3x3', 'reduce_5x5', 'conv_5x5', 'pool_proj')
+  names = ['3a', '3b', '4a', '4b', '4c', '4d', '4e', '5a', '5b']
+  expected = {'conv1', 'conv2_reduce', 'conv2', 'linear'}
+  expected |= {f'inception_{name}/{conv}' for name in names for conv in convs}
+  expected |= {f'aux{i}/{layer}' for i in (1, 2) for layer in ('conv', 'fc', 'linear')}
+  assert set(params) == {f'{name}/{what}' for name in expected for what in ('kernel', 'bias')}
+  assert params['conv1/kernel'] == (7, 7, 3, 64)  # HWIO
+  assert params['inception_3a/reduce_5x5/kernel'] == (1, 1, 192, 16)
+  assert params['inception_5b/conv_3x3/kernel'] == (3, 3, 192, 384)
+  assert params['aux1/fc/kernel'] == (2048, 1024)
+
+
+def test_parameter_paths_of_batch_norm():
+  params, _ = shapes(False, norm='batch')
+  block = {path.removeprefix('conv1/') for path in params if path.startswith('conv1/')}
+  assert block == {'kernel', 'bn/scale', 'bn/bias'}
+
+
+TABLE_1 = {
+  'conv1': (112, 112, 64),
+  'conv2': (56, 56, 192),
+  'inception_3a': (28, 28, 256),
+  'inception_3b': (28, 28, 480),
+  'inception_4a': (14, 14, 512),
+  'inception_4b': (14, 14, 512),
+  'inception_4c': (14, 14, 512),
+  'inception_4d': (14, 14, 528),
+  'inception_4e': (14, 14, 832),
+  'inception_5a': (7, 7, 832),
+  'inception_5b': (7, 7, 1024),
+}
+
+
+def stages(size=224, **fields):
+  """Output shape (H, W, C) of every named layer."""
+  model = models.create('googlenet', aux_heads=(), **fields)
+
+  def run():
+    images = jnp.zeros((1, size, size, 3))
+    variables = model.init(jax.random.key(0), images, train=False)
+    return model.apply(variables, images, train=False, capture_intermediates=True)[1]
+
+  found = jax.eval_shape(run)['intermediates']
+  return {name: found[name]['__call__'][0].shape[1:] for name in TABLE_1}
+
+
+@pytest.mark.parametrize('geometry', ['same', 'ceil'])
+def test_stage_shapes_of_table_1(geometry):
+  assert stages(geometry=geometry) == TABLE_1
+
+
+def test_floor_geometry_of_the_onnx_file():
+  sizes = {name: shape[0] for name, shape in stages(geometry='floor').items()}
+  assert [sizes[n] for n in ('conv1', 'conv2', 'inception_3a', 'inception_4a', 'inception_5a')] == [
+    112,
+    55,
+    27,
+    13,
+    6,
+  ]
+
+
+def test_channels_of_naive_modules():
+  assert stages(module='naive')['inception_5b'] == (7, 7, 4944)
+
+
+@pytest.mark.parametrize(
+  ('stem', 'maps'), [('imagenet', (4, 2, 1)), ('cifar', (32, 16, 8)), ('compact', (16, 8, 4))]
+)
+def test_stems_at_32_pixels(stem, maps):
+  found = stages(32, stem=stem)
+  assert tuple(found[f'inception_{n}'][0] for n in ('3a', '4a', '5a')) == maps
+
+
+def test_evaluation_holds_nothing_of_the_auxiliary_heads():
+  params, outputs = shapes(False)
+  assert outputs.aux == ()
+  assert not [path for path in params if path.startswith('aux')]
+  images = jnp.zeros((1, 64, 64, 3))
+  programs = []
+  for aux_heads in (('4a', '4d'), ()):
+    model = models.create('googlenet', aux_heads=aux_heads, width=0.125)
+    variables = jax.eval_shape(lambda m=model: m.init(jax.random.key(0), images, train=False))
+    text = str(jax.make_jaxpr(lambda v, m=model: m.apply(v, images, train=False).logits)(variables))
+    programs.append(re.sub(r'0x[0-9a-f]+', '', text))
+  assert programs[0] == programs[1]
+
+
+def test_outputs_in_training():
+  _, outputs = shapes(True, classes=7, dtype='bfloat16')
+  assert [y.shape for y in (outputs.logits, *outputs.aux)] == [(2, 7)] * 3
+  assert {y.dtype for y in (outputs.logits, *outputs.aux)} == {jnp.dtype('float32')}
+
+
+def test_auxiliary_heads_follow_any_module():
+  params, outputs = shapes(True, aux_heads=('3b', '5a', '4c'))
+  assert len(outputs.aux) == 3
+  assert [params[f'aux{i}/conv/kernel'][2] for i in (1, 2, 3)] == [480, 512, 832]
+
+
+def test_auxiliary_head_averages_a_small_map_whole():
+  params, _ = shapes(True, size=32, stem='imagenet')  # maps of 2x2 after 4a
+  assert params['aux1/fc/kernel'] == (128, 1024)
+
+
+def test_bfloat16_keeps_float32_parameters():
+  model = models.create('googlenet', dtype='bfloat16', width=0.125, norm='batch', stem='compact')
+  variables = jax.eval_shape(
+    lambda: model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), train=False)
+  )
+  assert {x.dtype for x in jax.tree.leaves(variables)} == {jnp.dtype('float32')}
+
+
+@pytest.mark.parametrize(
+  ('channels', 'width', 'rounded'),
+  [(64, 1.0, 64), (16, 0.25, 8), (208, 0.25, 56), (96, 0.125, 16), (100, 1, 104)],
+)
+def test_width_rounds_to_multiples_of_8(channels, width, rounded):
+  assert layers.scaled(channels, width) == rounded
+
+
+def test_width_scales_the_auxiliary_heads():
+  params, _ = shapes(True, width=0.5)
+  assert params['aux1/conv/kernel'][3] == 64
+  assert params['aux1/fc/kernel'] == (1024, 512)
+
+
+def test_fully_connected_classifier():
+  params, _ = shapes(False, classifier='fc')
+  assert params['fc/kernel'] == (7 * 7 * 1024, 1024)  # 51.4 million
+  assert params['linear/kernel'] == (1024, 1000)
+
+
+@pytest.mark.parametrize(
+  'fields',
+  [
+    {'stem': 'tiny'},
+    {'norm': 'layer'},
+    {'aux_heads': ('6a',)},
+    {'widht': 2},
+    {'kernel_init': 'one'},
+    {'geometry': 'valid'},
+  ],
+)
+def test_unknown_fields_are_named(fields):
+  with pytest.raises(InputError, match=next(iter(fields))):
+    shapes(False, **fields)
+
+
+def test_unknown_model_is_named():
+  with pytest.raises(InputError, match="no model 'googlenets'"):
+    models.create('googlenets')
+
+
+def test_too_small_an_image_is_refused():
+  with pytest.raises(InputError, match='leaves no pixels'):
+    shapes(False, size=32, geometry='floor')
+
+
+def numpy_pool(x, window, stride, geometry):
+  """Max pooling, one window at a time."""
+  size = x.shape[1]
+  if geometry == 'same':
+    count = -(-size // stride)
+    before = max((count - 1) * stride + window - size, 0) // 2
+  elif geometry == 'ceil':
+    count, before = int(np.ceil((size - window) / stride)) + 1, 0
+  else:
+    count, before = (size - window) // stride + 1, 0
+  out = np.zeros((x.shape[0], count, count, x.shape[3]), x.dtype)
+  for i, j in np.ndindex(count, count):
+    top, left = i * stride - before, j * stride - before
+    view = x[:, max(top, 0) : top + window, max(left, 0) : left + window]
+    out[:, i, j] = view.max((1, 2))
+  return out
+
+
+@pytest.mark.parametrize('geometry', ['same', 'ceil', 'floor'])
+@pytest.mark.parametrize('size', [7, 8, 13, 14])
+@pytest.mark.parametrize(('window', 'stride'), [(3, 2), (2, 2), (3, 1)])
+def test_max_pool_is_the_numpy_definition(geometry, size, window, stride):
+  x = np.random.default_rng(0).normal(size=(2, size, size, 3)).astype(np.float32) - 5
+  np.testing.assert_array_equal(
+    layers.max_pool(x, window, stride, geometry), numpy_pool(x, window, stride, geometry)
+  )
+
+
+@pytest.mark.parametrize(
+  ('window', 'stride', 'size', 'padding'),
+  [
+    (3, 1, 16, ((1, 1), (1, 1))),
+    (3, 2, 16, ((0, 1), (0, 1))),
+    (3, 2, 7, ((1, 1), (1, 1))),
+    (3, 2, 15, ((0, 0), (0, 0))),
+    (3, 2, 14, ((0, 1), (0, 2))),
+    (2, 2, 9, ((0, 0), (0, 0))),
+  ],
+)
+def test_max_pool_gradient_is_the_stock_one(window, stride, size, padding):
+  rng = np.random.default_rng(0)
+  x = jnp.asarray(rng.integers(0, 4, (2, size, size, 5)), jnp.float32)  # full of ties
+  stock, stock_vjp = jax.vjp(lambda x: nn.max_pool(x, (window,) * 2, (stride,) * 2, padding), x)
+  ours, ours_vjp = jax.vjp(lambda x: cpu_forms.max_pool(x, window, stride, padding), x)
+  np.testing.assert_array_equal(ours, stock)
+  cotangent = rng.normal(size=stock.shape).astype(np.float32)
+  np.testing.assert_allclose(ours_vjp(cotangent)[0], stock_vjp(cotangent)[0], atol=2e-6)
+
+
+@pytest.mark.parametrize('channels', [3, 4, 5, 8, 11])
+def test_local_response_norm_is_the_numpy_definition(channels):
+  x = 30 * np.random.default_rng(0).normal(size=(2, 3, 3, channels)).astype(np.float32)
+  expected = np.empty_like(x)
+  for c in range(channels):
+    near = x[..., max(c - 2, 0) : c + 3]
+    expected[..., c] = x[..., c] / (1 + 1e-4 / 5 * (near**2).sum(-1)) ** 0.75
+  np.testing.assert_allclose(layers.local_response_norm(x), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(('size', 'strides'), [(1, 1), (1, 2), (3, 1), (5, 1), (7, 2)])
+def test_conv_block_is_the_numpy_definition(size, strides):
+  rng = np.random.default_rng(0)
+  x = rng.normal(size=(2, 8, 8, 3)).astype(np.float32)
+  block = layers.ConvBlock(4, size, strides, bias_init=nn.initializers.constant(0.2))
+  variables = block.init(jax.random.key(0), x, train=False)
+  kernel = np.asarray(variables['params']['kernel'])
+  pad = size // 2
+  padded = np.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+  count = (8 + 2 * pad - size) // strides + 1
+  expected = np.zeros((2, count, count, 4))
+  for i, j in np.ndindex(count, count):
+    view = padded[:, i * strides : i * strides + size, j * strides : j * strides + size]
+    expected[:, i, j] = np.einsum('bhwc,hwco->bo', view, kernel) + 0.2
+  np.testing.assert_allclose(
+    block.apply(variables, x, train=False), np.maximum(expected, 0), atol=1e-5
+  )

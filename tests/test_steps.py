@@ -1,0 +1,100 @@
+"""The step over four devices against one device with the whole batch."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from googlenet_jax import models, parallel, steps
+from googlenet_jax.data import pipeline, sources
+from googlenet_jax.evaluate import Evaluator
+from googlenet_jax.models import Outputs
+
+
+def gradients_over_devices(model, variables, batch):
+  """`steps.make_gradients` mapped over all devices."""
+  compute = steps.make_gradients(model, aux_weight=0.3, label_smoothing=0.1)
+  share = len(batch.image) // jax.device_count()
+
+  def step(carry, fed):
+    params, batch_stats, _ = carry
+    return compute(params, batch_stats, fed, jax.random.key(0))
+
+  fed = jax.tree.map(lambda x: np.asarray(x).reshape(-1, share, *x.shape[1:]), batch)
+  zeros = {
+    name: 0.0 for name in steps.train_metrics(('main', 'aux1', 'aux2'), ()) if name != 'steps'
+  }
+  carry = (variables['params'], variables.get('batch_stats', {}), zeros)
+  return parallel.fetch(parallel.compile_step(step)(parallel.replicate(carry), fed))
+
+
+def test_gradients_of_four_devices_are_those_of_the_whole_batch():
+  assert jax.device_count() == 4
+  rng = np.random.default_rng(0)
+  mask = np.ones(16, np.float32)
+  mask[[2, 3, 9]] = 0  # the devices hold different numbers of examples
+  batch = pipeline.Batch(
+    rng.normal(size=(16, 32, 32, 3)).astype(np.float32),
+    np.eye(10, dtype=np.float32)[rng.integers(0, 10, 16)],
+    mask,
+  )
+  fields = {'classes': 10, 'width': 0.1, 'stem': 'compact', 'norm': 'batch', 'dropout': 0.0}
+  model = models.create('googlenet', aux_dropout=0.0, bn_axis=parallel.AXIS, **fields)
+  variables = model.init(jax.random.key(1), batch.image[:1], train=True)
+  grads, batch_stats, sums = gradients_over_devices(model, variables, batch)
+
+  one = models.create('googlenet', aux_dropout=0.0, **fields)
+
+  @jax.jit
+  def whole(params):
+    outputs, updated = one.apply(
+      {**variables, 'params': params}, batch.image, train=True, mutable=['batch_stats']
+    )
+    target = optax.smooth_labels(batch.label, 0.1)
+    by_head = [
+      (optax.softmax_cross_entropy(logits, target) * mask).sum() / mask.sum()
+      for logits in (outputs.logits, *outputs.aux)
+    ]
+    return by_head[0] + 0.3 * (by_head[1] + by_head[2]), updated['batch_stats']
+
+  (loss, stats), expected = jax.value_and_grad(whole, has_aux=True)(variables['params'])
+  assert sums['examples'] == 13
+  np.testing.assert_allclose(sums['loss'] / 13, loss, rtol=1e-5)
+  scale = max(float(jnp.abs(x).max()) for x in jax.tree.leaves(expected))
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5 * scale), grads, expected)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), batch_stats, stats)
+
+
+class Pixel(nn.Module):
+  """Logits that are the image's first pixels: an evaluation whose answer is known."""
+
+  @nn.compact
+  def __call__(self, images, *, train):
+    self.param('unused', nn.initializers.zeros, (1,))
+    return Outputs(images[:, 0, :, 0])
+
+
+def test_evaluation_is_exact_for_any_batch_size():
+  rng = np.random.default_rng(0)
+  images = rng.integers(0, 256, (37, 8, 8, 1), dtype=np.uint8)
+  labels = rng.integers(0, 8, 37).astype(np.int32)
+  valid = np.arange(37) != 5
+  split = sources.Split(images, labels, valid, tuple('abcdefgh'))
+  data = pipeline.in_memory(split, train=False, mean=(0.0,), std=(50.0,))
+  logits = images[valid, 0, :, 0] / 50.0
+  order = np.argsort(-logits, axis=-1, kind='stable')
+  truth = labels[valid]
+  confusion = np.zeros((8, 8), int)
+  np.add.at(confusion, (truth, order[:, 0]), 1)
+  log_softmax = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+  for batch_size in (1, 10, 36, 64):
+    result = Evaluator(Pixel(), data, batch_size)({'params': {'unused': np.zeros(1, np.float32)}})
+    assert result.examples == 36
+    np.testing.assert_allclose(result.top1, (order[:, 0] == truth).mean(), rtol=1e-6)
+    np.testing.assert_allclose(
+      result.top5, (order[:, :5] == truth[:, None]).any(-1).mean(), rtol=1e-6
+    )
+    np.testing.assert_allclose(result.loss, -log_softmax[np.arange(36), truth].mean(), rtol=1e-5)
+    np.testing.assert_array_equal(result.confusion, confusion)
+    np.testing.assert_allclose(result.per_class, confusion.diagonal() / confusion.sum(1))
