@@ -244,18 +244,18 @@ class DeadHeadAlarm:
   def __init__(self, config: ConfigDict, run: experiment.Run):
     self._heads = list(run.heads)
     self._begin = run.clock.round(config.schedule.warmup) or math.ceil(run.clock.steps_per_epoch)
-    self._guessing = math.log(run.model.classes)
+    self._classes = run.model.classes
 
   def warnings(self, step: int, line: dict) -> list[str]:
     """A warning for each such head, once, after the warm-up (or the first epoch)."""
     if step < self._begin:
       return []
-    near = 0.01 * self._guessing
-    dead = [h for h in self._heads if abs(line[f'{h}_loss'] - self._guessing) < near]
+    guessing = math.log(self._classes)
+    dead = [h for h in self._heads if abs(line[f'{h}_loss'] - guessing) < 0.01 * guessing]
     self._heads = [h for h in self._heads if h not in dead]
     return [
-      f'WARNING: head {head!r} is still at ln({round(math.exp(self._guessing))}) = '
-      f'{self._guessing:.3f} at step {step:,}: it has learnt nothing. Try '
+      f'WARNING: head {head!r} is still at ln({self._classes}) = {guessing:.3f} at step '
+      f'{step:,}: it has learnt nothing. Try '
       '--config.model.norm=batch, another optimizer.lr or a warm-up'
       for head in dead
     ]

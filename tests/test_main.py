@@ -1,0 +1,170 @@
+"""The program as a person runs it: configs, flags, exit status, signals."""
+
+import importlib
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from configs import default
+from googlenet_jax import config as configs
+from googlenet_jax.errors import InputError
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+CONFIGS = sorted(path.stem for path in (ROOT / 'configs').glob('*.py') if path.stem != '__init__')
+
+
+def program(*arguments, **kwargs):
+  command = [sys.executable, str(ROOT / 'main.py'), *arguments]
+  return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, **kwargs)
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_configs_are_usable_and_documented(name):
+  module = importlib.import_module(f'configs.{name}')
+  configs.check(module.get_config(), default.get_config())
+  if name != 'default':
+    assert 'python main.py' in module.__doc__
+
+
+def test_every_field_has_a_comment():
+  lines = (ROOT / 'configs/default.py').read_text().splitlines()
+  fields = [line for line in lines if line.startswith('  c.') and 'ConfigDict()' not in line]
+  assert len(fields) == len(configs.flat(default.get_config().to_dict()))
+  assert not [line for line in fields if '  # ' not in line]
+
+
+def test_rules_name_fields_that_exist():
+  assert set(configs.RULES) <= set(configs.flat(default.get_config().to_dict()))
+
+
+@pytest.mark.parametrize(
+  ('field', 'value'),
+  [
+    ('model.name', 'vgg'),
+    ('model.width', 0.0),
+    ('model.aux_heads', ('9z',)),
+    ('train.duration', '10'),
+    ('train.duration', '0 epochs'),
+    ('train.duration', '50%'),
+    ('train.batch_size', 0),
+    ('optimizer.lr', -0.1),
+    ('optimizer.momentum', 1.0),
+    ('schedule.points', (('25%',),)),
+    ('schedule.points', (7,)),
+    ('dataset.std', (0.0,)),
+    ('dataset.mean', ()),
+    ('eval.every', 'daily'),
+    ('profile', '5:2'),
+    ('augment.mixup', -1.0),
+  ],
+)
+def test_values_out_of_range(field, value):
+  c = default.get_config()
+  group, _, name = field.rpartition('.')
+  (c[group] if group else c)[name] = value
+  with pytest.raises(InputError, match=f'config.{field}='):
+    configs.check(c, default.get_config())
+
+
+def test_contradictory_fields():
+  for change in (
+    {'train': {'sync_batch_norm': True}},
+    {'schedule': {'name': 'piecewise_linear'}},
+    {'eval': {'split': 'validation'}},
+  ):
+    c = default.get_config()
+    c.update(change)
+    with pytest.raises(InputError, match='config'):
+      configs.check(c, default.get_config())
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'says'),
+  [
+    (['--config.optimizer.lrr=1'], 'config.optimizer.lr?'),
+    (['--config.optimiser.lr=1'], 'config.optimizer.lr?'),
+    (['--config.epochs=3'], 'did you mean'),
+    (['--config.optimizer.lr=fast'], 'config.optimizer.lr'),
+    (['--config.train.batch_size=1.5'], 'config.train.batch_size'),
+    (['--config.optimizer.lr=-1'], 'above 0'),
+    (['--config.model.stem=wide'], 'imagenet, cifar, compact'),
+    (['--config.augment.flip=maybe'], 'config.augment.flip'),
+    (['--config=configs/nothing.py'], 'nothing.py'),
+    (['--config={tmp}/broken.py'], 'SyntaxError'),
+    (['--config={tmp}/unknown.py'], 'config.optimizer.lr?'),
+    (['--mode=fly'], 'train'),
+    (['--modus=train'], 'modus'),
+    (['train'], "'train'"),
+    (['--workdir={tmp}/broken.py'], 'is a file'),
+    (['--config.dataset.train=trains'], 'trains'),
+    (['--config.dataset.name=cifar10', '--config.dataset.data_dir={tmp}'], 'not prepared'),
+    (['--mode=evaluate'], 'holds no checkpoint'),
+    (['--config.model.geometry=floor', '--config.model.stem=imagenet'], 'leaves no pixels'),
+  ],
+)
+def test_bad_input_is_one_line_and_status_2(tmp_path, arguments, says):
+  (tmp_path / 'broken.py').write_text('def get_config(:\n')
+  (tmp_path / 'unknown.py').write_text(
+    'from configs import default\n\n\ndef get_config():\n'
+    '  c = default.get_config()\n  c.optimizer.lrr = 1.0\n  return c\n'
+  )
+  arguments = [a.replace('{tmp}', str(tmp_path)) for a in arguments]
+  if not any(a.startswith('--workdir') for a in arguments):
+    arguments.append(f'--workdir={tmp_path}/run')
+  done = program(*arguments, cwd=ROOT)
+  assert done.returncode == 2, done.stderr
+  assert done.stderr.startswith('error: ') and done.stderr.count('\n') == 1, done.stderr
+  assert says in done.stderr
+  assert not (tmp_path / 'run').exists()
+
+
+def test_batch_must_divide_over_the_devices(tmp_path):
+  environment = os.environ | {'JAX_NUM_CPU_DEVICES': '4'}
+  done = program(
+    '--config.train.batch_size=50', f'--workdir={tmp_path}/run', cwd=ROOT, env=environment
+  )
+  assert done.returncode == 2 and 'does not divide over 4 devices' in done.stderr
+
+
+def test_debug_shows_the_traceback():
+  done = program('--config.optimizer.lrr=1', '--debug', cwd=ROOT)
+  assert 'Traceback' in done.stderr
+
+
+def test_help():
+  done = program('--help', cwd=ROOT)
+  assert done.returncode == 0 and '--workdir' in done.stdout
+
+
+def test_a_signal_saves_and_the_same_command_goes_on(tmp_path):
+  command = [
+    sys.executable,
+    str(ROOT / 'main.py'),
+    f'--workdir={tmp_path}',
+    '--config.model.width=0.1',
+    '--config.dataset.train=train[:120]',
+    '--config.dataset.validation=train[1200:1260]',
+    '--config.train.duration=150 steps',
+    '--config.log.every=10 steps',
+    '--config.eval.every=1000 steps',
+    '--config.schedule.warmup=0 epochs',
+  ]
+  with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as running:
+    for line in running.stdout:
+      if line.startswith('step 30/'):
+        running.send_signal(signal.SIGTERM)
+        break
+    rest = running.stdout.read()
+  assert running.returncode == 128 + signal.SIGTERM, rest
+  assert 'goes on from there' in rest
+  assert not (tmp_path / 'summary.json').exists()
+  done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+  assert done.returncode == 0, done.stderr
+  assert 'going on from step' in done.stdout
+  summary = json.loads((tmp_path / 'summary.json').read_text())
+  assert summary['resumed_from_step'] >= 30 and summary['steps'] == 150

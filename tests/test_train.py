@@ -1,0 +1,163 @@
+"""Whole runs on a few digits: they learn, resume bit for bit, and refuse what does not fit."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from etils import epath
+
+from googlenet_jax import config as configs
+from googlenet_jax import experiment, parallel, record, train
+from googlenet_jax.checkpoint import Checkpoints
+from googlenet_jax.errors import InputError
+
+TIMES = ('seconds', 'images_per_second')
+
+
+def run(config, workdir, **kwargs):
+  return train.train(config, epath.Path(workdir), **kwargs)
+
+
+def last_state(config, workdir):
+  """Everything in the last checkpoint, as numpy arrays."""
+  checkpoints = Checkpoints(epath.Path(workdir))
+  empty = experiment.Run(config, experiment.load(config, 'train')).initial_state()
+  state = parallel.fetch(checkpoints.restore(empty, checkpoints.latest()))
+  checkpoints.close()
+  return state
+
+
+def history(workdir):
+  lines = record.read(epath.Path(workdir))
+  return [{name: x for name, x in line.items() if name not in TIMES} for line in lines]
+
+
+@pytest.fixture
+def straight(tiny, tmp_path):
+  """A finished run of four epochs, 11 steps."""
+  return run(tiny, tmp_path / 'straight'), tmp_path / 'straight'
+
+
+def test_stopped_and_resumed_is_the_straight_run(tiny, straight, tmp_path):
+  summary, folder = straight
+  parts = tmp_path / 'parts'
+  assert run(tiny, parts, stop_at=4) is None  # between two records and two evaluations
+  assert run(tiny, parts, stop_at=6) is None
+  resumed = run(tiny, parts)
+  assert resumed['resumed_from_step'] == 6
+  for name in ('test_top1', 'test_loss', 'validation_top1', 'test_per_class_top1', 'steps'):
+    assert resumed[name] == summary[name]
+  assert history(parts) == history(folder)
+  one, other = last_state(tiny, folder), last_state(tiny, parts)
+  jax.tree.map(np.testing.assert_array_equal, one, other)
+  assert int(one.step) == 11 and one.average
+
+
+def test_what_a_run_leaves(tiny, straight):
+  summary, folder = straight
+  left = {path.name for path in folder.iterdir()}
+  assert {'config.json', 'metrics.jsonl', 'summary.json', 'curves.png', 'confusion.png'} <= left
+  assert [name for name in left if name.startswith('events.out.tfevents')]
+  assert json.loads((folder / 'summary.json').read_text()) == summary
+  assert summary['steps'] == 11 and summary['epochs'] == pytest.approx(11 * 24 / 64)
+  steps = [line['step'] for line in history(folder) if line['split'] == 'train']
+  assert steps == [3, 6, 9, 11]
+  validated = [line['step'] for line in history(folder) if line['split'] == 'validation']
+  assert validated == [3, 6, 8, 11]
+  line = history(folder)[0]
+  assert line['loss'] == pytest.approx(
+    line['main_loss'] + 0.3 * (line['aux1_loss'] + line['aux2_loss']), rel=1e-5
+  )
+  before = (folder / 'summary.json').stat().st_mtime_ns
+  assert run(tiny, folder) == summary  # finished: nothing is done again
+  assert (folder / 'summary.json').stat().st_mtime_ns == before
+
+
+def test_evaluation_of_a_run_gives_the_tested_figures(tiny, straight):
+  summary, folder = straight
+  tiny.eval.batch_size = 23  # whatever the batches, the figures are those of the set
+  scores = train.evaluate(tiny, epath.Path(folder))
+  assert scores['examples'] == 50
+  assert scores['top1'] == pytest.approx(summary['test_top1'])
+  assert scores['loss'] == pytest.approx(summary['test_loss'], rel=1e-5)
+  tiny.eval.split = 'validation'
+  scores = train.evaluate(tiny, epath.Path(folder))
+  assert scores['top1'] == pytest.approx(summary['validation_top1'])
+
+
+def test_a_run_of_another_config_is_refused(tiny, straight):
+  _, folder = straight
+  tiny.dataset.data_dir = 'elsewhere'  # may differ
+  tiny.optimizer.lr = 0.07
+  tiny.seed = 1
+  with pytest.raises(InputError, match=r'optimizer.lr: 0.05 there, 0.07 here; seed: 0 there, 1 he'):
+    run(tiny, folder)
+
+
+def test_evaluating_where_nothing_is(tiny, tmp_path):
+  with pytest.raises(InputError, match='no checkpoint'):
+    train.evaluate(tiny, epath.Path(tmp_path / 'nothing'))
+  assert not (tmp_path / 'nothing').exists()
+
+
+def test_several_steps_a_call_are_the_same_steps(tiny, tmp_path):
+  tiny.train.duration, tiny.log.every = '10 steps', '5 steps'
+  tiny.optimizer.lr = 1e-3
+  tiny.dataset.validation = tiny.dataset.test = ''
+  for count in (1, 3):
+    tiny.train.steps_per_call = count
+    run(tiny, tmp_path / str(count))
+  for one, other in zip(history(tmp_path / '1'), history(tmp_path / '3'), strict=True):
+    assert one['step'] == other['step']
+    assert one['loss'] == pytest.approx(other['loss'], rel=1e-3)  # two programs round apart
+
+
+def test_it_learns(tiny, tmp_path):
+  tiny.dataset.train = 'train[:480]'
+  tiny.train.duration = '12 epochs'
+  tiny.schedule.name = 'cosine'
+  tiny.log.norms = True
+  summary = run(tiny, tmp_path)
+  lines = history(tmp_path)
+  first, last = (next(line for line in x if line['split'] == 'train') for x in (lines, lines[::-1]))
+  assert last['main_loss'] < 0.5 * first['main_loss']
+  assert summary['test_top1'] > 0.8
+  assert last['gradient_norm/inception_3a'] > 0 and last['parameter_norm/linear'] > 0
+
+
+def test_a_head_that_learns_nothing_is_named(tiny, tmp_path, capsys):
+  tiny.train.sync_batch_norm = False
+  tiny.model.norm = 'none'
+  tiny.model.bias_init = 0.0
+  tiny.dataset.std = (1e9,)  # black images: nothing gets through but zeros
+  tiny.optimizer.lr = 1e-9
+  tiny.train.duration = '3 epochs'
+  run(tiny, tmp_path)
+  warnings = [line for line in capsys.readouterr().out.splitlines() if 'WARNING' in line]
+  assert any("'main'" in line and 'ln(10) = 2.303' in line for line in warnings)
+  assert len(warnings) == len(set(line.split("'")[1] for line in warnings))  # each once
+
+
+def test_later_lines_of_an_interrupted_run_are_dropped(tmp_path):
+  folder = epath.Path(tmp_path)
+  first = record.Record(folder, 0)
+  for step in (1, 2, 3):
+    first.add(
+      step, 'train', epoch=step / 10, loss=1.0, main_loss=1.0, main_top1=0.5, learning_rate=0.1
+    )
+  first.close()
+  again = record.Record(folder, 2)
+  assert [line['step'] for line in record.read(folder)] == [1, 2]
+  again.add(3, 'train', epoch=0.3, loss=2.0, main_loss=2.0, main_top1=0.5, learning_rate=0.1)
+  again.close()
+  assert [line['loss'] for line in record.read(folder)] == [1.0, 1.0, 2.0]
+  assert len(list(tmp_path.glob('events.out.tfevents.*'))) == 1
+
+
+def test_differences_name_the_fields(tiny):
+  earlier = configs.to_json(tiny)
+  assert configs.differences(earlier, tiny) == []
+  tiny.log.every = '7 steps'
+  tiny.model.stem = 'cifar'
+  assert configs.differences(earlier, tiny) == ["model.stem: 'compact' there, 'cifar' here"]
