@@ -26,7 +26,7 @@ def get_config():
   c.augment.flip = True
 
   c.train.duration = '12 epochs'
-  c.train.batch_size = 128
+  c.train.batch_size = 64
   c.train.label_smoothing = 0.1
   c.optimizer.lr = 0.1
   c.optimizer.nesterov = True
@@ -34,5 +34,6 @@ def get_config():
   c.schedule.name = 'piecewise_linear'
   c.schedule.points = (('0 epochs', 0.2), ('25%', 1.0), ('100%', 0.0))
   c.average.name = 'ema'
-  c.average.decay = 0.995
+  c.average.decay = 0.998
+  c.log.every = '100 steps'
   return c
