@@ -10,6 +10,7 @@ import logging
 import pathlib
 import re
 import sys
+import traceback
 
 from absl import flags
 from absl import logging as absl_logging
@@ -43,7 +44,10 @@ def main() -> int:
     cache = pathlib.Path.home() / '.cache' / 'googlenet_jax'
     jax.config.update('jax_compilation_cache_dir', str(cache))
   if config.distributed:
-    jax.distributed.initialize()
+    try:
+      jax.distributed.initialize()
+    except (ValueError, RuntimeError) as error:
+      raise InputError(f'--config.distributed: no cluster was found here: {error}') from error
   name = pathlib.Path(config_flags.get_config_filename(flags.FLAGS['config'])).stem
   workdir = epath.Path(WORKDIR.value or f'runs/{name}')
 
@@ -71,15 +75,23 @@ def parse_flags(argv: list[str]) -> None:
       near = checks.nearest(override[1], known)
       raise InputError(f'--config.{override[1]}: no such field; did you mean --config.{near}?')
   if not any(re.match(r'--?config(=|$)', argument) for argument in argv):
-    argv = [*argv, f'--config={ROOT / "configs/digits.py"}']
+    # First, because the overrides are flags only once the config is known.
+    argv = [argv[0], f'--config={ROOT / "configs/digits.py"}', *argv[1:]]
   try:
     rest = flags.FLAGS(argv)
+    loaded = hasattr(CONFIG.value, 'to_dict')  # raises where the file could not be read
   except flags.Error as error:
-    raise InputError(f'{error} (python main.py --help lists the flags)') from error
+    raise InputError(f'{_last_line(error)} (python main.py --help lists the flags)') from error
   except Exception as error:  # raised by the user's config file while it is loaded
-    raise InputError(f'--config: {type(error).__name__}: {error}') from error
+    raise InputError(f'--config: {type(error).__name__}: {_last_line(error)}') from error
+  if not loaded:
+    raise InputError('--config: get_config() of the file must return a ConfigDict')
   if len(rest) > 1:
     raise InputError(f'unexpected argument {rest[1]!r}: flags are written --name=value')
+
+
+def _last_line(error: Exception) -> str:
+  return str(error).strip().splitlines()[-1].strip()
 
 
 if __name__ == '__main__':
@@ -90,7 +102,9 @@ if __name__ == '__main__':
     parse_flags(sys.argv)
     sys.exit(main())
   except InputError as error:
-    if '--debug' in sys.argv:
-      raise
+    if any(re.fullmatch(r'--?debug(=true)?', argument) for argument in sys.argv):
+      traceback.print_exc()
     print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
     sys.exit(2)
+  except KeyboardInterrupt:  # before the first step: there is nothing to save yet
+    sys.exit(130)

@@ -87,7 +87,7 @@ def get_config() -> ConfigDict:
   c.eval.checkpoint = 'best'  # best (on validation) | last, the one that is tested
 
   c.log = ConfigDict()
-  c.log.every = '50 steps'
+  c.log.every = '50 steps'  # training records; a GPU or TPU waits for the host at each
   c.log.norms = False  # norms of gradients and parameters, a layer group
 
   c.checkpoint = ConfigDict()

@@ -6,10 +6,10 @@ import re
 
 from ml_collections import ConfigDict
 
-from googlenet_jax.data import augment
+from googlenet_jax import optim, schedules, train_state
 from googlenet_jax.errors import InputError
 from googlenet_jax.models import MODELS
-from googlenet_jax.models.googlenet import MODULES, STEMS
+from googlenet_jax.models.googlenet import CHOICES, MODULES
 from googlenet_jax.models.layers import KERNEL_INITS
 
 
@@ -35,23 +35,19 @@ AT_LEAST_1 = _within(1, None)
 SHARE = _within(0, 1)
 BELOW_1 = _within(0, 1, open_high=True)
 DURATION = (
-  lambda x: re.fullmatch(r'\s*\d+(\.\d+)?\s*(epochs?|steps?|%)\s*', x),
+  lambda x: re.fullmatch(schedules.DURATION, x),
   'a duration like "12 epochs", "300 steps" or "25%"',
 )
 
 # What a field may be, where its type alone does not say it.
 RULES = {
+  'seed': _within(0, 2**31 - 1),
   'model.name': _one_of(*MODELS),
   'model.width': POSITIVE,
-  'model.module': _one_of('reduced', 'naive'),
-  'model.norm': _one_of('none', 'lrn', 'batch'),
-  'model.kernel_5x5': _one_of(5, 3),
-  'model.stem': _one_of(*STEMS),
+  **{f'model.{field}': _one_of(*values) for field, values in CHOICES.items()},
   'model.aux_heads': (lambda x: set(x) <= set(MODULES), f'some of {", ".join(MODULES)}'),
-  'model.classifier': _one_of('avgpool', 'fc'),
   'model.dropout': BELOW_1,
   'model.aux_dropout': BELOW_1,
-  'model.geometry': _one_of('same', 'ceil', 'floor'),
   'model.dtype': _one_of('float32', 'bfloat16'),
   'model.kernel_init': _one_of(*KERNEL_INITS),
   'dataset.mean': (lambda x: len(x) and all(0 <= v <= 255 for v in x), 'numbers in [0, 255]'),
@@ -64,20 +60,20 @@ RULES = {
   'augment.mixup': NOT_NEGATIVE,
   'augment.cutmix': NOT_NEGATIVE,
   'train.duration': (
-    lambda x: DURATION[0](x) and '%' not in x and float(re.match(r'\s*([\d.]+)', x)[1]) > 0,
+    lambda x: (match := DURATION[0](x)) and match[2] != '%' and float(match[1]) > 0,
     'a duration above 0 like "12 epochs" or "300 steps"',
   ),
   'train.batch_size': AT_LEAST_1,
   'train.aux_weight': NOT_NEGATIVE,
   'train.label_smoothing': BELOW_1,
   'train.steps_per_call': AT_LEAST_1,
-  'optimizer.name': _one_of('sgd', 'adam', 'adamw'),
+  'optimizer.name': _one_of(*optim.NAMES),
   'optimizer.lr': POSITIVE,
   'optimizer.momentum': BELOW_1,
   'optimizer.weight_decay': NOT_NEGATIVE,
   'optimizer.clip_norm': NOT_NEGATIVE,
   'optimizer.accumulate': AT_LEAST_1,
-  'schedule.name': _one_of('constant', 'exponential', 'polynomial', 'cosine', 'piecewise_linear'),
+  'schedule.name': _one_of(*schedules.NAMES),
   'schedule.warmup': DURATION,
   'schedule.decay_rate': _within(0, 1, open_low=True),
   'schedule.decay_every': DURATION,
@@ -87,7 +83,7 @@ RULES = {
     lambda x: all(len(p) == 2 and DURATION[0](p[0]) and p[1] >= 0 for p in x),
     'pairs like ("25%", 1.0): a duration and a share of optimizer.lr',
   ),
-  'average.name': _one_of('none', 'ema', 'polyak'),
+  'average.name': _one_of(*train_state.AVERAGES),
   'average.decay': BELOW_1,
   'average.begin': DURATION,
   'eval.every': DURATION,
@@ -104,7 +100,7 @@ RULES = {
   ),
 }
 
-# Fields that may differ between a run and its resumption: they change no parameter.
+# Fields that may differ between a run and its resumption: they change nothing that is learnt.
 FREE = (
   'distributed',
   'dataset.data_dir',
@@ -112,10 +108,9 @@ FREE = (
   'eval.batch_size',
   'eval.split',
   'eval.checkpoint',
-  'log',
+  'log.every',
   'checkpoint',
   'profile',
-  'train.steps_per_call',
 )
 
 
@@ -160,8 +155,6 @@ def _check_together(config: ConfigDict) -> None:
     )
   if config.schedule.name == 'piecewise_linear' and not config.schedule.points:
     raise InputError('config.schedule.points is empty: "piecewise_linear" needs at least one')
-  if set(config.augment) != set(augment.Augment._fields):
-    raise InputError(f'config.augment: use the fields {", ".join(augment.Augment._fields)}')
 
 
 def nearest(field: str, known) -> str:

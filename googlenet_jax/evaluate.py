@@ -31,7 +31,7 @@ class Result(NamedTuple):
     with np.errstate(invalid='ignore'):
       return np.diagonal(self.confusion) / self.confusion.sum(1)
 
-  def scores(self) -> dict[str, float]:
+  def means(self) -> dict[str, float]:
     """The numbers that a record holds."""
     return {'loss': self.loss, 'top1': self.top1, 'top5': self.top5}
 
@@ -51,7 +51,7 @@ class Evaluator:
     self._data = data
     self._resident = parallel.replicate(data.resident)
     self._step = parallel.compile_step(
-      steps.make_eval_step(model, data.read, batch_size=self._batch_size)
+      steps.make_eval_step(model, data.read, batch_size=self._batch_size), arguments=3
     )
 
   def __call__(self, variables) -> Result:
@@ -59,7 +59,7 @@ class Evaluator:
     sums = parallel.replicate(steps.eval_sums(len(self._data.class_names)))
     for i in range(-(-self._data.size // self._batch_size)):
       start = np.uint32(i * self._batch_size)
-      sums = self._step(sums, self._data.feed(i), self._resident, variables, start)
+      sums = self._step(sums, self._data.feed(i, 1), self._resident, variables, start)
     sums = parallel.fetch(sums)
     count = float(sums['examples'])
     means = {name: float(sums[name]) / count for name in ('loss', 'top1', 'top5')}

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
 from googlenet_jax import losses, models, optim, parallel, schedules, steps, train_state
@@ -63,6 +64,7 @@ class Run:
   Attributes:
     clock, model, schedule: of the run.
     heads: names of the network's heads, 'main' first.
+    parameters: their number, auxiliary heads included.
     key: of data order, augmentation and dropout.
     step: the compiled training step (`steps.make_train_step`).
   """
@@ -86,6 +88,7 @@ class Run:
       )
     )
     self.heads = tuple(losses.heads(outputs))
+    self.parameters = sum(x.size for x in jax.tree.leaves(variables['params']))
     groups = tuple(variables['params']) if config.log.norms else ()
     self._sums = steps.train_metrics(self.heads, groups)
     self.step = parallel.compile_step(
@@ -102,7 +105,8 @@ class Run:
         accumulate=config.optimizer.accumulate,
         log_norms=config.log.norms,
         looped=config.train.steps_per_call > 1,
-      )
+      ),
+      arguments=3,
     )
 
   def initial_state(self) -> train_state.TrainState:
@@ -112,3 +116,8 @@ class Run:
         self.model, self._key_params, self._image_shape, self._optimizer, self._average, self._sums
       )
     )
+
+  def without_sums(self, state: train_state.TrainState) -> train_state.TrainState:
+    """The state with its log sums back at zero, after a record."""
+    zeros = {name: np.float32(0) for name in self._sums}
+    return state.replace(log_sums=parallel.replicate(zeros))

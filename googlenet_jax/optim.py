@@ -4,7 +4,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from googlenet_jax.errors import InputError
 from googlenet_jax.schedules import Schedule
+
+NAMES = ('sgd', 'adam', 'adamw')
 
 
 def decay_mask(params) -> dict:
@@ -35,6 +38,8 @@ def create(
     clip_norm: bound on the gradient's global norm; 0 for none.
     accumulate: steps whose gradients are averaged into one update.
   """
+  if name not in NAMES:
+    raise InputError(f'no optimizer {name!r}: use one of {", ".join(NAMES)}')
   mask = None if decay_all else decay_mask
   decay = [optax.add_decayed_weights(weight_decay, mask)] if weight_decay else []
 

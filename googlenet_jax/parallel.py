@@ -4,22 +4,48 @@ Arrays are replicated over all devices of all processes; a step runs on every de
 its own part of the batch, and what it returns is the same on each.
 """
 
+import resource
+import sys
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 AXIS = 'batch'  # the mapped axis: its size is the number of devices of all processes
 
 
+def replicated() -> NamedSharding:
+  """The sharding of an array that is whole on every device of every process."""
+  # pmap's order of the devices: by process.
+  devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+  return NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec())
+
+
 def replicate(tree):
   """Puts a tree of host arrays (the same in every process) on every device."""
-  mesh = Mesh(np.array(jax.devices()), (AXIS,))
-  sharding = NamedSharding(mesh, PartitionSpec())
+  sharding = replicated()
   return jax.tree.map(
     lambda x: jax.make_array_from_callback(np.shape(x), sharding, np.asarray(x).__getitem__), tree
   )
+
+
+def globalize(tree):
+  """What a step returned, as arrays over all processes, which Orbax wants.
+
+  With several processes pmap returns arrays that know this process's devices only.
+  """
+  if jax.process_count() == 1:
+    return tree
+  sharding = replicated()
+
+  def whole(x):
+    parts = [shard.data for shard in x.addressable_shards]
+    return jax.make_array_from_single_device_arrays(x.shape, sharding, parts)
+
+  return jax.tree.map(whole, tree)
 
 
 def fetch(tree):
@@ -27,39 +53,64 @@ def fetch(tree):
   return jax.tree.map(lambda x: np.asarray(x.addressable_data(0)), tree)
 
 
-def compile_step(step: Callable) -> Callable:
-  """Maps `step(carry, fed, *replicated) -> carry` over all devices.
+def compile_step(step: Callable, arguments: int) -> Callable:
+  """Maps `step(carry, fed, *others) -> carry` over all devices.
 
   Args:
-    step: pure; may use collectives over `AXIS`. `carry` and the other arguments are
-      replicated, `fed` is this device's part of the host's arrays, `()` for none. The
-      result must be the same on every device.
+    step: pure; may use collectives over `AXIS`. `carry` and `others` are replicated, `fed`
+      is this device's part of the host's arrays, `()` for none. The result must be the same
+      on every device.
+    arguments: how many `others` there are.
 
   Returns:
     The compiled function, which takes `fed` with a leading axis of this process's devices
     and destroys the `carry` that it is given.
   """
+  mapped = jax.pmap(
+    lambda carry, fed_and_device, *others: step(carry, fed_and_device[0], *others),
+    axis_name=AXIS,
+    in_axes=(None, 0, *(None for _ in range(arguments))),
+    out_axes=None,
+    donate_argnums=0,
+  )
+  # pmap wants one mapped argument, also where the host feeds nothing.
+  devices = np.zeros(jax.local_device_count(), np.int8)
+  return lambda carry, fed, *others: mapped(carry, (fed, devices), *others)
 
-  def mapped(carry, fed_and_device, *replicated):
-    return step(carry, fed_and_device[0], *replicated)
 
-  compiled = {}  # pmap wants the number of arguments beforehand
+def any_process(number: int) -> int:
+  """The largest of the processes' numbers; every process must ask at the same step."""
+  if jax.process_count() == 1:
+    return number
+  return int(multihost_utils.process_allgather(np.int32(number)).max())
 
-  def call(carry, fed, *replicated):
-    if len(replicated) not in compiled:
-      in_axes = (None, 0, *(None for _ in replicated))
-      compiled[len(replicated)] = jax.pmap(
-        mapped, axis_name=AXIS, in_axes=in_axes, out_axes=None, donate_argnums=0
-      )
-    # pmap wants one mapped argument, also where the host feeds nothing.
-    devices = np.zeros(jax.local_device_count(), np.int8)
-    return compiled[len(replicated)](carry, (fed, devices), *replicated)
 
-  return call
+def is_main() -> bool:
+  """Whether this is the process that writes text and pictures."""
+  return jax.process_index() == 0
+
+
+def several_processes() -> bool:
+  """Whether other processes take part."""
+  return jax.process_count() > 1
+
+
+def describe() -> str:
+  """The devices, for a person: '8 x TPU v5 lite'."""
+  return f'{jax.device_count()} x {jax.devices()[0].device_kind}'
+
+
+def peak_memory() -> float:
+  """Peak memory in MB: of an accelerator, or of this process on a CPU."""
+  stats = jax.local_devices()[0].memory_stats()
+  if stats and 'peak_bytes_in_use' in stats:
+    return stats['peak_bytes_in_use'] / 1e6
+  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB; bytes on macOS
+  return peak / 1e6 if sys.platform == 'darwin' else peak * 1024 / 1e6
 
 
 def positions(start: jax.Array, batch_size: int) -> jax.Array:
   """This device's part `[B]` of the global positions from `start` on; in a step only."""
   share = batch_size // jax.lax.axis_size(AXIS)
   first = start + jax.lax.axis_index(AXIS).astype(start.dtype) * share
-  return first + jax.numpy.arange(share, dtype=start.dtype)
+  return first + jnp.arange(share, dtype=start.dtype)

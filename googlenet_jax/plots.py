@@ -8,7 +8,6 @@ from matplotlib.figure import Figure
 
 matplotlib.use('agg')
 
-HEADS = {'main': 'C0', 'aux1': 'C1', 'aux2': 'C2'}
 EVALUATED = {'validation': ('C3', 'o-'), 'validation_averaged': ('C4', 's--'), 'test': ('k', '*')}
 
 
@@ -22,9 +21,10 @@ def curves(lines: list[dict]) -> bytes:
   loss, top1, rate = figure.subplots(1, 3)
   train = [line for line in lines if line['split'] == 'train']
   heads = [name.removesuffix('_loss') for name in (train[0] if train else {}) if '_loss' in name]
-  for head in heads:
+  heads.sort(key=lambda head: (head != 'main', head))
+  for i, head in enumerate(heads):
     epochs = [line['epoch'] for line in train]
-    style = {'color': HEADS.get(head), 'label': f'training, {head}', 'linewidth': 1}
+    style = {'color': f'C{i}', 'label': f'training, {head}', 'linewidth': 1}
     loss.plot(epochs, [line[f'{head}_loss'] for line in train], **style)
     top1.plot(epochs, [100 * line[f'{head}_top1'] for line in train], **style)
   for split, (color, style) in EVALUATED.items():

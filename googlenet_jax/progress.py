@@ -28,6 +28,11 @@ class Progress:
     if self._active:
       tqdm.write(text) if self._bar is not None else print(text, flush=True)
 
+  def advance(self, step: int) -> None:
+    """Moves the bar."""
+    if self._bar is not None:
+      self._bar.update(step - self._bar.n)
+
   def show(self, step: int, line: dict) -> None:
     """Shows a training record."""
     speed = line.get('images_per_second')
@@ -35,8 +40,7 @@ class Progress:
     if speed:
       text += f', {speed:,.0f} images/s'
     if self._bar is not None:
-      self._bar.set_postfix_str(text, refresh=False)
-      self._bar.update(step - self._bar.n)
+      self._bar.set_postfix_str(text)
     else:
       left = (time.monotonic() - self._began) * (self._total - step) / (step - self._start)
       self.say(f'step {step}/{self._total}: {text}, {duration(left)} left')

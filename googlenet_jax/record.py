@@ -89,4 +89,7 @@ class Record:
 
 
 if __name__ == '__main__':
+  if len(sys.argv) != 2 or not (epath.Path(sys.argv[1]) / 'metrics.jsonl').exists():
+    print('error: give one folder that holds metrics.jsonl', file=sys.stderr)
+    sys.exit(2)
   Record(epath.Path(sys.argv[1]), sys.maxsize).close()

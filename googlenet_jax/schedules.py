@@ -9,6 +9,9 @@ import jax.numpy as jnp
 
 from googlenet_jax.errors import InputError
 
+DURATION = r'\s*(\d+(?:\.\d+)?)\s*(epochs?|steps?|%)\s*'
+NAMES = ('constant', 'exponential', 'polynomial', 'cosine', 'piecewise_linear')
+
 Schedule = Callable[[int], float]  # step -> learning rate; works on traced steps too
 
 
@@ -34,7 +37,7 @@ class Clock:
     Raises:
       InputError: it is none of these.
     """
-    match = re.fullmatch(r'\s*(\d+(?:\.\d+)?)\s*(epochs?|steps?|%)\s*', str(duration))
+    match = re.fullmatch(DURATION, str(duration))
     if not match or (match[2] == '%' and not self.total_steps):
       raise InputError(f'duration {duration!r}: write "12 epochs", "300 steps" or "25%"')
     unit = {'e': self.steps_per_epoch, 's': Fraction(1), '%': Fraction(self.total_steps, 100)}
@@ -44,6 +47,10 @@ class Clock:
     """The nearest whole number of steps, at least 1 for what is not 0."""
     steps = self.steps(duration)
     return max(round(steps), 1) if steps else 0
+
+  def epochs(self, step: int) -> float:
+    """Epochs done after so many steps."""
+    return float(step / self.steps_per_epoch)
 
   def due(self, step: int, every: str) -> int:
     """The first step after `step` at which something that recurs `every` is due."""
@@ -77,6 +84,8 @@ def learning_rate(
     final: what cosine and polynomial end on, a share of the peak.
     points: (duration from the start, share of the peak), ascending.
   """
+  if name not in NAMES:
+    raise InputError(f'no schedule {name!r}: use one of {", ".join(NAMES)}')
   begin, total = clock.round(warmup), clock.total_steps
   length = max(total - begin, 1)
   if begin >= total and begin:

@@ -8,7 +8,6 @@ import optax
 from jax import lax
 
 from googlenet_jax import losses, optim, train_state
-from googlenet_jax.models import Outputs
 from googlenet_jax.parallel import AXIS, positions
 
 
@@ -36,7 +35,7 @@ def make_gradients(model, *, aux_weight: float, label_smoothing: float) -> Calla
       mutable=['batch_stats'],
     )
     by_head, sums = {}, {}
-    for head, logits in losses.heads(Outputs(*outputs)).items():
+    for head, logits in losses.heads(outputs).items():
       each = losses.cross_entropy(logits, batch.label, label_smoothing) * batch.mask
       by_head[head] = each.sum()
       sums[f'{head}_loss'] = each.sum()
@@ -44,7 +43,7 @@ def make_gradients(model, *, aux_weight: float, label_smoothing: float) -> Calla
     total = by_head.pop('main') + aux_weight * sum(by_head.values())
     sums['loss'] = total
     # Divided by the mean number of examples a device: the mean over devices is exact then.
-    return total / jnp.maximum(examples, 1), (updated.get('batch_stats', {}), sums)
+    return total / jnp.where(examples > 0, examples, 1.0), (updated.get('batch_stats', {}), sums)
 
   def gradients(params, batch_stats, batch, key):
     examples = lax.pmean(batch.mask.sum(), AXIS)
@@ -91,7 +90,7 @@ def make_train_step(
 
   Returns:
     `(state, fed, resident, key, count) -> state`, which does `count` steps if looped (traced:
-    one program serves any count), else one. `fed` has a leading axis of steps.
+    one program serves any count), else one. `fed` has a leading axis of `count` steps.
   """
   gradients = make_gradients(model, aux_weight=aux_weight, label_smoothing=label_smoothing)
 
@@ -152,11 +151,13 @@ def eval_sums(classes: int) -> dict[str, jnp.ndarray]:
 def make_eval_step(model, read: Callable, *, batch_size: int) -> Callable:
   """An evaluation step: `(sums, fed, resident, variables, start) -> sums`.
 
-  `start` is the position of the batch's first example. Places without an example add
-  nothing, so the sums are exact for any size of set, batch and number of devices.
+  `fed` has a leading axis of one step, as in training; `start` is the position of the
+  batch's first example. Places without an example add nothing, so the sums are exact for
+  any size of set, batch and number of devices.
   """
 
   def step(sums, fed, resident, variables, start):
+    fed = jax.tree.map(lambda x: x[0], fed)
     batch = read(resident, fed, positions(start, batch_size), None)
     logits = model.apply(variables, batch.image, train=False).logits
     hits = jnp.zeros_like(sums['confusion'])

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+AVERAGES = ('none', 'ema', 'polyak')
+
 
 class TrainState(flax.struct.PyTreeNode):
   """The state of a run; every field is a tree of arrays.
@@ -14,7 +16,8 @@ class TrainState(flax.struct.PyTreeNode):
   Attributes:
     step: steps done, int32. With the seed it fixes the position in the data.
     params: float32.
-    batch_stats: running means and variances of batch norm, averaged over devices.
+    batch_stats: running means and variances of batch norm, averaged over devices in each
+      step.
     opt_state: optax's.
     average: averaged `params` and `batch_stats`, and the number of updates in them
       (`count`); `{}` without averaging.
@@ -36,6 +39,13 @@ def variables(state: TrainState, *, averaged: bool = False) -> dict[str, Any]:
   return {'params': source['params'], 'batch_stats': source['batch_stats']}
 
 
+def abstract_variables(model, image_shape: tuple[int, int, int]) -> dict[str, Any]:
+  """Shapes and types of a network's `params` (auxiliary heads included) and `batch_stats`."""
+  rngs = {'params': jax.random.key(0), 'dropout': jax.random.key(0)}
+  made = jax.eval_shape(lambda: model.init(rngs, jnp.zeros((1, *image_shape)), train=True))
+  return {'params': made['params'], 'batch_stats': made.get('batch_stats', {})}
+
+
 def create(
   model, key: jax.Array, image_shape: tuple, optimizer, average: str, metrics: tuple[str, ...]
 ) -> TrainState:
@@ -46,7 +56,7 @@ def create(
     key: of the initial parameters.
     image_shape: (H, W, C).
     optimizer: an optax transformation.
-    average: 'none', 'ema' or 'polyak'.
+    average: one of `AVERAGES`.
     metrics: names of the sums that a step adds to.
   """
   key_params, key_dropout = jax.random.split(key)

@@ -13,14 +13,20 @@ from googlenet_jax.models import googlenet
 SHARED = pathlib.Path(__file__).resolve().parents[2] / 'shared' / 'data'
 
 jax.config.update('jax_num_cpu_devices', 4)
-# Workers of one session compile the same programs: the cache is new for each session.
-jax.config.update(
-  'jax_compilation_cache_dir',
-  os.path.join(
-    tempfile.gettempdir(),
-    f'googlenet_jax_tests_{os.environ.get("PYTEST_XDIST_TESTRUNUID", os.getpid())}',
-  ),
-)
+
+
+def pytest_configure(config):
+  """Workers and the programs that they start compile the same things: once a session."""
+  if not hasattr(config, 'workerinput'):  # the session itself, not a worker of it
+    config.compiled = tempfile.TemporaryDirectory(prefix='googlenet_jax_tests_')
+    os.environ['JAX_COMPILATION_CACHE_DIR'] = config.compiled.name
+  jax.config.update('jax_compilation_cache_dir', os.environ['JAX_COMPILATION_CACHE_DIR'])
+
+
+def pytest_unconfigure(config):
+  """Removes what was compiled."""
+  if hasattr(config, 'compiled'):
+    config.compiled.cleanup()
 
 
 @pytest.fixture

@@ -89,14 +89,17 @@ def test_contradictory_fields():
     (['--config.optimizer.lrr=1'], 'config.optimizer.lr?'),
     (['--config.optimiser.lr=1'], 'config.optimizer.lr?'),
     (['--config.epochs=3'], 'did you mean'),
-    (['--config.optimizer.lr=fast'], 'config.optimizer.lr'),
-    (['--config.train.batch_size=1.5'], 'config.train.batch_size'),
+    (['--config.optimizer.lr=fast'], 'could not convert'),
+    (['--config.train.batch_size=1.5'], 'invalid literal'),
     (['--config.optimizer.lr=-1'], 'above 0'),
     (['--config.model.stem=wide'], 'imagenet, cifar, compact'),
-    (['--config.augment.flip=maybe'], 'config.augment.flip'),
+    (['--config.augment.flip=maybe'], 'Non-boolean'),
     (['--config=configs/nothing.py'], 'nothing.py'),
     (['--config={tmp}/broken.py'], 'SyntaxError'),
     (['--config={tmp}/unknown.py'], 'config.optimizer.lr?'),
+    (['--config={tmp}/empty.py'], 'ConfigDict'),
+    (['--config.seed=-1'], 'config.seed'),
+    (['--workdir={tmp}/broken.py/run'], 'broken.py'),
     (['--mode=fly'], 'train'),
     (['--modus=train'], 'modus'),
     (['train'], "'train'"),
@@ -109,6 +112,7 @@ def test_contradictory_fields():
 )
 def test_bad_input_is_one_line_and_status_2(tmp_path, arguments, says):
   (tmp_path / 'broken.py').write_text('def get_config(:\n')
+  (tmp_path / 'empty.py').write_text('def get_config():\n  pass\n')
   (tmp_path / 'unknown.py').write_text(
     'from configs import default\n\n\ndef get_config():\n'
     '  c = default.get_config()\n  c.optimizer.lrr = 1.0\n  return c\n'
@@ -133,7 +137,7 @@ def test_batch_must_divide_over_the_devices(tmp_path):
 
 def test_debug_shows_the_traceback():
   done = program('--config.optimizer.lrr=1', '--debug', cwd=ROOT)
-  assert 'Traceback' in done.stderr
+  assert done.returncode == 2 and 'Traceback' in done.stderr
 
 
 def test_help():
@@ -168,3 +172,39 @@ def test_a_signal_saves_and_the_same_command_goes_on(tmp_path):
   assert 'going on from step' in done.stdout
   summary = json.loads((tmp_path / 'summary.json').read_text())
   assert summary['resumed_from_step'] >= 30 and summary['steps'] == 150
+
+  again = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+  assert again.returncode == 0 and 'step' not in again.stdout.splitlines()[0]  # finished
+
+  environment = os.environ | {'JAX_NUM_CPU_DEVICES': '3'}
+  command.append('--mode=evaluate')
+  done = subprocess.run(
+    command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment
+  )
+  assert done.returncode == 0, done.stderr
+  scores = json.loads((tmp_path / 'evaluation_test.json').read_text())
+  assert scores['top1'] == pytest.approx(summary['test_top1'])
+  assert sum(map(sum, scores['confusion'])) == scores['examples'] == 360
+
+
+def test_cifar10_is_trained_and_scored_without_tensorflow(tmp_path, cifar10_dir):
+  # A TensorFlow that tells when it is imported.
+  package = tmp_path / 'path' / 'tensorflow'
+  package.mkdir(parents=True)
+  told = tmp_path / 'imported'
+  (package / '__init__.py').write_text(f'open({str(told)!r}, "w").close()\n')
+  done = program(
+    '--config=configs/cifar10.py',
+    f'--config.dataset.data_dir={cifar10_dir}',
+    f'--workdir={tmp_path}/run',
+    '--config.dataset.train=train[:64]',
+    '--config.dataset.validation=train[49900:]',
+    '--config.dataset.test=test[:200]',
+    '--config.train.duration=2 steps',
+    '--config.model.width=0.1',
+    cwd=ROOT,
+    env=os.environ | {'PYTHONPATH': str(tmp_path / 'path')},
+  )
+  assert done.returncode == 0, done.stderr
+  assert json.loads((tmp_path / 'run/evaluation_test.json').read_text())['examples'] == 200
+  assert not told.exists()

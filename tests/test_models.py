@@ -153,6 +153,14 @@ def test_stems_at_32_pixels(stem, maps):
   assert tuple(found[f'inception_{n}'][0] for n in ('3a', '4a', '5a')) == maps
 
 
+@pytest.mark.parametrize('size', [32, 33, 47, 64, 97, 225])
+@pytest.mark.parametrize('stem', ['imagenet', 'cifar', 'compact'])
+@pytest.mark.parametrize('geometry', ['same', 'ceil'])
+def test_any_size_from_32_pixels_on(size, stem, geometry):
+  _, outputs = shapes(True, size=size, stem=stem, geometry=geometry, width=0.125)
+  assert [y.shape for y in (outputs.logits, *outputs.aux)] == [(2, 1000)] * 3
+
+
 def test_evaluation_holds_nothing_of_the_auxiliary_heads():
   params, outputs = shapes(False)
   assert outputs.aux == ()

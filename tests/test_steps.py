@@ -5,8 +5,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
-from googlenet_jax import models, parallel, steps
+from googlenet_jax import models, optim, parallel, steps, train_state
 from googlenet_jax.data import pipeline, sources
 from googlenet_jax.evaluate import Evaluator
 from googlenet_jax.models import Outputs
@@ -26,7 +27,7 @@ def gradients_over_devices(model, variables, batch):
     name: 0.0 for name in steps.train_metrics(('main', 'aux1', 'aux2'), ()) if name != 'steps'
   }
   carry = (variables['params'], variables.get('batch_stats', {}), zeros)
-  return parallel.fetch(parallel.compile_step(step)(parallel.replicate(carry), fed))
+  return parallel.fetch(parallel.compile_step(step, 0)(parallel.replicate(carry), fed))
 
 
 def test_gradients_of_four_devices_are_those_of_the_whole_batch():
@@ -75,6 +76,14 @@ class Pixel(nn.Module):
     return Outputs(images[:, 0, :, 0])
 
 
+class Scale(nn.Module):
+  """The same with something to learn."""
+
+  @nn.compact
+  def __call__(self, images, *, train):
+    return Outputs(images[:, 0, :, 0] * self.param('scale', nn.initializers.ones, (1,)))
+
+
 def test_evaluation_is_exact_for_any_batch_size():
   rng = np.random.default_rng(0)
   images = rng.integers(0, 256, (37, 8, 8, 1), dtype=np.uint8)
@@ -98,3 +107,59 @@ def test_evaluation_is_exact_for_any_batch_size():
     np.testing.assert_allclose(result.loss, -log_softmax[np.arange(36), truth].mean(), rtol=1e-5)
     np.testing.assert_array_equal(result.confusion, confusion)
     np.testing.assert_allclose(result.per_class, confusion.diagonal() / confusion.sum(1))
+
+
+def streamed(data, batch_size):
+  """The same examples fed by the host: what a source of files will do."""
+
+  def feed(step, count):
+    share = batch_size // jax.device_count()
+    index = np.arange(step * batch_size, (step + count) * batch_size) % data.size
+    index = index.reshape(count, jax.device_count(), share).swapaxes(0, 1)
+    return {name: x[index] for name, x in data.resident.items()}
+
+  def read(resident, fed, positions, key):
+    first = data.read(fed, (), jax.numpy.arange(len(positions)), key)
+    return first._replace(mask=first.mask * (positions < data.size))
+
+  return data._replace(resident=(), feed=feed, read=read)
+
+
+@pytest.mark.parametrize('count', [1, 3])
+def test_a_host_fed_pipeline_gives_a_step_what_a_resident_one_does(count):
+  rng = np.random.default_rng(0)
+  images = rng.integers(0, 256, (48, 8, 8, 1), dtype=np.uint8)
+  labels = rng.integers(0, 8, 48).astype(np.int32)
+  split = sources.Split(images, labels, np.ones(48, bool), tuple('abcdefgh'))
+  resident = pipeline.in_memory(split, train=False, mean=(0.0,), std=(50.0,))
+  model, losses = Scale(), []
+  optimizer = optim.create(lambda step: 0.1, name='sgd')
+  for data in (resident, streamed(resident, 16)):
+    step = parallel.compile_step(
+      steps.make_train_step(
+        model,
+        optimizer,
+        data.read,
+        batch_size=16,
+        aux_weight=0.3,
+        label_smoothing=0.0,
+        average='none',
+        average_decay=0.0,
+        average_from=0,
+        accumulate=1,
+        log_norms=False,
+        looped=count > 1,
+      ),
+      arguments=3,
+    )
+    names = steps.train_metrics(('main',), ())
+    state = train_state.create(model, jax.random.key(0), (8, 8, 1), optimizer, 'none', names)
+    state, resident_arrays = parallel.replicate(state), parallel.replicate(data.resident)
+    for first in range(0, 3, count):
+      fed = data.feed(first, count)
+      state = step(state, fed, resident_arrays, jax.random.key(0), np.int32(count))
+    losses.append(float(parallel.fetch(state.log_sums)['loss']))
+    assert parallel.fetch(state.log_sums)['examples'] == 48
+    score = Evaluator(model, data, 16)({'params': {'scale': np.ones(1)}})
+    losses.append(score.loss)
+  assert losses[:2] == pytest.approx(losses[2:], rel=1e-5)

@@ -1,17 +1,21 @@
 """Whole runs on a few digits: they learn, resume bit for bit, and refuse what does not fit."""
 
 import json
+import pathlib
+import subprocess
+import sys
 
 import jax
 import numpy as np
 import pytest
 from etils import epath
 
+from googlenet_jax import checkpoint, experiment, parallel, record, train
 from googlenet_jax import config as configs
-from googlenet_jax import experiment, parallel, record, train
 from googlenet_jax.checkpoint import Checkpoints
 from googlenet_jax.errors import InputError
 
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 TIMES = ('seconds', 'images_per_second')
 
 
@@ -46,7 +50,7 @@ def test_stopped_and_resumed_is_the_straight_run(tiny, straight, tmp_path):
   assert run(tiny, parts, stop_at=6) is None
   resumed = run(tiny, parts)
   assert resumed['resumed_from_step'] == 6
-  for name in ('test_top1', 'test_loss', 'validation_top1', 'test_per_class_top1', 'steps'):
+  for name in ('test_top1', 'test_loss', 'validation_top1', 'tested_step', 'steps'):
     assert resumed[name] == summary[name]
   assert history(parts) == history(folder)
   one, other = last_state(tiny, folder), last_state(tiny, parts)
@@ -104,6 +108,7 @@ def test_evaluating_where_nothing_is(tiny, tmp_path):
 def test_several_steps_a_call_are_the_same_steps(tiny, tmp_path):
   tiny.train.duration, tiny.log.every = '10 steps', '5 steps'
   tiny.optimizer.lr = 1e-3
+  tiny.optimizer.accumulate = 2
   tiny.dataset.validation = tiny.dataset.test = ''
   for count in (1, 3):
     tiny.train.steps_per_call = count
@@ -118,12 +123,14 @@ def test_it_learns(tiny, tmp_path):
   tiny.train.duration = '12 epochs'
   tiny.schedule.name = 'cosine'
   tiny.log.norms = True
+  tiny.profile = '2:4'
   summary = run(tiny, tmp_path)
   lines = history(tmp_path)
   first, last = (next(line for line in x if line['split'] == 'train') for x in (lines, lines[::-1]))
   assert last['main_loss'] < 0.5 * first['main_loss']
   assert summary['test_top1'] > 0.8
   assert last['gradient_norm/inception_3a'] > 0 and last['parameter_norm/linear'] > 0
+  assert list(tmp_path.glob('profile/**/*.xplane.pb'))
 
 
 def test_a_head_that_learns_nothing_is_named(tiny, tmp_path, capsys):
@@ -155,9 +162,51 @@ def test_later_lines_of_an_interrupted_run_are_dropped(tmp_path):
   assert len(list(tmp_path.glob('events.out.tfevents.*'))) == 1
 
 
+def test_curves_and_events_are_made_again_from_the_record(straight):
+  _, folder = straight
+  before = (folder / 'metrics.jsonl').read_bytes()
+  (folder / 'curves.png').unlink()
+  for path in folder.glob('events.out.tfevents.*'):
+    path.unlink()
+  subprocess.run([sys.executable, '-m', 'googlenet_jax.record', str(folder)], check=True, cwd=ROOT)
+  assert (folder / 'curves.png').read_bytes().startswith(b'\x89PNG')
+  assert list(folder.glob('events.out.tfevents.*'))
+  assert (folder / 'metrics.jsonl').read_bytes() == before
+
+
+def test_the_best_is_kept_beside_the_last_ones(tiny, tmp_path):
+  run_ = experiment.Run(tiny, experiment.load(tiny, 'train'))
+  state = run_.initial_state()
+  checkpoints = Checkpoints(epath.Path(tmp_path), keep=2)
+  for step, score in ((1, 0.3), (2, 0.9), (3, 0.5), (4, 0.6), (5, None)):
+    checkpoints.save(state.replace(step=parallel.replicate(np.int32(step))), score)
+    checkpoints.wait()
+  assert (checkpoints.best(), checkpoints.latest()) == (2, 5)
+  checkpoints.close()
+  left = {path.name for path in (tmp_path / 'checkpoints').iterdir()}
+  assert left == {'2', '4', '5'}
+  again = Checkpoints(epath.Path(tmp_path), read_only=True)
+  assert (again.best(), again.latest()) == (2, 5)
+  found = again.variables(run_.model, (8, 8, 1), 2)
+  jax.tree.map(np.testing.assert_array_equal, found['params'], state.params)
+  again.close()
+
+
+def test_a_checkpoint_of_a_newer_format_is_refused(tiny, tmp_path, monkeypatch):
+  state = experiment.Run(tiny, experiment.load(tiny, 'train')).initial_state()
+  checkpoints = Checkpoints(epath.Path(tmp_path))
+  monkeypatch.setattr(checkpoint, 'FORMAT', 2)
+  checkpoints.save(state, 0.5)
+  checkpoints.wait()
+  monkeypatch.setattr(checkpoint, 'FORMAT', 1)
+  with pytest.raises(InputError, match='format 2'):
+    checkpoints.restore(state, 0)
+  checkpoints.close()
+
+
 def test_differences_name_the_fields(tiny):
   earlier = configs.to_json(tiny)
   assert configs.differences(earlier, tiny) == []
   tiny.log.every = '7 steps'
-  tiny.model.stem = 'cifar'
-  assert configs.differences(earlier, tiny) == ["model.stem: 'compact' there, 'cifar' here"]
+  tiny.model.stem = 'compact'
+  assert configs.differences(earlier, tiny) == ["model.stem: 'cifar' there, 'compact' here"]

@@ -40,17 +40,18 @@ class Pipeline(NamedTuple):
     class_names: in label order.
     image_shape: (H, W, C) of a batch's images.
     resident: arrays to be replicated on every device; `()` when streaming.
-    feed: `step -> arrays [local devices, ...]` that the host hands to this step; `()`
-      when the data is resident.
-    read: `(resident, fed, positions [B] uint32, key) -> Batch`, pure. Position `p` is
-      counted from the first example of training, over all devices and epochs.
+    feed: `(step, count) -> arrays [local devices, count, ...]` that the host hands to
+      `count` steps from this one on; `()` when the data is resident.
+    read: `(resident, fed, positions [B] uint32, key) -> Batch`, pure; `fed` is one device's
+      part of one step. Positions are counted from the first example of training, over all
+      devices and epochs.
   """
 
   size: int
   class_names: tuple[str, ...]
   image_shape: tuple[int, int, int]
   resident: Any
-  feed: Callable[[int], Any]
+  feed: Callable[[int, int], Any]
   read: Callable[[Any, Any, jax.Array, jax.Array], Batch]
 
 
@@ -134,7 +135,7 @@ def in_memory(
     class_names=split.class_names,
     image_shape=shape,
     resident={'images': split.images, 'labels': split.labels, 'valid': np.asarray(split.valid)},
-    feed=lambda step: (),
+    feed=lambda step, count: (),
     read=read,
   )
 

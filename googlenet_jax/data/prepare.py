@@ -3,6 +3,7 @@
 Preparing needs TensorFlow and a network; reading what is prepared needs neither.
 """
 
+import http.client
 import importlib.util
 import json
 import logging
@@ -88,7 +89,7 @@ def prepare(name: str, folder: pathlib.Path) -> pathlib.Path:
   return prepared
 
 
-def _reachable(url: str, seconds: float = 6.0) -> bool:
+def _reachable(url: str, seconds: float = 4.0) -> bool:
   """Whether a server answers at all, any status; the name lookup counts in the time."""
   answered = threading.Event()
 
@@ -98,7 +99,7 @@ def _reachable(url: str, seconds: float = 6.0) -> bool:
       answered.set()
     except urllib.error.HTTPError:
       answered.set()
-    except OSError:
+    except (OSError, http.client.HTTPException):
       pass
 
   thread = threading.Thread(target=ask, daemon=True)  # a hanging lookup must not hold the exit

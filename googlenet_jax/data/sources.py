@@ -35,7 +35,7 @@ def load(name: str, split: str, data_dir: str = '') -> Split:
 
   Args:
     name: 'digits', or a TFDS classification set ('cifar10', 'svhn_cropped', ...).
-    split: in TFDS's notation, 'train[:45000]'.
+    split: in TFDS's notation, 'train[:45000]'; digits know 'train', 'test' and numbers.
     data_dir: folder that holds TFDS sets; '' for TFDS's own default.
 
   Raises:
@@ -109,7 +109,7 @@ def _tfds(name: str, split: str, data_dir: str) -> Split:
     try:
       record = source[i]
       images[i], labels[i] = record['image'], record['label']
-    except (OSError, SyntaxError) as error:  # Pillow's for broken data; PNG's is SyntaxError
+    except (OSError, SyntaxError, ValueError) as error:  # Pillow's, for broken data
       valid[i] = False
       LOG.warning('%s %s: record %d left out: %s', name, split, i, error)
   return Split(images, labels, valid, tuple(features['label'].names))

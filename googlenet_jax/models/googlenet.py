@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from googlenet_jax.errors import InputError
 from googlenet_jax.models.layers import (
+  GEOMETRIES,
   KERNEL_INITS,
   ConvBlock,
   Outputs,
@@ -71,6 +72,17 @@ STEMS: dict[str, tuple[tuple[str, int, int, int], ...]] = {
     ('conv2', 192, 3, 1),
     ('norm2', 0, 0, 0),
   ),
+}
+
+
+# What the fields of GoogLeNet may be.
+CHOICES: dict[str, tuple] = {
+  'module': ('reduced', 'naive'),
+  'norm': ('none', 'lrn', 'batch'),
+  'kernel_5x5': (5, 3),
+  'stem': tuple(STEMS),
+  'classifier': ('avgpool', 'fc'),
+  'geometry': GEOMETRIES,
 }
 
 
@@ -253,14 +265,7 @@ class GoogLeNet(nn.Module):
     return Outputs(*jax.tree.map(lambda y: y.astype(jnp.float32), (logits, tuple(aux))))
 
   def _check(self):
-    for field, allowed in (
-      ('module', ('reduced', 'naive')),
-      ('norm', ('none', 'lrn', 'batch')),
-      ('kernel_5x5', (3, 5)),
-      ('stem', tuple(STEMS)),
-      ('classifier', ('avgpool', 'fc')),
-      ('geometry', ('same', 'ceil', 'floor')),
-    ):
+    for field, allowed in CHOICES.items():
       if getattr(self, field) not in allowed:
         raise InputError(f'GoogLeNet.{field}={getattr(self, field)!r}: use one of {allowed}')
     if not callable(self.kernel_init) and self.kernel_init not in KERNEL_INITS:

@@ -75,7 +75,7 @@ class ConvBlock(nn.Module):
     kernel = self.param('kernel', self.kernel_init, (size, size, x.shape[-1], self.features))
     x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
     if size == self.strides == 1:
-      # The same product, and on a CPU a tenth of the step faster than as a convolution.
+      # The same product everywhere; XLA:CPU runs it faster (README, "Speed").
       x = lax.dot_general(x, kernel[0, 0], (((3,), (0,)), ((), ())))
     else:
       x = lax.conv_general_dilated(
@@ -97,6 +97,9 @@ class ConvBlock(nn.Module):
     else:
       x = x + self.param('bias', self.bias_init, (self.features,)).astype(self.dtype)
     return nn.relu(x)
+
+
+GEOMETRIES = ('same', 'ceil', 'floor')
 
 
 def pool_padding(size: int, window: int, stride: int, geometry: str) -> tuple[int, int]:
@@ -128,7 +131,7 @@ def pool_padding(size: int, window: int, stride: int, geometry: str) -> tuple[in
         'resolution'
       )
     return 0, 0
-  raise InputError(f'geometry {geometry!r}: use "same", "ceil" or "floor"')
+  raise InputError(f'geometry {geometry!r}: use one of {GEOMETRIES}')
 
 
 def max_pool(x: jax.Array, window: int, stride: int, geometry: str) -> jax.Array:

@@ -1,0 +1,142 @@
+"""What watches a run from the host: stopwatch, signals, trace, alarm."""
+
+import math
+import signal
+import time
+
+import jax
+
+
+class Stopwatch:
+  """Training speed without compilation, evaluation and saving, and the run's wall time.
+
+  Args:
+    earlier: seconds that the run took before it was interrupted.
+  """
+
+  def __init__(self, earlier: float = 0.0):
+    self._began = time.monotonic() - earlier
+    self._images, self._seconds, self._since = 0, 0.0, None
+    self._compiled = False
+
+  def add_time(self, earlier: float) -> None:
+    """Counts the seconds of the run before its interruption."""
+    self._began -= earlier
+
+  def start(self) -> None:
+    """Goes on, where it was paused, right before a call of the step."""
+    if self._since is None:
+      self._since = time.monotonic()
+
+  def add(self, state, images: int) -> None:
+    """Counts a call's images; the first call, which compiles, is left out."""
+    if self._compiled:
+      self._images += images
+    else:
+      jax.block_until_ready(state)
+      self._compiled, self._since = True, time.monotonic()
+
+  def pause(self, state) -> None:
+    """Waits for the device and stops until the next `start`."""
+    jax.block_until_ready(state)
+    if self._since is not None:
+      self._seconds += time.monotonic() - self._since
+    self._since = None
+
+  def lap(self) -> dict[str, float]:
+    """Wall time, and images a second since the last lap where any were counted."""
+    lap = {'seconds': round(self.elapsed(), 3)}
+    if self._images:
+      lap['images_per_second'] = round(self._images / self._seconds, 3)
+    self._images, self._seconds = 0, 0.0
+    return lap
+
+  def elapsed(self) -> float:
+    """Seconds since the run began."""
+    return time.monotonic() - self._began
+
+
+class Signals:
+  """Catches SIGINT and SIGTERM so that the step is finished; a second one ends at once.
+
+  Attributes:
+    received: number of the signal, 0 for none.
+  """
+
+  def __enter__(self):
+    self.received = 0
+    self._old = {s: signal.signal(s, self._receive) for s in (signal.SIGINT, signal.SIGTERM)}
+    return self
+
+  def _receive(self, signum, frame):
+    del frame
+    self.received = signum
+    self._restore()
+
+  def _restore(self):
+    for signum, handler in self._old.items():
+      signal.signal(signum, handler)
+
+  def __exit__(self, *unused):
+    self._restore()
+
+
+class Trace:
+  """A profile of some steps, for TensorBoard or Perfetto.
+
+  Args:
+    span: 'FIRST:LAST' steps; '' for none.
+    folder: that the trace is written to.
+  """
+
+  def __init__(self, span: str, folder):
+    self.ends = [int(n) for n in span.split(':')] if span else []
+    self._folder, self._running = folder, False
+
+  def update(self, step: int, state) -> None:
+    """Begins or ends at this step; to be called before each step and after the last."""
+    wanted = bool(self.ends) and self.ends[0] <= step < self.ends[1]
+    if wanted and not self._running:
+      jax.profiler.start_trace(str(self._folder))
+    elif self._running and not wanted:
+      self.close(state)
+    self._running = wanted
+
+  def close(self, state) -> None:
+    """Ends the trace, where one is running, with the steps done so far."""
+    if self._running:
+      jax.block_until_ready(state)
+      jax.profiler.stop_trace()
+    self._running = False
+
+
+class DeadHeadAlarm:
+  """Notices a head whose loss has stayed at that of guessing, ln(classes).
+
+  Args:
+    heads: names.
+    classes: number of them.
+    begin: step from which a head should have learnt something.
+  """
+
+  def __init__(self, heads: tuple[str, ...], classes: int, begin: int):
+    self._heads, self._classes, self._begin = list(heads), classes, begin
+
+  def warnings(self, step: int, line: dict) -> list[str]:
+    """A warning for each such head, once.
+
+    Args:
+      step: of the record.
+      line: a training record.
+    """
+    if step < self._begin:
+      return []
+    guessing = math.log(self._classes)
+    dead = [h for h in self._heads if abs(line[f'{h}_loss'] - guessing) < 0.01 * guessing]
+    self._heads = [h for h in self._heads if h not in dead]
+    return [
+      f'WARNING: head {head!r} is still at ln({self._classes}) = {guessing:.3f} at step '
+      f'{step:,}: it has learnt nothing. Try --config.model.norm=batch, another optimizer.lr '
+      'or a warm-up'
+      for head in dead
+    ]
