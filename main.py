@@ -95,7 +95,7 @@ def _last_line(error: Exception) -> str:
 
 
 if __name__ == '__main__':
-  absl_logging.set_verbosity(absl_logging.WARNING)
+  absl_logging.set_verbosity(absl_logging.ERROR)
   logging.basicConfig(level=logging.WARNING, format='%(message)s', stream=sys.stdout)
   logging.getLogger('googlenet_jax').setLevel(logging.INFO)
   try:
