@@ -18,7 +18,7 @@ from googlenet_jax.errors import InputError
 
 LOG = logging.getLogger('googlenet_jax')
 
-TENSORFLOW = 'tensorflow-cpu>=2.20,<2.22'  # the range that preparing was tried with
+TENSORFLOW = 'tensorflow-cpu>=2.20,<2.22'  # 2.21 installs beside the rest
 
 # Where the sets that fit in memory come from: asked once before anything is started,
 # because TFDS itself retries for minutes without a network.
@@ -56,9 +56,9 @@ def find(name: str, folder: pathlib.Path) -> pathlib.Path | None:
   if form != 'array_record':
     raise InputError(
       f'dataset {name!r} in {newest} is stored as {form}, which has no random access: convert it '
-      f'once with "python -m tensorflow_datasets.scripts.cli.main convert_format '
-      f'--root_data_dir={folder} --out_file_format=array_record --out_path=NEW_DIR" '
-      f'(needs "{TENSORFLOW}") and give --config.dataset.data_dir=NEW_DIR'
+      f'once with "tfds convert_format --dataset_version_dir={newest} '
+      f'--out_file_format=array_record --out_dir=NEW_DIR/{newest.relative_to(folder)}" '
+      f"(needs '{TENSORFLOW}') and give --config.dataset.data_dir=NEW_DIR"
     )
   return newest
 
