@@ -84,6 +84,10 @@ def test_tfrecord_is_refused_with_the_conversion(tmp_path):
   (folder / 'dataset_info.json').write_text(json.dumps({'fileFormat': 'tfrecord'}))
   with pytest.raises(InputError, match='convert_format'):
     sources.load('cifar10', 'train', str(tmp_path))
+  # What the command leaves: both formats in one place.
+  both = {'fileFormat': 'tfrecord', 'alternativeFileFormats': ['array_record']}
+  (folder / 'dataset_info.json').write_text(json.dumps(both))
+  assert prepare.find('cifar10', tmp_path) == folder
 
 
 def test_newest_version_is_taken(tmp_path):

@@ -52,13 +52,14 @@ def find(name: str, folder: pathlib.Path) -> pathlib.Path | None:
     return tuple(int(n) if n.isdigit() else -1 for n in path.name.split('.'))
 
   newest = max(found, key=version)
-  form = json.loads((newest / 'dataset_info.json').read_text()).get('fileFormat', 'tfrecord')
-  if form != 'array_record':
+  info = json.loads((newest / 'dataset_info.json').read_text())
+  forms = [info.get('fileFormat', 'tfrecord'), *info.get('alternativeFileFormats', [])]
+  if 'array_record' not in forms:
     raise InputError(
-      f'dataset {name!r} in {newest} is stored as {form}, which has no random access: convert it '
-      f'once with "tfds convert_format --dataset_version_dir={newest} '
-      f'--out_file_format=array_record --out_dir=NEW_DIR/{newest.relative_to(folder)}" '
-      f"(needs '{TENSORFLOW}') and give --config.dataset.data_dir=NEW_DIR"
+      f'dataset {name!r} in {newest} is stored as {forms[0]}, which has no random access: add '
+      f'ArrayRecord files to it with "tfds convert_format --dataset_version_dir={newest} '
+      f"--out_file_format=array_record\" (after: pip install '{TENSORFLOW}' apache-beam "
+      'mlcroissant)'
     )
   return newest
 
