@@ -8,14 +8,10 @@ import jax
 
 
 class Stopwatch:
-  """Training speed without compilation, evaluation and saving, and the run's wall time.
+  """Training speed without compilation, evaluation and saving, and the run's wall time."""
 
-  Args:
-    earlier: seconds that the run took before it was interrupted.
-  """
-
-  def __init__(self, earlier: float = 0.0):
-    self._began = time.monotonic() - earlier
+  def __init__(self):
+    self._began = time.monotonic()
     self._images, self._seconds, self._since = 0, 0.0, None
     self._compiled = False
 
