@@ -21,7 +21,15 @@ from googlenet_jax.errors import InputError
 
 ROOT = pathlib.Path(__file__).resolve().parent
 
-MODE = flags.DEFINE_enum('mode', 'train', ['train', 'evaluate'], 'what to do')
+MODES = {
+  'train': 'train, or go on with, the run in the workdir (the default)',
+  'evaluate': 'score the run in the workdir',
+  'preview': 'draw what is trained and evaluated on into the workdir',
+  'prepare': 'download and prepare, or convert, the TFDS set of the config',
+}
+MODE = flags.DEFINE_enum(
+  'mode', 'train', list(MODES), '; '.join(f'{name}: {what}' for name, what in MODES.items())
+)
 CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'file of the experiment; --config.FIELD=VALUE overrides (configs/default.py)'
 )
@@ -36,7 +44,8 @@ def main() -> int:
   from etils import epath
 
   from googlenet_jax import config as checks
-  from googlenet_jax import train
+  from googlenet_jax import preview, train
+  from googlenet_jax.data import prepare
 
   config = CONFIG.value
   checks.check(config, default.get_config())
@@ -51,13 +60,20 @@ def main() -> int:
   name = pathlib.Path(config_flags.get_config_filename(flags.FLAGS['config'])).stem
   workdir = epath.Path(WORKDIR.value or f'runs/{name}')
 
+  modes = {
+    'train': train.train,
+    'evaluate': train.evaluate,
+    'preview': preview.preview,
+    'prepare': lambda config, workdir: prepare.prepare(config),
+  }
   try:
-    result = {'train': train.train, 'evaluate': train.evaluate}[MODE.value](config, workdir)
+    result = modes[MODE.value](config, workdir)
   except train.Interrupted as interrupted:
     return 128 + interrupted.signum
   for field, value in result.items():
     print(f'{field:>20}: {value}')
-  print(f'{"workdir":>20}: {workdir}')
+  if MODE.value != 'prepare':
+    print(f'{"workdir":>20}: {workdir}')
   return 0
 
 

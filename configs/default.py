@@ -30,20 +30,30 @@ def get_config() -> ConfigDict:
   c.model.bias_init = 0.2  # constant
 
   c.dataset = ConfigDict()
-  c.dataset.name = 'digits'  # digits, or a TFDS classification set of small images
-  c.dataset.data_dir = ''  # folder that holds TFDS sets; '' is TFDS's default
-  c.dataset.train = 'train'  # split trained on, 'train[:45000]'
+  c.dataset.name = 'digits'  # digits, folder (of photos), or a TFDS classification set
+  c.dataset.data_dir = ''  # the folder, or that of the TFDS sets; '' is TFDS's default
+  c.dataset.classes = ''  # of a folder: file like synset_words.txt that orders the classes
+  c.dataset.in_memory = True  # decode once, keep on the devices; False decodes while training
+  c.dataset.train = 'train'  # split trained on, 'train[:45000]'; of a folder 'all[:80%]'
   c.dataset.validation = ''  # split that choices are made on; '' for none
   c.dataset.test = 'test'  # split scored once, at the end; '' for none
   c.dataset.mean = (127.5,)  # a channel, in [0, 255]; one value serves all
   c.dataset.std = (63.75,)  # likewise, > 0
   c.dataset.image_size = 0  # side that images are resized to, pixels; 0 keeps theirs
   c.dataset.channels = 0  # 3 repeats a gray channel; 0 keeps theirs
+  c.dataset.threads = 0  # that decode while training; 0 is one a core
+  c.dataset.prefetch = 2  # batches decoded ahead
+  c.dataset.most_bad = 100  # records that may be unreadable before the run ends
 
-  c.augment = ConfigDict()  # of training images, in this order; 0 leaves a step out
+  c.augment = ConfigDict()  # of training images, in this order; 0 or () leaves a step out
+  c.augment.area = ()  # of a crop, as shares of the photo's: (0.08, 1.0); while decoding
+  c.augment.aspect = (3 / 4, 4 / 3)  # of that crop, width over height, log-uniform
+  c.augment.interpolation = ('area',)  # area | bilinear | nearest | bicubic, one is drawn
   c.augment.pad = 0  # border reflected before a crop of the original size, pixels
   c.augment.flip = False  # mirror half of the images
   c.augment.color = 0.0  # brightness, contrast, saturation: factors 1 +- this, [0, 1]
+  c.augment.hue = 0.0  # greatest turn of the colours, share of the circle, [0, 0.5]
+  c.augment.lighting = 0.0  # deviation along ImageNet's principal colours, >= 0
   c.augment.cutout = 0  # side of a zeroed square, pixels
   c.augment.mixup = 0.0  # alpha, >= 0
   c.augment.cutmix = 0.0  # alpha, >= 0
@@ -83,6 +93,7 @@ def get_config() -> ConfigDict:
   c.eval = ConfigDict()
   c.eval.every = '1 epochs'  # on validation, then a checkpoint
   c.eval.batch_size = 500  # examples, over all devices (rounded up to a multiple of them)
+  c.eval.resize = 0  # shorter side of photos before the centre crop, pixels; 0 is 8/7 of it
   c.eval.split = 'test'  # test | validation | train, of --mode=evaluate
   c.eval.checkpoint = 'best'  # best (on validation) | last, the one that is tested
 

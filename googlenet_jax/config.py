@@ -7,6 +7,7 @@ import re
 from ml_collections import ConfigDict
 
 from googlenet_jax import optim, schedules, train_state
+from googlenet_jax.data import decode
 from googlenet_jax.errors import InputError
 from googlenet_jax.models import MODELS
 from googlenet_jax.models.googlenet import CHOICES, MODULES
@@ -54,8 +55,25 @@ RULES = {
   'dataset.std': (lambda x: len(x) and all(v > 0 for v in x), 'numbers above 0'),
   'dataset.image_size': NOT_NEGATIVE,
   'dataset.channels': _one_of(0, 3),
+  'dataset.threads': NOT_NEGATIVE,
+  'dataset.prefetch': AT_LEAST_1,
+  'dataset.most_bad': NOT_NEGATIVE,
+  'augment.area': (
+    lambda x: not x or (len(x) == 2 and 0 < x[0] <= x[1] <= 1),
+    '() or two shares in ascending order, like (0.08, 1.0)',
+  ),
+  'augment.aspect': (
+    lambda x: len(x) == 2 and 0 < x[0] <= x[1],
+    'two ratios above 0 in ascending order, like (0.75, 1.33)',
+  ),
+  'augment.interpolation': (
+    lambda x: len(x) and set(x) <= set(decode.INTERPOLATIONS),
+    f'some of {", ".join(decode.INTERPOLATIONS)}',
+  ),
   'augment.pad': NOT_NEGATIVE,
   'augment.color': SHARE,
+  'augment.hue': _within(0, 0.5),
+  'augment.lighting': NOT_NEGATIVE,
   'augment.cutout': NOT_NEGATIVE,
   'augment.mixup': NOT_NEGATIVE,
   'augment.cutmix': NOT_NEGATIVE,
@@ -88,6 +106,7 @@ RULES = {
   'average.begin': DURATION,
   'eval.every': DURATION,
   'eval.batch_size': AT_LEAST_1,
+  'eval.resize': NOT_NEGATIVE,
   'eval.split': _one_of('test', 'validation', 'train'),
   'eval.checkpoint': _one_of('best', 'last'),
   'log.every': DURATION,
@@ -105,6 +124,9 @@ FREE = (
   'distributed',
   'dataset.data_dir',
   'dataset.test',
+  'dataset.threads',
+  'dataset.prefetch',
+  'dataset.most_bad',
   'eval.batch_size',
   'eval.split',
   'eval.checkpoint',
@@ -155,6 +177,27 @@ def _check_together(config: ConfigDict) -> None:
     )
   if config.schedule.name == 'piecewise_linear' and not config.schedule.points:
     raise InputError('config.schedule.points is empty: "piecewise_linear" needs at least one')
+  _check_input(config)
+
+
+def _check_input(config: ConfigDict) -> None:
+  fields, augment = config.dataset, config.augment
+  if fields.name == 'folder' and fields.in_memory:
+    raise InputError('config.dataset.name="folder" needs config.dataset.in_memory=False')
+  if fields.name == 'digits' and not fields.in_memory:
+    raise InputError('config.dataset.name="digits" needs config.dataset.in_memory=True')
+  if not fields.in_memory and not fields.image_size:
+    raise InputError('config.dataset.in_memory=False needs config.dataset.image_size, like 224')
+  if fields.in_memory and augment.area:
+    raise InputError(
+      'config.augment.area crops photos while they are decoded: it needs '
+      'config.dataset.in_memory=False (augment.pad crops what is in memory)'
+    )
+  if 0 < config.eval.resize < fields.image_size:
+    raise InputError(
+      f'config.eval.resize={config.eval.resize} is below the crop, '
+      f'config.dataset.image_size={fields.image_size}'
+    )
 
 
 def nearest(field: str, known) -> str:

@@ -59,7 +59,9 @@ class Evaluator:
     sums = parallel.replicate(steps.eval_sums(len(self._data.class_names)))
     for i in range(-(-self._data.size // self._batch_size)):
       start = np.uint32(i * self._batch_size)
-      sums = self._step(sums, self._data.feed(i, 1), self._resident, variables, start)
+      fed = self._data.feed(i, 1, self._batch_size)
+      sums = self._step(sums, fed, self._resident, variables, start)
+    self._data.close()
     sums = parallel.fetch(sums)
     count = float(sums['examples'])
     means = {name: float(sums[name]) / count for name in ('loss', 'top1', 'top5')}

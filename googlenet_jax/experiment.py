@@ -1,13 +1,17 @@
 """From a config to the parts of a run: the config goes no deeper than here."""
 
+import logging
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
 from googlenet_jax import losses, models, optim, parallel, schedules, steps, train_state
-from googlenet_jax.data import augment, pipeline, sources
+from googlenet_jax.data import augment, folder, pipeline, sources
 from googlenet_jax.errors import InputError
+
+LOG = logging.getLogger('googlenet_jax')
 
 
 def load(config: ConfigDict, split: str, *, evaluating: bool = False) -> pipeline.Pipeline:
@@ -17,16 +21,58 @@ def load(config: ConfigDict, split: str, *, evaluating: bool = False) -> pipelin
     evaluating: give the training split as it is, in order and not augmented.
   """
   fields = config.dataset
-  data = sources.load(fields.name, fields[split], fields.data_dir)
-  return pipeline.in_memory(
+  train = split == 'train' and not evaluating
+  shared = {
+    'train': train,
+    'mean': fields.mean,
+    'std': fields.std,
+    'image_size': fields.image_size,
+    'augment': augment.Augment(**config.augment),
+  }
+  if fields.in_memory:
+    data = sources.load(fields.name, fields[split], fields.data_dir)
+    bad = int((~data.valid).sum())
+    if bad > fields.most_bad:
+      raise InputError(
+        f'dataset {fields.name!r}: {bad} records of {fields[split]!r} cannot be read, more than '
+        f'config.dataset.most_bad={fields.most_bad}'
+      )
+    return pipeline.in_memory(data, channels=fields.channels, **shared)
+  if fields.name == 'folder':
+    splits = (fields.train, fields.validation, fields.test)
+    data = folder.records(fields.data_dir, fields[split], splits, fields.classes)
+  else:
+    data = sources.tfds_records(fields.name, fields[split], fields.data_dir)
+  if train:
+    _check_for_training(config, data)
+  return pipeline.streamed(
     data,
-    train=split == 'train' and not evaluating,
-    mean=fields.mean,
-    std=fields.std,
-    image_size=fields.image_size,
-    channels=fields.channels,
-    augment=augment.Augment(**config.augment),
+    shorter=config.eval.resize or round(fields.image_size * 8 / 7),
+    seed=config.seed,
+    most_bad=fields.most_bad,
+    threads=fields.threads,
+    prefetch=fields.prefetch,
+    **shared,
   )
+
+
+def _check_for_training(config, data):
+  if data.counts is not None and not data.counts.all():
+    empty = [data.class_names[i].split(',')[0] for i in np.flatnonzero(data.counts == 0)]
+    LOG.warning(
+      'WARNING: %d of %d classes have no training image in %r: %s%s',
+      len(empty),
+      len(data.class_names),
+      config.dataset.train,
+      ', '.join(empty[:5]),
+      ', ...' if empty[5:] else '',
+    )
+  mixing = config.augment.mixup or config.augment.cutmix
+  if mixing and config.train.batch_size // jax.device_count() % 2:
+    raise InputError(
+      f'config.train.batch_size={config.train.batch_size} gives {jax.device_count()} devices an '
+      'odd number of images each: mixup and cutmix mix streamed images in pairs'
+    )
 
 
 def network(config: ConfigDict, data: pipeline.Pipeline):

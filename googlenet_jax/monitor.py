@@ -1,5 +1,6 @@
 """What watches a run from the host: stopwatch, signals, trace, alarm."""
 
+import contextlib
 import math
 import signal
 import time
@@ -13,6 +14,7 @@ class Stopwatch:
   def __init__(self):
     self._began = time.monotonic()
     self._images, self._seconds, self._since = 0, 0.0, None
+    self._waited = 0.0
     self._compiled = False
 
   def add_time(self, earlier: float) -> None:
@@ -24,13 +26,20 @@ class Stopwatch:
     if self._since is None:
       self._since = time.monotonic()
 
+  @contextlib.contextmanager
+  def waiting(self):
+    """Counts what is inside as waiting for input."""
+    began = time.monotonic()
+    yield
+    self._waited += time.monotonic() - began
+
   def add(self, state, images: int) -> None:
     """Counts a call's images; the first call, which compiles, is left out."""
     if self._compiled:
       self._images += images
     else:
       jax.block_until_ready(state)
-      self._compiled, self._since = True, time.monotonic()
+      self._compiled, self._since, self._waited = True, time.monotonic(), 0.0
 
   def pause(self, state) -> None:
     """Waits for the device and stops until the next `start`."""
@@ -40,11 +49,14 @@ class Stopwatch:
     self._since = None
 
   def lap(self) -> dict[str, float]:
-    """Wall time, and images a second since the last lap where any were counted."""
+    """Wall time; where images were counted since the last lap, also images a second and
+    `input_wait`, the share of the time that was spent waiting for input.
+    """
     lap = {'seconds': round(self.elapsed(), 3)}
     if self._images:
       lap['images_per_second'] = round(self._images / self._seconds, 3)
-    self._images, self._seconds = 0, 0.0
+      lap['input_wait'] = round(self._waited / self._seconds, 5)
+    self._images, self._seconds, self._waited = 0, 0.0, 0.0
     return lap
 
   def elapsed(self) -> float:

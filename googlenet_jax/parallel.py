@@ -24,6 +24,11 @@ def replicated() -> NamedSharding:
   return NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec())
 
 
+def by_device() -> NamedSharding:
+  """The sharding of what the host feeds: a leading axis over this process's devices."""
+  return NamedSharding(Mesh(np.array(jax.local_devices()), (AXIS,)), PartitionSpec(AXIS))
+
+
 def replicate(tree):
   """Puts a tree of host arrays (the same in every process) on every device."""
   sharding = replicated()

@@ -70,6 +70,27 @@ def confusion(counts: np.ndarray, class_names: tuple[str, ...], title: str) -> b
   return _png(figure)
 
 
+def grid(images: np.ndarray, titles: list[str], title: str) -> bytes:
+  """Images side by side, each under its title.
+
+  Args:
+    images: `[N, H, W, C]` in [0, 255]; values outside are cut off.
+    titles: of each.
+    title: of all.
+  """
+  columns = min(8, len(images))
+  rows = -(-len(images) // columns)
+  figure = Figure(figsize=(1.7 * columns, 1.95 * rows + 0.5), layout='constrained')
+  figure.suptitle(title)
+  places = np.atleast_1d(figure.subplots(rows, columns)).ravel()
+  for place in places:
+    place.axis('off')
+  for place, image, text in zip(places, images, titles, strict=False):
+    place.imshow(np.clip(image, 0, 255).astype(np.uint8).squeeze(), cmap='gray', vmin=0, vmax=255)
+    place.set_title(text if len(text) < 40 else f'{text[:38]}...', fontsize=8)
+  return _png(figure)
+
+
 def _png(figure: Figure) -> bytes:
   buffer = io.BytesIO()
   figure.savefig(buffer, format='png', dpi=110)

@@ -13,6 +13,7 @@ from etils import epath
 from tensorboardX import SummaryWriter
 
 from googlenet_jax import plots
+from googlenet_jax.errors import InputError
 
 
 def write(path: epath.Path, text: str) -> None:
@@ -20,6 +21,14 @@ def write(path: epath.Path, text: str) -> None:
   part = path.with_name(path.name + '.part')
   part.write_text(text)
   part.replace(path)
+
+
+def make_folder(workdir: epath.Path) -> None:
+  """Makes a workdir where there is none; InputError where it cannot be."""
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise InputError(f'--workdir={workdir} cannot be written: {error}') from error
 
 
 def read(workdir: epath.Path) -> list[dict]:

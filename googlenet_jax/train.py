@@ -79,7 +79,8 @@ def train(config: ConfigDict, workdir: epath.Path, *, stop_at: int = 0) -> dict 
       count = min(count, config.train.steps_per_call)
       trace.update(step, state)
       watch.start()
-      fed = data.feed(step, count)
+      with watch.waiting():
+        fed = data.feed(step, count, config.train.batch_size)
       state = run.step(state, fed, resident, run.key, np.int32(count))
       watch.add(state, count * config.train.batch_size)
       step += count
@@ -100,6 +101,7 @@ def train(config: ConfigDict, workdir: epath.Path, *, stop_at: int = 0) -> dict 
       # Several processes must agree to stop, which they can only where all of them wait.
       if step == log_at or not parallel.several_processes():
         stop = parallel.any_process(signals.received)
+    data.close()
     trace.close(state)
     checkpoints.save(state, None)  # of a run that stops between two evaluations
 
@@ -170,8 +172,8 @@ def train_line(state: train_state.TrainState, run: experiment.Run, step: int) ->
 def _begin_workdir(config, workdir):
   if not parallel.is_main():
     return
+  record.make_folder(workdir)
   try:
-    workdir.mkdir(parents=True, exist_ok=True)
     record.write(workdir / 'config.json', configs.to_json(config))
   except OSError as error:
     raise InputError(f'--workdir={workdir} cannot be written: {error}') from error
@@ -228,6 +230,7 @@ def _finish(config, run, checkpoints, history, workdir) -> dict:
       history.add(step, 'test', epoch=run.clock.epochs(step), **means)
   averaged = config.average.name != 'none'
   validated = history.find(step, 'validation_averaged' if averaged else 'validation')
+  waits = [line['input_wait'] for line in history.lines if 'input_wait' in line]
   speeds = [line['images_per_second'] for line in history.lines if 'images_per_second' in line]
   return summary | {
     'validation_top1': validated['top1'] if validated else None,
@@ -236,6 +239,7 @@ def _finish(config, run, checkpoints, history, workdir) -> dict:
     'epochs': run.clock.epochs(run.clock.total_steps),
     'parameters': run.parameters,
     'images_per_second': float(np.median(speeds)) if speeds else None,
+    'input_wait': float(np.mean(waits)) if waits else None,
     'peak_memory_mb': parallel.peak_memory(),
     'seed': config.seed,
     'versions': {name: importlib.metadata.version(name) for name in ('jax', 'flax', 'optax')}

@@ -8,30 +8,51 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 class Augment(NamedTuple):
-  """What is done to training images, in this order; 0 or False leaves a step out.
+  """What is done to training images, in this order; 0, False or () leaves a step out.
 
   Attributes:
+    area: shares of a photo's area, least and greatest, that a crop has (`decode.random_box`);
+      this one and the next two are done by the host while it decodes.
+    aspect: width over height of a crop, least and greatest.
+    interpolation: names of `decode.INTERPOLATIONS`; a crop is resized with one of them.
     pad: pixels of reflected border added before a crop of the original size.
     flip: mirror left and right with probability 1/2.
     color: brightness, contrast and saturation are each scaled by a factor drawn
       uniformly from 1 - color to 1 + color.
+    hue: greatest turn of the colours about the gray axis, as a share of the circle.
+    lighting: standard deviation of the shift along the principal components of ImageNet's
+      colours, in units of theirs (Krizhevsky et al. 2012, section 4.1: 0.1).
     cutout: side of a square of zeros (after normalisation), pixels (arXiv 1708.04552).
     mixup: alpha of the Beta distribution of the mixing weight (arXiv 1710.09412).
     cutmix: alpha, likewise (arXiv 1905.04899); with both, each example takes one of them.
   """
 
+  area: tuple[float, ...] = ()
+  aspect: tuple[float, float] = (3 / 4, 4 / 3)
+  interpolation: tuple[str, ...] = ('area',)
   pad: int = 0
   flip: bool = False
   color: float = 0.0
+  hue: float = 0.0
+  lighting: float = 0.0
   cutout: int = 0
   mixup: float = 0.0
   cutmix: float = 0.0
 
 
 NONE = Augment()
+
+# Of RGB in [0, 255]: rows are the luma Y and the two axes of colour I and Q (NTSC).
+YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
+# Of ImageNet's RGB in [0, 1], as published with cuda-convnet and fb.resnet.torch.
+PCA_VALUES = np.array([0.2175, 0.0188, 0.0045])
+PCA_VECTORS = np.array(  # a column each
+  [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]]
+)
 
 
 def split(keys: jax.Array, count: int) -> list[jax.Array]:
@@ -70,6 +91,33 @@ def jitter_color(images: jax.Array, keys: jax.Array, strength: float) -> jax.Arr
   return jax.vmap(one)(images, keys)
 
 
+def turn_hue(images: jax.Array, keys: jax.Array, most: float) -> jax.Array:
+  """Turns the colours about the gray axis; float RGB in [0, 255], luma stays.
+
+  Args:
+    most: greatest angle either way, as a share of the circle.
+  """
+
+  def one(image, key):
+    angle = 2 * jnp.pi * jax.random.uniform(key, minval=-most, maxval=most)
+    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    turn = jnp.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])
+    matrix = np.linalg.inv(YIQ) @ turn @ YIQ
+    return jnp.clip(jnp.einsum('hwc,dc->hwd', image, matrix, precision='highest'), 0, 255)
+
+  return jax.vmap(one)(images, keys)
+
+
+def shift_lighting(images: jax.Array, keys: jax.Array, deviation: float) -> jax.Array:
+  """Adds a random multiple of each principal component; float RGB in [0, 255]."""
+
+  def one(image, key):
+    amounts = deviation * jax.random.normal(key, (3,)) * (255 * PCA_VALUES)
+    return jnp.clip(image + jnp.sum(PCA_VECTORS * amounts, axis=1), 0, 255)
+
+  return jax.vmap(one)(images, keys)
+
+
 def boxes(keys: jax.Array, height: int, width: int, sides: tuple) -> jax.Array:
   """Masks `[B, H, W, 1]` of boxes centred anywhere, cut off at the border.
 
@@ -99,21 +147,21 @@ def mix(
   partner_images: jax.Array,
   partner_labels: jax.Array,
   keys: jax.Array,
-  mixup: float,
-  cutmix: float,
+  augment: Augment,
 ) -> tuple[jax.Array, jax.Array]:
   """Mixup or CutMix of each example with its partner.
 
   Args:
     images, partner_images: `[B, H, W, C]` float32.
     labels, partner_labels: `[B, classes]` float32 distributions.
-    keys: `[B]`.
-    mixup, cutmix: alpha of each; 0 for never.
+    keys: `[B]`, of the examples.
+    augment: its `mixup` and `cutmix`, not both 0.
 
   Returns:
     Images and labels; a label's weights are the shares of the pixels.
   """
-  key_choice, key_mixup, key_cutmix, key_box = split(keys, 4)
+  mixup, cutmix = augment.mixup, augment.cutmix
+  key_choice, key_mixup, key_cutmix, key_box = split(split(keys, 4)[3], 4)
   height, width = images.shape[1:3]
   beta = jax.vmap(lambda key, alpha: jax.random.beta(key, alpha, alpha), (0, None))
   by_box = jax.vmap(jax.random.bernoulli, (0, None))(

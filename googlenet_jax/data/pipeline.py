@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from googlenet_jax.data import augment as aug
-from googlenet_jax.data.sources import Split
+from googlenet_jax.data import stream
+from googlenet_jax.data.sources import Records, Split
 from googlenet_jax.errors import InputError
 
 
@@ -40,19 +41,22 @@ class Pipeline(NamedTuple):
     class_names: in label order.
     image_shape: (H, W, C) of a batch's images.
     resident: arrays to be replicated on every device; `()` when streaming.
-    feed: `(step, count) -> arrays [local devices, count, ...]` that the host hands to
-      `count` steps from this one on; `()` when the data is resident.
+    feed: `(step, count, batch_size) -> arrays [local devices, count, ...]` that the host hands
+      to `count` steps from this one on; `()` when the data is resident. Fastest in the order
+      of the steps.
     read: `(resident, fed, positions [B] uint32, key) -> Batch`, pure; `fed` is one device's
       part of one step. Positions are counted from the first example of training, over all
       devices and epochs.
+    close: `() -> None`: stops reading ahead, until the next `feed`.
   """
 
   size: int
   class_names: tuple[str, ...]
   image_shape: tuple[int, int, int]
   resident: Any
-  feed: Callable[[int, int], Any]
+  feed: Callable[[int, int, int], Any]
   read: Callable[[Any, Any, jax.Array, jax.Array], Batch]
+  close: Callable[[], None] = lambda: None
 
 
 def in_memory(
@@ -87,25 +91,11 @@ def in_memory(
   shape = (image_size or height, image_size or width, channels or depth)
   if depth not in (1, shape[2]):
     raise InputError(f'dataset.channels={channels}: the images have {depth} channels, not 1')
-  if {len(mean), len(std)} - {1, depth}:
-    raise InputError(
-      f'dataset.mean={mean} and dataset.std={std}: give 1 value or {depth}, one for each of the '
-      'channels'
-    )
+  _check_statistics(mean, std, depth)
+  augment = augment if train else aug.NONE
 
   def take(resident, index, keys):
-    images = resident['images'][index]
-    if train and (augment.pad or augment.flip):
-      images = aug.crop_and_flip(images, keys[0], augment.pad, augment.flip)
-    images = images.astype(jnp.float32)
-    if train and augment.color:
-      images = aug.jitter_color(images, keys[1], augment.color)
-    if shape[:2] != (height, width):
-      images = jax.image.resize(images, (len(index), *shape[:2], depth), 'bilinear')
-    images = (images - jnp.array(mean)) / jnp.array(std)
-    if train and augment.cutout:
-      images = aug.cutout(images, keys[2], augment.cutout)
-    images = jnp.broadcast_to(images, (len(index), *shape))
+    images = prepared(resident['images'][index], keys, shape, mean, std, augment)
     return images, jax.nn.one_hot(resident['labels'][index], classes)
 
   def read(resident, fed, positions, key):
@@ -117,16 +107,14 @@ def in_memory(
     key_order, key_example, key_partner = (jax.random.fold_in(key, i) for i in range(3))
     index = shuffled(key_order, positions, count)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key_example, positions)
-    images, labels = take(resident, index, aug.split(keys, 3))
+    images, labels = take(resident, index, keys)
     mask = resident['valid'][index]
     if augment.mixup or augment.cutmix:
       # A partner from the whole set, not from the batch, which is another on other devices.
-      keys = jax.vmap(jax.random.fold_in, (None, 0))(key_partner, positions)
-      partner = jax.vmap(lambda k: jax.random.randint(k, (), 0, count))(keys)
-      others = take(resident, partner, aug.split(keys, 3))
-      images, labels = aug.mix(
-        images, labels, *others, aug.split(keys, 4)[3], augment.mixup, augment.cutmix
-      )
+      partner_keys = jax.vmap(jax.random.fold_in, (None, 0))(key_partner, positions)
+      partner = jax.vmap(lambda k: jax.random.randint(k, (), 0, count))(partner_keys)
+      others = take(resident, partner, partner_keys)
+      images, labels = aug.mix(images, labels, *others, partner_keys, augment)
       mask &= resident['valid'][partner]
     return Batch(images, labels, mask.astype(jnp.float32))
 
@@ -135,9 +123,116 @@ def in_memory(
     class_names=split.class_names,
     image_shape=shape,
     resident={'images': split.images, 'labels': split.labels, 'valid': np.asarray(split.valid)},
-    feed=lambda step, count: (),
+    feed=lambda step, count, batch_size: (),
     read=read,
   )
+
+
+def streamed(
+  records: Records,
+  *,
+  train: bool,
+  mean: tuple[float, ...],
+  std: tuple[float, ...],
+  image_size: int,
+  shorter: int,
+  seed: int = 0,
+  most_bad: int = 0,
+  threads: int = 0,
+  prefetch: int = 2,
+  augment: aug.Augment = aug.NONE,
+) -> Pipeline:
+  """A pipeline over encoded images that are decoded and cropped by the host as they are used.
+
+  What a position holds is defined as for `in_memory`, but the order of an epoch is Grain's, and
+  mixup and CutMix take as an example's partner that of the position beside it.
+
+  Args:
+    records: the encoded images.
+    train: shuffle, augment and repeat without end.
+    mean, std: of a channel, in [0, 255]; one value serves all three.
+    image_size: side of the images of a batch, pixels.
+    shorter: that the shorter side is resized to before the centre crop of an evaluation.
+    seed: of the order and the crops.
+    most_bad: records that may be unreadable before the run ends.
+    threads, prefetch: see `stream.Stream`.
+    augment: of training images.
+
+  Raises:
+    InputError: the statistics do not fit three channels.
+  """
+  _check_statistics(mean, std, 3)
+  shape = (image_size, image_size, 3)
+  augment = augment if train else aug.NONE
+  crops = stream.Crops(records, image_size, shorter, augment, most_bad)
+  example = stream.training(crops, records, seed) if train else crops.centre
+  source = stream.Stream(example, threads, prefetch)
+
+  def read(resident, fed, positions, key):
+    del resident
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, positions) if train else None
+    images = prepared(fed['image'], keys, shape, mean, std, augment)
+    labels, mask = jax.nn.one_hot(fed['label'], len(records.class_names)), fed['valid']
+    if augment.mixup or augment.cutmix:
+      # Beside each other on any number of devices: an even number of positions are on each.
+      beside = jnp.arange(len(positions)) ^ 1
+      images, labels = aug.mix(images, labels, images[beside], labels[beside], keys, augment)
+      mask &= mask[beside]
+    return Batch(images, labels, mask.astype(jnp.float32))
+
+  return Pipeline(
+    size=records.count,
+    class_names=records.class_names,
+    image_shape=shape,
+    resident=(),
+    feed=source,
+    read=read,
+    close=source.close,
+  )
+
+
+def _check_statistics(mean, std, depth):
+  if {len(mean), len(std)} - {1, depth}:
+    raise InputError(
+      f'dataset.mean={mean} and dataset.std={std}: give 1 value or {depth}, one for each of the '
+      'channels'
+    )
+
+
+def prepared(
+  images: jax.Array,
+  keys: jax.Array | None,
+  shape: tuple[int, int, int],
+  mean: tuple[float, ...],
+  std: tuple[float, ...],
+  augment: aug.Augment,
+) -> jax.Array:
+  """Augmented, resized and normalised images `[B, *shape]` float32; each by its own key alone.
+
+  Args:
+    images: `[B, H, W, C]` uint8.
+    keys: `[B]`; None where nothing is augmented.
+    shape: (H, W, C) of the result.
+    mean, std: of a channel, in [0, 255].
+    augment: what is done; mixing apart (`augment.mix`).
+  """
+  if keys is not None:
+    key_crop, key_color, key_cutout, _, key_hue, key_light = aug.split(keys, 6)
+  if augment.pad or augment.flip:
+    images = aug.crop_and_flip(images, key_crop, augment.pad, augment.flip)
+  images = images.astype(jnp.float32)
+  if augment.color:
+    images = aug.jitter_color(images, key_color, augment.color)
+  if augment.hue:
+    images = aug.turn_hue(images, key_hue, augment.hue)
+  if augment.lighting:
+    images = aug.shift_lighting(images, key_light, augment.lighting)
+  if images.shape[1:3] != shape[:2]:
+    images = jax.image.resize(images, (len(images), *shape[:2], images.shape[3]), 'bilinear')
+  images = (images - jnp.array(mean)) / jnp.array(std)
+  if augment.cutout:
+    images = aug.cutout(images, key_cutout, augment.cutout)
+  return jnp.broadcast_to(images, (len(images), *shape))
 
 
 def shuffled(key: jax.Array, positions: jax.Array, count: int) -> jax.Array:

@@ -1,14 +1,13 @@
-"""Small image sets, decoded once into memory: scikit-learn's digits and TFDS sets."""
+"""Image sets, decoded once into memory or one by one: scikit-learn's digits and TFDS sets."""
 
 import logging
-import os
-import pathlib
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
-from googlenet_jax.data import prepare
+from googlenet_jax.data import decode, prepare
 from googlenet_jax.errors import InputError
 
 LOG = logging.getLogger('googlenet_jax')
@@ -28,6 +27,24 @@ class Split(NamedTuple):
   labels: np.ndarray
   valid: np.ndarray
   class_names: tuple[str, ...]
+
+
+class Records(NamedTuple):
+  """A split whose images are decoded when they are wanted; safe to read from many threads.
+
+  Attributes:
+    count: examples.
+    read: `index -> (encoded image, label)`; raises `decode.UNREADABLE` where it cannot.
+    name: `index ->` what a person calls the record.
+    class_names: in label order.
+    counts: `[classes]` images of each class; None where only reading them would tell.
+  """
+
+  count: int
+  read: Callable[[int], tuple[bytes, int]]
+  name: Callable[[int], str]
+  class_names: tuple[str, ...]
+  counts: np.ndarray | None = None
 
 
 def load(name: str, split: str, data_dir: str = '') -> Split:
@@ -72,10 +89,60 @@ def _digits(split: str) -> Split:
 
 
 def _tfds(name: str, split: str, data_dir: str) -> Split:
-  folder = pathlib.Path(
-    os.path.expanduser(data_dir or os.environ.get('TFDS_DATA_DIR', '~/tensorflow_datasets'))
+  source, features = open_tfds(name, split, data_dir)
+  if None in features['image'].shape:
+    raise InputError(
+      f'dataset {name!r} has images of shape {features["image"].shape}: only those of one size '
+      'can be held in memory; stream them with --config.dataset.in_memory=False'
+    )
+  count = len(source)
+  LOG.info('decoding %s %s: %d images', name, split, count)
+  images = np.zeros((count, *features['image'].shape), np.uint8)
+  labels, valid = np.zeros(count, np.int32), np.ones(count, bool)
+  for i in range(count):
+    try:
+      record = source[i]
+      images[i], labels[i] = record['image'], record['label']
+    except decode.UNREADABLE as error:
+      valid[i] = False
+      LOG.warning('%s %s: record %d left out: %s', name, split, i, error)
+  return Split(images, labels, valid, tuple(features['label'].names))
+
+
+def tfds_records(name: str, split: str, data_dir: str = '') -> Records:
+  """The encoded images of a TFDS classification set; see `load` for the arguments."""
+  import tensorflow_datasets as tfds
+
+  raw = {'image': tfds.decode.SkipDecoding()}
+  source, features = open_tfds(name, split, data_dir, decoders=raw)
+  if not len(source):
+    raise InputError(f'dataset {name!r}: split {split!r} holds no example')
+  classes = len(features['label'].names)
+
+  def read(i):
+    record = source[i]
+    if not 0 <= record['label'] < classes:
+      raise InputError(
+        f'dataset {name!r}: record {i} of {split!r} has label {record["label"]}, outside '
+        f'0..{classes - 1}'
+      )
+    return record['image'], record['label']
+
+  return Records(
+    count=len(source),
+    read=read,
+    name=lambda i: f'{name} {split}, record {i}',
+    class_names=tuple(features['label'].names),
   )
-  prepared = prepare.find(name, folder) or prepare.prepare(name, folder)
+
+
+def open_tfds(name: str, split: str, data_dir: str, **options):
+  """A TFDS set's random access source of a split, and its features; prepares it where it must.
+
+  Raises:
+    InputError: it cannot be prepared, is no classification set, or has no such split.
+  """
+  prepared = prepare.ensure(name, data_dir)
 
   import tensorflow_datasets as tfds  # reads ArrayRecord without TensorFlow
 
@@ -88,28 +155,13 @@ def _tfds(name: str, split: str, data_dir: str) -> Split:
       f'dataset {name!r} in {prepared} is no classification set: it needs the features '
       f'"image" and "label", it has {", ".join(features)}'
     )
-  if None in features['image'].shape:
-    raise InputError(
-      f'dataset {name!r} in {prepared} has images of shape {features["image"].shape}: only sets '
-      'whose images are all of one size can be held in memory'
-    )
   try:
-    source = builder.as_data_source(split)
-    count = len(source)
+    source = builder.as_data_source(split, **options)
+    len(source)  # raises where the split lies outside of the set
+    return source, features
   except (ValueError, AssertionError, KeyError) as error:
     raise InputError(
       f'dataset {name!r} in {prepared} has no split {split!r} (it has '
       f'{", ".join(f"{k} of {v.num_examples}" for k, v in builder.info.splits.items())}): '
       f'{str(error).splitlines()[0]}'
     ) from error
-  LOG.info('decoding %s %s: %d images', name, split, count)
-  images = np.zeros((count, *features['image'].shape), np.uint8)
-  labels, valid = np.zeros(count, np.int32), np.ones(count, bool)
-  for i in range(count):
-    try:
-      record = source[i]
-      images[i], labels[i] = record['image'], record['label']
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow's, for broken data
-      valid[i] = False
-      LOG.warning('%s %s: record %d left out: %s', name, split, i, error)
-  return Split(images, labels, valid, tuple(features['label'].names))

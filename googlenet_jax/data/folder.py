@@ -1,0 +1,131 @@
+"""Folders of photos: `root/<split>/<class>/*`, or `root/<class>/*` without splits."""
+
+import hashlib
+import logging
+import os
+import pathlib
+import re
+
+import numpy as np
+from PIL import Image
+
+from googlenet_jax.data.sources import Records
+from googlenet_jax.errors import InputError
+
+LOG = logging.getLogger('googlenet_jax')
+
+ALL = 'all'  # the split that is the root itself
+SPLIT = re.compile(r'([^\[\]]+)(?:\[(?:(\d+)%)?:(?:(\d+)%)?\])?')
+
+
+def records(root: str, split: str, others: tuple[str, ...] = (), class_list: str = '') -> Records:
+  """The photos of a split.
+
+  Args:
+    root: the folder; a class is a folder of photos, and its name that of the folder.
+    split: 'train' for `root/train`, 'all' for a root without splits. A share of either is cut
+      out by the hash of each photo's class and name, so that it stays where it is when others
+      come or go: 'all[:80%]', 'train[90%:]'.
+    others: splits whose classes count too, so that labels are the same in all of them.
+    class_list: file with a class a line in label order, its folder's name first and what it is
+      called after it, as in `synset_words.txt`; '' for the folders in the order of their names.
+
+  Raises:
+    InputError: no such folder, split or class, or no photo.
+  """
+  base = pathlib.Path(root).expanduser()
+  if not root or not base.is_dir():
+    raise InputError(
+      f"--config.dataset.data_dir={root or repr('')}: no folder; dataset 'folder' "
+      'reads DIR/<class>/* or DIR/<split>/<class>/*'
+    )
+  parts = {name: _parse(base, name) for name in (split, *others) if name}
+  found = {part[0]: _classes(part[0]) for part in parts.values()}
+  names = sorted({name for classes in found.values() for name in classes})
+  labels, class_names = dict(zip(names, range(len(names)), strict=True)), tuple(names)
+  if class_list:
+    labels, class_names = read_class_list(class_list)
+    unknown = [name for name in names if name not in labels]
+    if unknown:
+      raise InputError(
+        f'--config.dataset.classes={class_list}: it does not list {len(unknown)} of the folders '
+        f'in {base}: {", ".join(unknown[:3])}{", ..." if unknown[3:] else ""}'
+      )
+  folder, first, last = parts[split]
+  extensions, ignored, files = set(Image.registered_extensions()), [], []
+  for name in found[folder]:
+    for entry in sorted(os.listdir(folder / name)):
+      if pathlib.PurePath(entry).suffix.lower() not in extensions:
+        ignored.append(f'{name}/{entry}')
+      elif first <= bucket(f'{name}/{entry}') < last:
+        files.append((f'{name}/{entry}', labels[name]))
+  if ignored:
+    LOG.info('%s: %d files that are no images left out: %s ...', folder, len(ignored), ignored[0])
+  if not files:
+    raise InputError(f'{split!r} of {base} holds no photo ({", ".join(found[folder][:3])}, ...)')
+  return Records(
+    count=len(files),
+    read=lambda i: ((folder / files[i][0]).read_bytes(), files[i][1]),
+    name=lambda i: str(folder / files[i][0]),
+    class_names=class_names,
+    counts=np.bincount([label for _, label in files], minlength=len(class_names)),
+  )
+
+
+def bucket(name: str) -> float:
+  """Where in [0, 100) a photo's share lies; a function of '<class>/<file>' alone."""
+  digest = hashlib.blake2b(name.encode(), digest_size=4).digest()
+  return 100 * int.from_bytes(digest, 'big') / 2**32
+
+
+def read_class_list(path: str) -> tuple[dict[str, int], tuple[str, ...]]:
+  """Labels by folder name, and what the classes are called, from a file like `synset_words.txt`.
+
+  Raises:
+    InputError: no such file, or a folder is listed twice.
+  """
+  try:
+    lines = [line.split(None, 1) for line in pathlib.Path(path).read_text().splitlines()]
+  except (OSError, UnicodeDecodeError) as error:
+    raise InputError(f'--config.dataset.classes={path}: {error}') from error
+  lines = [line for line in lines if line]
+  folders, called = [line[0] for line in lines], [line[-1].strip() for line in lines]
+  if len(set(folders)) != len(folders) or not folders:
+    raise InputError(f'--config.dataset.classes={path}: give each class one line of its own')
+  # ImageNet has two cranes and two maillots.
+  unique = [
+    f'{name} ({folder})' if called.count(name) > 1 else name
+    for folder, name in zip(folders, called, strict=True)
+  ]
+  return {folder: label for label, folder in enumerate(folders)}, tuple(unique)
+
+
+def _parse(base: pathlib.Path, split: str) -> tuple[pathlib.Path, int, int]:
+  """The folder of a split, and the percents of it from which and to which it goes."""
+  match = SPLIT.fullmatch(split)
+  if not match:
+    raise InputError(f"split {split!r} of a folder: write 'all', 'train' or 'train[80%:90%]'")
+  folder = base if match[1] == ALL else base / match[1]
+  if not folder.is_dir():
+    there = sorted(path.name for path in base.iterdir() if path.is_dir())
+    raise InputError(
+      f'{base} has no folder {match[1]!r} (it has {", ".join(there[:5])}'
+      f"{', ...' if there[5:] else ''}): a split is one of its folders, or 'all' where these are "
+      'the classes; --config.dataset.train, .validation and .test name them'
+    )
+  return folder, int(match[2] or 0), int(match[3] or 100)
+
+
+def _classes(folder: pathlib.Path) -> list[str]:
+  """Names of the class folders in a split, in order."""
+  names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+  names = [name for name in names if not name.startswith('.')]
+  if not names:
+    raise InputError(f'{folder} holds no folders: put the photos of each class in one of its own')
+  inner = next((entry for entry in os.scandir(folder / names[0]) if entry.is_dir()), None)
+  if inner is not None:
+    raise InputError(
+      f'{folder / names[0]} holds folders, not photos: is {names[0]!r} a split? Then '
+      f'--config.dataset.train={names[0]}'
+    )
+  return names

@@ -1,0 +1,158 @@
+"""Photos read, decoded and cropped by threads, and put on the devices before they are asked for."""
+
+import functools
+import logging
+import os
+import threading
+from collections.abc import Callable
+
+import grain
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from googlenet_jax import parallel
+from googlenet_jax.data import augment as aug
+from googlenet_jax.data import decode
+from googlenet_jax.data.sources import Records
+from googlenet_jax.errors import InputError
+
+LOG = logging.getLogger('googlenet_jax')
+
+END = 2**32  # positions are counted up to here
+
+
+class Crops:
+  """The crop of a record: a place that holds nothing is black and not valid.
+
+  Args:
+    records: encoded images.
+    size: side of a crop, pixels.
+    shorter: of evaluation: the shorter side before the centre crop, pixels.
+    augment: of training.
+    most_bad: records that may be unreadable before `InputError` ends the run.
+  """
+
+  def __init__(
+    self, records: Records, size: int, shorter: int, augment: aug.Augment, most_bad: int
+  ):
+    self._records, self._size = records, size
+    self._centre = functools.partial(decode.centre_box, shorter=shorter, size=size)
+    self._augment, self._most_bad = augment, most_bad
+    self._bad, self._lock = set(), threading.Lock()
+
+  def centre(self, index: int) -> dict:
+    """The evaluation crop of a record; none beyond the last one."""
+    if index >= self._records.count:
+      return self._example()
+    return self._read(index, self._centre, decode.crop)
+
+  def random(self, index: int, rng: np.random.Generator) -> dict:
+    """A training crop of a record, whose randomness is `rng`'s alone."""
+    augment = self._augment
+    interpolation = augment.interpolation[rng.integers(len(augment.interpolation))]
+    choose = self._centre
+    if augment.area:
+      area, aspect = augment.area, augment.aspect
+      choose = functools.partial(decode.random_box, rng=rng, area=area, aspect=aspect)
+    return self._read(
+      index, choose, functools.partial(decode.crop_quickly, interpolation=interpolation)
+    )
+
+  def _read(self, index, choose, crop) -> dict:
+    try:
+      data, label = self._records.read(index)
+      return self._example(crop(data, choose, self._size), label)
+    except decode.UNREADABLE as error:
+      self._count(index, error)
+    return self._example()
+
+  def _example(self, image=None, label=0) -> dict:
+    valid = np.bool_(image is not None)
+    if not valid:
+      image = np.zeros((self._size, self._size, 3), np.uint8)
+    return {'image': image, 'label': np.int32(label), 'valid': valid}
+
+  def _count(self, index: int, error: Exception) -> None:
+    with self._lock:
+      if index in self._bad:
+        return
+      self._bad.add(index)
+    name, count = self._records.name(index), len(self._bad)
+    LOG.warning('%s cannot be read and is left out (%d so far): %s', name, count, error)
+    if count > self._most_bad:
+      raise InputError(
+        f'{name} cannot be read ({error}), like {count - 1} before it: more than '
+        f'--config.dataset.most_bad={self._most_bad}'
+      )
+
+
+class Stream:
+  """A pipeline's `feed`: batches by step, read ahead from the step that was asked for last.
+
+  An example is a function of its position, so neither threads nor processes, nor where it
+  begins, change what a step sees.
+
+  Args:
+    example: `position -> {name: array}`; called by many threads at once.
+    threads: that decode; 0 for one a core.
+    prefetch: batches that are decoded ahead, beside two on the devices.
+  """
+
+  def __init__(self, example: Callable[[int], dict], threads: int, prefetch: int):
+    self._example = example
+    self._threads = threads or cores()
+    self._prefetch = prefetch
+    self._batches, self._next = None, None
+
+  def __call__(self, step: int, count: int, batch_size: int) -> dict:
+    """Arrays `[local devices, count, share of the batch, ...]` on this process's devices."""
+    if self._next != (step, batch_size):
+      self.close()
+      self._batches = self._begin(step, batch_size)
+    batches = [next(self._batches) for _ in range(count)]
+    self._next = (step + count, batch_size)
+    if count == 1:
+      return batches[0]
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts, 1), *batches)
+
+  def close(self) -> None:
+    """Stops reading ahead."""
+    if self._batches is not None:
+      self._batches.close()
+    self._batches, self._next = None, None
+
+  def _begin(self, step, batch_size):
+    processes, devices = jax.process_count(), jax.local_device_count()
+    share = batch_size // processes
+    first = jax.process_index() * share
+
+    def position(index):  # of this process's `index`-th example
+      return index // share * batch_size + first + index % share
+
+    def shape(x):
+      return x.reshape(devices, 1, share // devices, *x.shape[1:])
+
+    options = grain.ReadOptions(self._threads, max(self._prefetch * share, self._threads))
+    batches = (
+      grain.MapDataset.range(step * share, END // processes)
+      .map(lambda index: self._example(position(index)))
+      .to_iter_dataset(options)
+      .batch(share)
+      .map(lambda batch: jax.tree.map(shape, batch))
+    )
+    placed = grain.experimental.device_put(
+      batches, parallel.by_device(), cpu_buffer_size=1, device_buffer_size=2
+    )
+    return iter(placed)
+
+
+def training(crops: Crops, records: Records, seed: int) -> Callable[[int], dict]:
+  """The example at each position: every record once an epoch, in an order of its own."""
+  indices = grain.MapDataset.range(records.count).seed(seed).shuffle().repeat()
+  return indices.random_map(crops.random).__getitem__
+
+
+def cores() -> int:
+  """CPU cores that this process may use."""
+  return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()

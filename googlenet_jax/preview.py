@@ -1,0 +1,60 @@
+"""Pictures of what a network is trained and evaluated on."""
+
+import functools
+
+import jax
+import numpy as np
+from etils import epath
+from ml_collections import ConfigDict
+
+from googlenet_jax import experiment, plots, record
+from googlenet_jax.data.pipeline import Batch, Pipeline
+
+IMAGES = 32
+
+
+def preview(config: ConfigDict, workdir: epath.Path) -> dict:
+  """Writes a grid of some training images, augmented as in training, and one of evaluation images.
+
+  Args:
+    config: checked (`config.check`).
+    workdir: of the pictures `preview_SPLIT.png`; made where absent.
+
+  Returns:
+    The path of each picture.
+
+  Raises:
+    InputError: unusable data or workdir.
+  """
+  record.make_folder(workdir)
+  splits = [name for name in ('validation', 'test') if config.dataset[name]]
+  written = {}
+  for split, evaluating in (('train', False), (splits[0] if splits else 'train', True)):
+    data = experiment.load(config, split, evaluating=evaluating)
+    batch = first_batch(data, None if evaluating else jax.random.key(config.seed))
+    images = batch.image * np.array(config.dataset.std) + np.array(config.dataset.mean)
+    titles = [_title(label, data.class_names) for label in batch.label]
+    shown = batch.mask > 0
+    what = 'evaluation' if evaluating else 'training, augmented'
+    name = f'{config.dataset.name}, {config.dataset[split]}: {what}'
+    picture = plots.grid(images[shown], [t for t, s in zip(titles, shown, strict=True) if s], name)
+    path = workdir / f'preview_{"evaluation" if evaluating else "train"}.png'
+    path.write_bytes(picture)
+    written[f'preview, {"evaluation" if evaluating else "training"}'] = path
+  return written
+
+
+def first_batch(data: Pipeline, key: jax.Array | None) -> Batch:
+  """The first images of a pipeline as numpy arrays; key: of the augmentation, None for none."""
+  count = -(-min(IMAGES, data.size) // jax.device_count()) * jax.device_count()
+  fed = jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[3:]), data.feed(0, 1, count))
+  data.close()
+  read = jax.jit(functools.partial(data.read, data.resident))
+  return jax.tree.map(np.asarray, read(fed, np.arange(count, dtype=np.uint32), key))
+
+
+def _title(label: np.ndarray, class_names: tuple[str, ...]) -> str:
+  """'cat', or '70% cat, 30% dog' of a mixed image."""
+  names = [class_names[i].split(',')[0] for i in np.argsort(-label)[:2]]
+  first, second = np.sort(label)[::-1][:2]
+  return names[0] if second < 0.005 else f'{first:.0%} {names[0]},\n{second:.0%} {names[1]}'
