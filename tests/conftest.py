@@ -5,7 +5,9 @@ import pathlib
 import tempfile
 
 import jax
+import numpy as np
 import pytest
+from PIL import Image
 
 from configs import default
 from googlenet_jax.models import googlenet
@@ -36,6 +38,30 @@ def cifar10_dir():
   if not (folder / 'cifar10').is_dir():
     pytest.skip(f'no prepared CIFAR-10 in {folder}')
   return str(folder)
+
+
+@pytest.fixture
+def val_photos():
+  """Folder of 200 real photos, `<WordNet id>/*.JPEG`; skips where there is none."""
+  folder = SHARED / 'photos' / 'val'
+  if not folder.is_dir():
+    pytest.skip(f'no photos in {folder}')
+  return folder
+
+
+@pytest.fixture(scope='session')
+def two_classes(tmp_path_factory):
+  """Folder of 40 made photos, reddish 'dusk' and bluish 'noon', of several sizes and formats."""
+  folder = tmp_path_factory.mktemp('photos')
+  rng = np.random.default_rng(0)
+  for name, color in (('dusk', (200, 90, 60)), ('noon', (60, 120, 210))):
+    (folder / name).mkdir()
+    for i in range(20):
+      height, width = rng.integers(40, 120, 2)
+      coarse = rng.normal(color, 40, (6, 8, 3)).clip(0, 255).astype(np.uint8)
+      image = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+      image.save(folder / name / f'{i:02}.jpg', 'PNG' if i % 10 == 3 else 'JPEG')
+  return folder
 
 
 @pytest.fixture

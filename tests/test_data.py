@@ -82,12 +82,12 @@ def test_tfrecord_is_refused_with_the_conversion(tmp_path):
   folder = tmp_path / 'cifar10' / '3.0.2'
   folder.mkdir(parents=True)
   (folder / 'dataset_info.json').write_text(json.dumps({'fileFormat': 'tfrecord'}))
-  with pytest.raises(InputError, match='convert_format'):
+  with pytest.raises(InputError, match='mode=prepare'):
     sources.load('cifar10', 'train', str(tmp_path))
-  # What the command leaves: both formats in one place.
+  # What the conversion leaves: both formats in one place.
   both = {'fileFormat': 'tfrecord', 'alternativeFileFormats': ['array_record']}
   (folder / 'dataset_info.json').write_text(json.dumps(both))
-  assert prepare.find('cifar10', tmp_path) == folder
+  assert str(prepare.ensure('cifar10', str(tmp_path))) == str(folder)
 
 
 def test_newest_version_is_taken(tmp_path):
@@ -105,12 +105,26 @@ def test_no_network_is_found_out_within_10_seconds(tmp_path, monkeypatch):
   with socket.socket() as silent:  # takes connections and never answers
     silent.bind(('127.0.0.1', 0))
     silent.listen()
-    monkeypatch.setitem(prepare.HOSTS, 'cifar10', f'http://127.0.0.1:{silent.getsockname()[1]}')
+    known = prepare.Known(f'http://127.0.0.1:{silent.getsockname()[1]}', 0.1)
+    monkeypatch.setitem(prepare.SETS, 'cifar10', known)
     began = time.monotonic()
     with pytest.raises(InputError, match='data_dir'):
       sources.load('cifar10', 'train', str(tmp_path))
     assert time.monotonic() - began < 10
   assert not list(tmp_path.iterdir())
+
+
+def test_what_is_missing_for_imagenet_is_told(tmp_path):
+  with pytest.raises(InputError, match=r'ILSVRC2012_img_train\.tar and ILSVRC2012_img_val\.tar'):
+    prepare.ensure('imagenet2012', str(tmp_path))
+  assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_told_before_anything_is_started(tmp_path, monkeypatch):
+  monkeypatch.setattr(prepare.importlib.util, 'find_spec', lambda name: name)  # TensorFlow is there
+  monkeypatch.setitem(prepare.SETS, 'cifar10', prepare.Known('http://127.0.0.1', 10.0**9))
+  with pytest.raises(InputError, match='GB left'):
+    prepare.ensure('cifar10', str(tmp_path))
 
 
 @pytest.mark.parametrize('count', [7, 100])
@@ -219,7 +233,7 @@ def mixed(**fields):
   zeros, ones = jnp.zeros((100, 8, 8, 1)), jnp.ones((100, 8, 8, 1))
   labels, partners = jnp.eye(2)[jnp.zeros(100, int)], jnp.eye(2)[jnp.ones(100, int)]
   keys = jax.random.split(jax.random.key(0), 100)
-  images, labels = augment.mix(zeros, labels, ones, partners, keys, **fields)
+  images, labels = augment.mix(zeros, labels, ones, partners, keys, augment.Augment(**fields))
   return np.asarray(images), np.asarray(labels)
 
 

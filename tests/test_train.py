@@ -9,14 +9,15 @@ import jax
 import numpy as np
 import pytest
 from etils import epath
+from PIL import Image
 
-from googlenet_jax import checkpoint, experiment, parallel, record, train
+from googlenet_jax import checkpoint, experiment, parallel, preview, record, train
 from googlenet_jax import config as configs
 from googlenet_jax.checkpoint import Checkpoints
 from googlenet_jax.errors import InputError
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-TIMES = ('seconds', 'images_per_second')
+TIMES = ('seconds', 'images_per_second', 'input_wait')
 
 
 def run(config, workdir, **kwargs):
@@ -210,3 +211,68 @@ def test_differences_name_the_fields(tiny):
   tiny.log.every = '7 steps'
   tiny.model.stem = 'compact'
   assert configs.differences(earlier, tiny) == ["model.stem: 'cifar' there, 'compact' here"]
+
+
+@pytest.fixture
+def photo_config(tiny):
+  """The `tiny` config on photos that are decoded as they are used."""
+  c = tiny
+  c.dataset.name = 'folder'
+  c.dataset.in_memory = False
+  c.dataset.image_size = 16
+  c.dataset.train, c.dataset.validation, c.dataset.test = 'all[:60%]', 'all[60%:80%]', 'all[80%:]'
+  c.augment.area = (0.25, 1.0)
+  c.augment.pad = 0
+  c.augment.flip = True
+  c.augment.color = 0.2
+  c.train.batch_size = 8
+  c.train.duration = '7 steps'
+  c.eval.every = '5 steps'
+  return c
+
+
+@pytest.mark.parametrize('which', ['two_classes', 'val_photos'])
+def test_photos_resume_in_mid_epoch_whatever_the_threads(request, photo_config, tmp_path, which):
+  c = photo_config
+  c.dataset.data_dir = str(request.getfixturevalue(which))
+  c.dataset.threads = 1
+  straight = run(c, tmp_path / 'straight')
+  c.dataset.threads = 2
+  assert run(c, tmp_path / 'parts', stop_at=4) is None
+  c.dataset.threads = 4
+  resumed = run(c, tmp_path / 'parts')
+  assert history(tmp_path / 'parts') == history(tmp_path / 'straight')
+  one, other = last_state(c, tmp_path / 'straight'), last_state(c, tmp_path / 'parts')
+  jax.tree.map(np.testing.assert_array_equal, one, other)
+  assert (resumed['resumed_from_step'], resumed['steps']) == (4, 7)
+  assert resumed['test_loss'] == straight['test_loss']
+  assert 0 <= straight['input_wait'] < 1
+  c.eval.split = 'train'
+  scores = train.evaluate(c, epath.Path(tmp_path / 'straight'))
+  assert scores['examples'] == experiment.load(c, 'train').size
+
+
+def test_a_class_without_training_photos_is_a_warning(photo_config, val_photos, caplog):
+  photo_config.dataset.data_dir = str(val_photos)
+  data = experiment.load(photo_config, 'train')
+  assert f'{200 - data.size} of 200 classes have no training image' in caplog.text
+
+
+def test_pairs_are_mixed_within_a_device(photo_config, two_classes):
+  c = photo_config
+  c.dataset.data_dir = str(two_classes)
+  c.augment.mixup = 0.2
+  c.train.batch_size = 12  # three for each of the four devices
+  with pytest.raises(InputError, match='odd number'):
+    experiment.load(c, 'train')
+
+
+def test_preview_shows_what_is_trained_and_evaluated_on(photo_config, two_classes, tmp_path):
+  c = photo_config
+  c.dataset.data_dir = str(two_classes)
+  c.augment.mixup = 0.2
+  written = preview.preview(c, epath.Path(tmp_path / 'new'))
+  pictures = {path.name: Image.open(path) for path in written.values()}
+  assert set(pictures) == {'preview_train.png', 'preview_evaluation.png'}
+  for picture in pictures.values():  # not one blank page
+    assert np.asarray(picture.convert('RGB')).std() > 20

@@ -115,7 +115,7 @@ def in_memory(
       partner = jax.vmap(lambda k: jax.random.randint(k, (), 0, count))(partner_keys)
       others = take(resident, partner, partner_keys)
       images, labels = aug.mix(images, labels, *others, partner_keys, augment)
-      mask &= resident['valid'][partner]
+      mask = mask & resident['valid'][partner]
     return Batch(images, labels, mask.astype(jnp.float32))
 
   return Pipeline(
@@ -177,7 +177,7 @@ def streamed(
       # Beside each other on any number of devices: an even number of positions are on each.
       beside = jnp.arange(len(positions)) ^ 1
       images, labels = aug.mix(images, labels, images[beside], labels[beside], keys, augment)
-      mask &= mask[beside]
+      mask = mask & mask[beside]
     return Batch(images, labels, mask.astype(jnp.float32))
 
   return Pipeline(

@@ -97,10 +97,18 @@ class Stream:
     example: `position -> {name: array}`; called by many threads at once.
     threads: that decode; 0 for one a core.
     prefetch: batches that are decoded ahead, beside two on the devices.
+    process: index of this process, and how many there are; None asks jax.
   """
 
-  def __init__(self, example: Callable[[int], dict], threads: int, prefetch: int):
+  def __init__(
+    self,
+    example: Callable[[int], dict],
+    threads: int = 0,
+    prefetch: int = 2,
+    process: tuple[int, int] | None = None,
+  ):
     self._example = example
+    self._process, self._processes = process or (jax.process_index(), jax.process_count())
     self._threads = threads or cores()
     self._prefetch = prefetch
     self._batches, self._next = None, None
@@ -123,9 +131,8 @@ class Stream:
     self._batches, self._next = None, None
 
   def _begin(self, step, batch_size):
-    processes, devices = jax.process_count(), jax.local_device_count()
-    share = batch_size // processes
-    first = jax.process_index() * share
+    share, devices = batch_size // self._processes, jax.local_device_count()
+    first = self._process * share
 
     def position(index):  # of this process's `index`-th example
       return index // share * batch_size + first + index % share
@@ -135,7 +142,7 @@ class Stream:
 
     options = grain.ReadOptions(self._threads, max(self._prefetch * share, self._threads))
     batches = (
-      grain.MapDataset.range(step * share, END // processes)
+      grain.MapDataset.range(step * share, END // self._processes)
       .map(lambda index: self._example(position(index)))
       .to_iter_dataset(options)
       .batch(share)

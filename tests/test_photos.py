@@ -1,0 +1,374 @@
+"""Photos against Pillow and the definitions: pixels, crops, splits, order, and bad records."""
+
+import io
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+from scipy import stats
+
+from googlenet_jax.data import augment, decode, folder, pipeline, sources, stream
+from googlenet_jax.errors import InputError
+
+CROPS = [decode.crop, decode.crop_quickly]
+STATISTICS = {'mean': (0.0,), 'std': (1.0,)}
+
+
+def encoded(image, form='JPEG', **options):
+  buffer = io.BytesIO()
+  image.save(buffer, form, **options)
+  return buffer.getvalue()
+
+
+def smooth(width=300, height=200):
+  """A photo-like picture: what is upper, lower, left and right can be told."""
+  y, x = np.mgrid[0:height, 0:width] / max(width, height)
+  pixels = np.stack([255 * x, 255 * y, 128 + 60 * np.sin(12 * x * y)], -1)
+  return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+def whole(width, height):
+  return 0, 0, width, height
+
+
+def difference(one, other):
+  return np.abs(np.asarray(one).astype(int) - np.asarray(other)).mean()
+
+
+@pytest.mark.parametrize('size', [(300, 200), (200, 300), (256, 256), (500, 375), (100, 90)])
+def test_evaluation_crop_is_pillows_resize_and_centre(size):
+  image = smooth(*size)
+  data = encoded(image, 'PNG')
+  found = decode.crop(data, lambda w, h: decode.centre_box(w, h, 256, 224), 224)
+  scale = 256 / min(size)
+  resized = image.resize([256 if n == min(size) else int(n * scale) for n in size], 2)
+  left, top = (round((n - 224) / 2) for n in resized.size)
+  expected = np.asarray(resized.crop((left, top, left + 224, top + 224)))
+  assert np.abs(found.astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize('interpolation', decode.INTERPOLATIONS)
+def test_training_crops_of_photos_are_near_pillows(val_photos, interpolation):
+  errors = []
+  for i, path in enumerate(sorted(val_photos.glob('*/*'))[::4]):
+    data = path.read_bytes()
+    width, height = Image.open(path).size
+    box = decode.random_box(width, height, np.random.default_rng(i), (0.08, 1), (3 / 4, 4 / 3))
+    found = decode.crop_quickly(data, lambda *size, box=box: box, 224, interpolation)
+    filters = {'area': Image.Resampling.BILINEAR}
+    expected = (
+      Image.open(path)
+      .convert('RGB')
+      .resize((224, 224), filters.get(interpolation, decode.INTERPOLATIONS[interpolation]), box)
+    )
+    errors.append(difference(found, expected))
+  assert np.mean(errors) < 2
+
+
+@pytest.mark.parametrize('crop', CROPS)
+def test_right_pixels_of_every_mode(crop):
+  image = smooth(64, 64)
+  expected = np.asarray(image)
+  gray = np.asarray(image.convert('L').convert('RGB'))
+  sixteen = Image.fromarray(np.asarray(image.convert('L')).astype(np.uint16) * 257)
+  palette = image.quantize(256)
+  half = image.copy()
+  half.putalpha(Image.fromarray(np.full((64, 64), 128, np.uint8)))
+  cases = {
+    'JPEG': (encoded(image, quality=95), expected),
+    'gray JPEG': (encoded(image.convert('L'), quality=95), gray),
+    'CMYK JPEG': (encoded(image.convert('CMYK'), quality=95), expected),
+    'progressive JPEG': (encoded(image, quality=95, progressive=True), expected),
+    'PNG': (encoded(image, 'PNG'), expected),
+    'WebP': (encoded(image, 'WEBP', lossless=True), expected),
+    'palette': (encoded(palette, 'PNG'), np.asarray(palette.convert('RGB'))),
+    '16 bit': (encoded(sixteen, 'PNG'), gray),
+    'half transparent': (encoded(half, 'PNG'), (expected + 255.0) / 2),
+  }
+  for name, (data, pixels) in cases.items():
+    assert difference(crop(data, whole, 64), pixels) < 3, name
+
+
+@pytest.mark.parametrize('crop', CROPS)
+@pytest.mark.parametrize('orientation', range(1, 9))
+def test_photos_are_turned_upright(crop, orientation):
+  # What a camera stores so that the picture is upright once the tag is obeyed (EXIF 2.3).
+  stored = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+  }
+  upright = smooth(96, 64)
+  image = upright.transpose(stored[orientation]) if orientation > 1 else upright
+  exif = Image.Exif()
+  exif[0x0112] = orientation
+  data = encoded(image, quality=95, exif=exif)
+  expected = upright.resize((32, 32), Image.Resampling.BOX, (48, 0, 96, 64))
+  assert difference(crop(data, lambda w, h: (w // 2, 0, w, h), 32, 'area'), expected) < 3
+
+
+@pytest.mark.parametrize('crop', CROPS)
+def test_broken_data_is_told(crop):
+  data = encoded(smooth(), quality=95)
+  for broken in (b'', b'not an image', data[:200], data[: len(data) // 2]):
+    with pytest.raises(decode.UNREADABLE):
+      crop(broken, whole, 32)
+
+
+def test_crops_have_the_papers_areas_and_aspects():
+  rng = np.random.default_rng(0)
+  side, area, aspect = 4000, (0.08, 1.0), (3 / 4, 4 / 3)
+  boxes = np.array([decode.random_box(side, side, rng, area, aspect) for _ in range(4000)])
+  widths, heights = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
+  assert boxes.min() >= 0 and boxes.max() <= side
+  # The definition: both drawn independently, given that the box fits into the square.
+  areas = rng.uniform(*area, 40_000)
+  aspects = np.exp(rng.uniform(*np.log(aspect), 40_000))
+  fits = (areas * aspects <= 1) & (areas / aspects <= 1)
+  assert stats.ks_2samp(widths * heights / side**2, areas[fits]).pvalue > 0.01
+  assert stats.ks_2samp(widths / heights, aspects[fits]).pvalue > 0.01
+  # And it lies anywhere.
+  for offset, extent in ((boxes[:, 0], widths), (boxes[:, 1], heights)):
+    assert stats.kstest(offset / (side - extent + 1), 'uniform').pvalue > 0.01
+
+
+@pytest.mark.parametrize('size', [(1, 1), (1, 1000), (1000, 1), (3, 2), (5000, 20)])
+def test_a_box_lies_inside_of_any_photo(size):
+  for seed in range(20):
+    rng = np.random.default_rng(seed)
+    left, top, right, bottom = decode.random_box(*size, rng, (0.08, 1), (3 / 4, 4 / 3))
+    assert 0 <= left < right <= size[0] and 0 <= top < bottom <= size[1]
+    data = encoded(smooth(*size))
+    for crop in CROPS:
+      found = crop(data, lambda w, h: (left, top, right, bottom), 8)  # noqa: B023
+      assert found.shape == (8, 8, 3)
+
+
+def test_hue_turns_and_keeps_luma():
+  images = jnp.broadcast_to(jnp.array([160.0, 100.0, 90.0]), (50, 2, 2, 3))
+  keys = jax.random.split(jax.random.key(0), 50)
+  turned = np.asarray(augment.turn_hue(images, keys, 0.1))[:, 0, 0]
+  luma = np.array([0.299, 0.587, 0.114])
+  np.testing.assert_allclose(turned @ luma, np.array([160.0, 100.0, 90.0]) @ luma, rtol=1e-3)
+  assert turned.std(0).min() > 5
+  gray = jnp.full((50, 2, 2, 3), 77.0)
+  np.testing.assert_allclose(augment.turn_hue(gray, keys, 0.5), gray, atol=0.02)
+
+
+def test_lighting_has_the_published_covariance():
+  keys = jax.random.split(jax.random.key(0), 4000)
+  images = jnp.full((4000, 1, 1, 3), 127.5)
+  shifts = np.asarray(augment.shift_lighting(images, keys, 0.1))[:, 0, 0] - 127.5
+  vectors = np.array(
+    [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.814], [-0.5836, -0.6948, 0.4203]]
+  )
+  expected = vectors @ np.diag((0.1 * 255 * np.array([0.2175, 0.0188, 0.0045])) ** 2) @ vectors.T
+  np.testing.assert_allclose(np.cov(shifts.T), expected, rtol=0.1)
+
+
+def test_hashed_shares_are_disjoint_whole_and_never_move(two_classes, tmp_path):
+  def names(root, split):
+    records = folder.records(str(root), split)
+    return {'/'.join(records.name(i).split('/')[-2:]) for i in range(records.count)}
+
+  parts = [names(two_classes, s) for s in ('all[:60%]', 'all[60%:85%]', 'all[85%:]')]
+  assert sum(map(len, parts)) == len(set().union(*parts)) == 40
+  assert all(parts)
+  for name in sorted(set().union(*parts))[::3]:  # others go, and nothing moves
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes((two_classes / name).read_bytes())
+  assert names(tmp_path, 'all[:60%]') == parts[0] & names(tmp_path, 'all')
+  assert folder.bucket('dusk/00.jpg') == pytest.approx(52.930981)  # b2sum -l 32
+
+
+def test_labels_follow_the_class_list(val_photos):
+  words = val_photos.parent / 'synset_words.txt'
+  records = folder.records(str(val_photos.parent), 'val', class_list=str(words))
+  assert (records.count, len(records.class_names), records.counts.sum()) == (200, 1000, 200)
+  labels = {records.name(i).split('/')[-2]: records.read(i)[1] for i in range(records.count)}
+  lines = words.read_text().splitlines()
+  assert all(lines[label].startswith(name) for name, label in labels.items())
+  assert len(set(records.class_names)) == 1000  # ImageNet calls two classes 'crane'
+
+
+def test_splits_have_the_same_labels(tmp_path):
+  for name in ('train/b', 'train/c', 'val/a', 'val/c'):
+    (tmp_path / name).mkdir(parents=True)
+    smooth(8, 8).save(tmp_path / name / 'x.png')
+  (tmp_path / 'val/a/notes.txt').write_text('no image')
+  val = folder.records(str(tmp_path), 'val', ('train', 'val', ''))
+  assert val.class_names == ('a', 'b', 'c')
+  assert [val.read(i)[1] for i in range(val.count)] == [0, 2]
+  np.testing.assert_array_equal(val.counts, [1, 0, 1])
+
+
+@pytest.mark.parametrize(
+  ('fields', 'says'),
+  [
+    (('nothing', 'all'), 'no folder'),
+    (('.', 'train'), "has no folder 'train'"),
+    (('.', 'all[50:]'), "write 'all'"),
+    (('.', 'all'), "is 'val' a split"),
+    (('val', 'all[:0%]'), 'holds no photo'),
+    (('val/a', 'all'), 'holds no folders'),
+    (('.', 'val', (), 'list.txt'), 'does not list 1 of the folders'),
+    (('.', 'val', (), 'nothing.txt'), 'No such file'),
+  ],
+)
+def test_unusable_folders(tmp_path, monkeypatch, fields, says):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / 'val/a').mkdir(parents=True)
+  smooth(8, 8).save(tmp_path / 'val/a/x.png')
+  (tmp_path / 'list.txt').write_text('b a class\nc another\n')
+  with pytest.raises(InputError, match=says):
+    folder.records(*fields)
+
+
+def indices(position):
+  return {'index': np.int64(position)}
+
+
+def training_order(records_count, threads=1, process=None):
+  """A stream of the numbers of the records that each position holds."""
+  records = sources.Records(records_count, None, str, ('a',))
+  crops = stream.Crops(records, 8, 8, augment.NONE, 0)
+  crops.random = lambda index, rng: {'index': np.int64(index), 'drawn': rng.integers(2**60)}
+  return stream.Stream(stream.training(crops, records, seed=3), threads, process=process)
+
+
+def taken(source, steps, batch_size, name='index'):
+  result = [np.asarray(source(step, 1, batch_size)[name]).ravel() for step in steps]
+  source.close()
+  return np.concatenate(result)
+
+
+@pytest.mark.parametrize('processes', [1, 2, 3])
+def test_processes_together_see_every_example_once_an_epoch(processes):
+  batch_size, steps = 24, range(8)  # 8 * 24 positions are 4 epochs of 48
+  shares = [
+    taken(training_order(48, process=(i, processes)), steps, batch_size).reshape(len(steps), -1)
+    for i in range(processes)
+  ]
+  order = np.concatenate(shares, 1).reshape(-1, 48)
+  assert all(sorted(epoch) == list(range(48)) for epoch in order)
+  assert not (order[0] == order[1]).all()
+  np.testing.assert_array_equal(order.ravel(), taken(training_order(48), steps, batch_size))
+
+
+def test_threads_and_the_beginning_change_nothing():
+  for name in ('index', 'drawn'):
+    straight = taken(training_order(50), range(12), 8, name)
+    for threads in (2, 4):
+      np.testing.assert_array_equal(
+        taken(training_order(50, threads), range(12), 8, name), straight
+      )
+    np.testing.assert_array_equal(taken(training_order(50), range(7, 12), 8, name), straight[56:])
+
+
+def test_several_steps_at_once():
+  source = training_order(50)
+  many = np.asarray(source(2, 3, 8)['index'])
+  assert many.shape == (4, 3, 2)  # devices, steps, share
+  source.close()
+  one_by_one = taken(training_order(50), (2, 3, 4), 8).reshape(3, 4, 2)
+  np.testing.assert_array_equal(many.swapaxes(0, 1), one_by_one)
+
+
+def batches(data, steps, batch_size, key):
+  """What the devices make of a pipeline's steps, joined."""
+  result = []
+  for step in steps:
+    fed = jax.tree.map(lambda x: np.asarray(x)[:, 0], data.feed(step, 1, batch_size))
+    positions = np.arange(step * batch_size, (step + 1) * batch_size, dtype=np.uint32)
+    for device, part in enumerate(positions.reshape(4, -1)):
+      one = jax.tree.map(lambda x, d=device: x[d], fed)
+      result.append(data.read((), one, jnp.asarray(part), key))
+  data.close()
+  return jax.tree.map(lambda *parts: np.concatenate(parts), *result)
+
+
+def test_evaluation_sees_every_photo_once_and_masks_the_rest(two_classes):
+  records = folder.records(str(two_classes), 'all')
+  data = pipeline.streamed(records, train=False, image_size=16, shorter=20, **STATISTICS)
+  found = batches(data, range(3), 16, None)
+  np.testing.assert_array_equal(found.mask, [1] * 40 + [0] * 8)
+  np.testing.assert_array_equal(found.label[:40].argmax(-1), [0] * 20 + [1] * 20)
+  red = found.image[:40, ..., 0].mean((1, 2)) > found.image[:40, ..., 2].mean((1, 2))
+  np.testing.assert_array_equal(red, [True] * 20 + [False] * 20)
+
+
+def test_streamed_cifar10_is_the_one_in_memory(cifar10_dir):
+  split = 'test[:48]'
+  records = sources.tfds_records('cifar10', split, cifar10_dir)
+  streamed = pipeline.streamed(records, train=False, image_size=32, shorter=32, **STATISTICS)
+  found = batches(streamed, range(2), 24, None)
+  memory = pipeline.in_memory(
+    sources.load('cifar10', split, cifar10_dir), train=False, **STATISTICS
+  )
+  expected = memory.read(memory.resident, (), jnp.arange(48, dtype=jnp.uint32), None)
+  jax.tree.map(np.testing.assert_array_equal, tuple(found), tuple(expected))
+
+
+@pytest.mark.parametrize('fields', [{'mixup': 0.5}, {'cutmix': 1.0}, {'color': 0.3, 'hue': 0.1}])
+def test_streamed_examples_depend_on_their_position_alone(two_classes, fields):
+  records = folder.records(str(two_classes), 'all')
+  options = augment.Augment((0.08, 1.0), flip=True, **fields)
+
+  def made(batch_size, threads):
+    data = pipeline.streamed(
+      records,
+      train=True,
+      image_size=16,
+      shorter=20,
+      augment=options,
+      threads=threads,
+      **STATISTICS,
+    )
+    return batches(data, range(48 // batch_size), batch_size, jax.random.key(1))
+
+  one, other = made(8, 1), made(24, 4)
+  for name in ('image', 'label', 'mask'):
+    np.testing.assert_allclose(getattr(one, name), getattr(other, name), atol=1e-3)
+
+
+def broken_folder(two_classes, tmp_path, bad):
+  for path in two_classes.glob('*/*'):
+    copy = tmp_path / path.parent.name / path.name
+    copy.parent.mkdir(exist_ok=True)
+    copy.write_bytes(b'\xff\xd8 broken' if path.name in bad else path.read_bytes())
+  return folder.records(str(tmp_path), 'all')
+
+
+def test_a_bad_photo_keeps_its_place_with_mask_0_and_is_named(two_classes, tmp_path, caplog):
+  records = broken_folder(two_classes, tmp_path, ('04.jpg',))
+  data = pipeline.streamed(
+    records, train=False, image_size=16, shorter=20, most_bad=2, **STATISTICS
+  )
+  for _ in range(2):  # named once, however often they are met
+    found = batches(data, range(2), 20, None)
+    np.testing.assert_array_equal(np.flatnonzero(found.mask == 0), [4, 24])
+  assert [r.message.split(' cannot')[0].split('/')[-2:] for r in caplog.records] == [
+    ['dusk', '04.jpg'],
+    ['noon', '04.jpg'],
+  ]
+
+
+def test_too_many_bad_photos_end_the_run(two_classes, tmp_path):
+  records = broken_folder(two_classes, tmp_path, ('04.jpg', '05.jpg'))
+  data = pipeline.streamed(records, train=True, image_size=16, shorter=20, most_bad=3, **STATISTICS)
+  with pytest.raises(InputError, match='like 3 before it'):
+    batches(data, range(4), 20, jax.random.key(0))
+
+
+def test_the_scale_of_a_crop_is_that_of_the_evaluation():
+  # A square of 224 of 256 pixels: 77% of the area, whatever the photo's size.
+  left, top, right, bottom = decode.centre_box(1024, 1024, 256, 224)
+  assert (right - left) * (bottom - top) / 1024**2 == pytest.approx((224 / 256) ** 2)
+  assert math.isclose(left, 1024 - right) and math.isclose(top, 1024 - bottom)
