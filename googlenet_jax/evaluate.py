@@ -7,6 +7,7 @@ import numpy as np
 
 from googlenet_jax import parallel, steps
 from googlenet_jax.data.pipeline import Pipeline
+from googlenet_jax.progress import passing
 
 
 class Result(NamedTuple):
@@ -57,7 +58,8 @@ class Evaluator:
   def __call__(self, variables) -> Result:
     """Scores `{'params', 'batch_stats'}`, replicated."""
     sums = parallel.replicate(steps.eval_sums(len(self._data.class_names)))
-    for i in range(-(-self._data.size // self._batch_size)):
+    count = -(-self._data.size // self._batch_size)
+    for i in passing(count, 'evaluating', parallel.is_main()):
       start = np.uint32(i * self._batch_size)
       fed = self._data.feed(i, 1, self._batch_size)
       sums = self._step(sums, fed, self._resident, variables, start)

@@ -51,6 +51,13 @@ class Progress:
       self._bar.close()
 
 
+def passing(total: int, what: str, active: bool = True):
+  """`range(total)` under a bar that goes when it is done; no bar where there is no terminal."""
+  form = '{desc} {percentage:3.0f}%|{bar}| [{elapsed}, {remaining} left]'
+  quiet = None if active else True  # None: tqdm asks whether there is a terminal
+  return tqdm(range(total), what, bar_format=form, leave=False, disable=quiet, dynamic_ncols=True)
+
+
 def duration(seconds: float) -> str:
   """'2:05' (minutes and seconds) or '3:02:05'."""
   minutes, seconds = divmod(round(seconds), 60)
