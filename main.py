@@ -1,9 +1,10 @@
-"""Trains and evaluates GoogLeNet.
+"""Trains and evaluates GoogLeNet, classifies photos.
 
     python main.py --config=configs/cifar10.py --config.optimizer.lr=0.05 --workdir=runs/try
 
-Without --config it takes the digits. Exit status: 0; 2 for bad input, with one line that
-says what to do; 130 or 143 when interrupted, saved; 1 for a crash of the program itself.
+Without --config it takes the digits, with --weights their network. Exit status: 0; 2 for bad
+input, with one line that says what to do; 130 or 143 when interrupted, saved; 1 for a crash of
+the program itself.
 """
 
 import logging
@@ -23,7 +24,10 @@ ROOT = pathlib.Path(__file__).resolve().parent
 
 MODES = {
   'train': 'train, or go on with, the run in the workdir (the default)',
-  'evaluate': 'score the run in the workdir',
+  'evaluate': 'score the run in the workdir, or --weights and their ensemble, on photos',
+  'predict': 'classify --images with --weights',
+  'explain': 'draw what --weights see in --images, into the workdir',
+  'export': 'write --weights to --output, .safetensors or .stablehlo',
   'preview': 'draw what is trained and evaluated on into the workdir',
   'prepare': 'download and prepare, or convert, the TFDS set of the config',
 }
@@ -34,6 +38,13 @@ CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'file of the experiment; --config.FIELD=VALUE overrides (configs/default.py)'
 )
 WORKDIR = flags.DEFINE_string('workdir', '', 'folder of the run (gs:// too); runs/<config name>')
+WEIGHTS = flags.DEFINE_list('weights', [], 'weights files or workdirs of runs')
+IMAGES = flags.DEFINE_list('images', [], 'photos, and folders of photos')
+OUTPUT = flags.DEFINE_string('output', '', 'file that is written')
+MODULE = flags.DEFINE_string('module', '4a', 'that --mode=explain draws the branches of')
+ALLOW = flags.DEFINE_enum(
+  'weights_allow', '', ['', 'head'], 'head: config.init.weights may be of other classes'
+)
 DEBUG = flags.DEFINE_bool('debug', False, 'show the traceback of an error in the input')
 
 
@@ -44,8 +55,7 @@ def main() -> int:
   from etils import epath
 
   from googlenet_jax import config as checks
-  from googlenet_jax import preview, train
-  from googlenet_jax.data import prepare
+  from googlenet_jax.train import Interrupted
 
   config = CONFIG.value
   checks.check(config, default.get_config())
@@ -59,22 +69,64 @@ def main() -> int:
       raise InputError(f'--config.distributed: no cluster was found here: {error}') from error
   name = pathlib.Path(config_flags.get_config_filename(flags.FLAGS['config'])).stem
   workdir = epath.Path(WORKDIR.value or f'runs/{name}')
-
-  modes = {
-    'train': train.train,
-    'evaluate': train.evaluate,
-    'preview': preview.preview,
-    'prepare': lambda config, workdir: prepare.prepare(config),
-  }
   try:
-    result = modes[MODE.value](config, workdir)
-  except train.Interrupted as interrupted:
+    result = run(config, workdir)
+  except Interrupted as interrupted:
     return 128 + interrupted.signum
   for field, value in result.items():
     print(f'{field:>20}: {value}')
-  if MODE.value != 'prepare':
-    print(f'{"workdir":>20}: {workdir}')
   return 0
+
+
+def run(config, workdir) -> dict:
+  """Does what --mode says; what it returns is shown."""
+  mode, shown = MODE.value, {'workdir': workdir}
+  if mode == 'prepare':
+    from googlenet_jax.data import prepare
+
+    return prepare.prepare(config)
+  if mode == 'preview':
+    from googlenet_jax import preview
+
+    return preview.preview(config, workdir) | shown
+  if mode == 'train':
+    from googlenet_jax import train
+
+    return train.train(config, workdir, allow_head=ALLOW.value == 'head') | shown
+  if mode == 'evaluate' and not WEIGHTS.value:
+    from googlenet_jax import train
+
+    return train.evaluate(config, workdir) | shown
+
+  from googlenet_jax import weights
+
+  if not WEIGHTS.value:
+    raise InputError(f'--mode={mode} needs --weights=FILE or a workdir')
+  networks = [weights.load(path, **_overrides(config)) for path in WEIGHTS.value]
+  if mode == 'evaluate':
+    from googlenet_jax import protocol
+
+    return protocol.evaluate(config, networks, workdir) | shown
+  if len(networks) > 1:
+    raise InputError(f'--mode={mode} takes one of --weights')
+  if mode == 'predict':
+    from googlenet_jax import predict
+
+    predict.predict(networks[0], IMAGES.value, OUTPUT.value)
+    return {}
+  if mode == 'export':
+    from googlenet_jax.weights import export
+
+    return {'written': export.export(networks[0], OUTPUT.value)}
+
+  from googlenet_jax import explain
+
+  return explain.explain_all(networks[0], IMAGES.value, workdir, module=MODULE.value) | shown
+
+
+def _overrides(config) -> dict:
+  """The fields of the network that were set."""
+  return {name: value for name, value in config.model.items() if name != 'name'}
 
 
 def parse_flags(argv: list[str]) -> None:
@@ -92,7 +144,9 @@ def parse_flags(argv: list[str]) -> None:
       raise InputError(f'--config.{override[1]}: no such field; did you mean --config.{near}?')
   if not any(re.match(r'--?config(=|$)', argument) for argument in argv):
     # First, because the overrides are flags only once the config is known.
-    argv = [argv[0], f'--config={ROOT / "configs/digits.py"}', *argv[1:]]
+    given = any(re.match(r'--?weights(=|$)', argument) for argument in argv)
+    name = 'default' if given else 'digits'  # weights bring their own network
+    argv = [argv[0], f'--config={ROOT / f"configs/{name}.py"}', *argv[1:]]
   try:
     rest = flags.FLAGS(argv)
     loaded = hasattr(CONFIG.value, 'to_dict')  # raises where the file could not be read

@@ -9,6 +9,7 @@ antialiasing, mirror half of them, normalise and batch 32; tf.data with `decode_
 each, which warms up, is left out. Takes about two minutes on two cores.
 """
 
+import contextlib
 import itertools
 import json
 import os
@@ -50,9 +51,10 @@ def ours(photos: str):
     return data.read((), fed, positions, key).image
 
   key = jax.random.key(0)
-  for i in itertools.count():
-    positions = np.arange(i * BATCH, (i + 1) * BATCH, dtype=np.uint32)
-    yield finish(data.feed(i, 1, BATCH), positions, key)
+  with contextlib.closing(data):
+    for i in itertools.count():
+      positions = np.arange(i * BATCH, (i + 1) * BATCH, dtype=np.uint32)
+      yield finish(data.feed(i, 1, BATCH), positions, key)
 
 
 def tf_data(photos: str, antialias: bool):

@@ -1,9 +1,10 @@
 """What a figure was measured on, in one line."""
 
 import importlib.metadata
-import os
 import pathlib
 import platform
+
+from googlenet_jax.data import stream
 
 
 def describe(*packages: str) -> str:
@@ -11,7 +12,6 @@ def describe(*packages: str) -> str:
   cpuinfo = pathlib.Path('/proc/cpuinfo')
   lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
   models = [line.split(':')[1].strip() for line in lines if line.startswith('model name')]
-  cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
   versions = ', '.join(f'{name} {importlib.metadata.version(name)}' for name in ('jax', *packages))
   processor = models[0] if models else platform.processor()
-  return f'{cores} cores of {processor}; Python {platform.python_version()}, {versions}'
+  return f'{stream.cores()} cores of {processor}; Python {platform.python_version()}, {versions}'

@@ -5,6 +5,7 @@ written '12 epochs', '300 steps' or '25%' (of the training).
 """
 
 from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder as unset
 
 
 def get_config() -> ConfigDict:
@@ -13,21 +14,29 @@ def get_config() -> ConfigDict:
   c.seed = 0  # of initial parameters, data order, augmentation, dropout
   c.distributed = False  # call jax.distributed.initialize() first: one process a host
 
-  c.model = ConfigDict()
-  c.model.name = 'googlenet'  # googlenet
-  c.model.width = 1.0  # multiplier of the channels, > 0
-  c.model.module = 'reduced'  # reduced | naive
-  c.model.norm = 'lrn'  # none | lrn | batch
-  c.model.kernel_5x5 = 5  # 5 | 3, window of the "5x5" branch, pixels
-  c.model.stem = 'imagenet'  # imagenet | cifar | compact
-  c.model.aux_heads = ('4a', '4d')  # modules that an auxiliary head follows; () for none
-  c.model.classifier = 'avgpool'  # avgpool | fc
-  c.model.dropout = 0.4  # share dropped before the classifier, [0, 1)
-  c.model.aux_dropout = 0.7  # the same in the auxiliary heads
-  c.model.geometry = 'same'  # same | ceil | floor, of the max pools
-  c.model.dtype = 'float32'  # float32 | bfloat16, of the computation
-  c.model.kernel_init = 'xavier'  # xavier | he
-  c.model.bias_init = 0.2  # constant
+  c.model = ConfigDict()  # None leaves a field as the named network has it
+  c.model.name = 'googlenet'  # googlenet | googlenet_bvlc | googlenet_bn | googlenet_torchvision
+  c.model.width = unset(float)  # multiplier of the channels, > 0
+  c.model.module = unset(str)  # reduced | naive
+  c.model.norm = unset(str)  # none | lrn | batch
+  c.model.kernel_5x5 = unset(int)  # 5 | 3, window of the "5x5" branch, pixels
+  c.model.stem = unset(str)  # imagenet | cifar | compact
+  c.model.aux_heads = unset(tuple)  # modules that an auxiliary head follows; () for none
+  c.model.classifier = unset(str)  # avgpool | fc
+  c.model.dropout = unset(float)  # share dropped before the classifier, [0, 1)
+  c.model.aux_dropout = unset(float)  # the same in the auxiliary heads
+  c.model.geometry = unset(str)  # same | ceil | floor, of the max pools
+  c.model.last_pool = unset(int)  # 3 | 2, window of the pool before stage 5, pixels
+  c.model.aux_pool = unset(str)  # 5x5 | adaptive, of the auxiliary heads
+  c.model.transform_input = unset(bool)  # normalise the input once more, as torchvision does
+  c.model.dtype = unset(str)  # float32 | bfloat16, of the computation
+  c.model.kernel_init = unset(str)  # xavier | he | normal
+  c.model.bias_init = unset(float)  # constant
+
+  c.init = ConfigDict()
+  c.init.weights = ''  # file or workdir whose weights training starts from; '' for none
+  c.init.frozen = ()  # layers that stay as they are, by the beginning of their names: 'conv'
+  c.init.trunk_lr = 1.0  # factor on the learning rate of all but the classifiers, [0, 1]
 
   c.dataset = ConfigDict()
   c.dataset.name = 'digits'  # digits, folder (of photos), or a TFDS classification set
@@ -94,6 +103,7 @@ def get_config() -> ConfigDict:
   c.eval.every = '1 epochs'  # on validation, then a checkpoint
   c.eval.batch_size = 500  # examples, over all devices (rounded up to a multiple of them)
   c.eval.resize = 0  # shorter side of photos before the centre crop, pixels; 0 is 8/7 of it
+  c.eval.crops = 1  # 1 | 10 | 144 of a photo, with --weights
   c.eval.split = 'test'  # test | validation | train, of --mode=evaluate
   c.eval.checkpoint = 'best'  # best (on validation) | last, the one that is tested
 

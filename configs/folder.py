@@ -8,7 +8,7 @@ for the test, by the hash of each one's class and name. A set that is split alre
 
     --config.dataset.train=train --config.dataset.validation=val --config.dataset.test=
 
-Look at the crops first: --mode=preview. Reached: README, "Photos".
+Look at the crops first: --mode=preview. Reached: it depends on the photos.
 """
 
 from configs import default

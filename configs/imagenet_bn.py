@@ -19,6 +19,7 @@ def get_config():
 
   c.dataset.mean = (123.7, 116.3, 103.5)
   c.dataset.std = (58.4, 57.1, 57.4)
+  c.augment.interpolation = ('area',)
   c.augment.mixup = 0.2
 
   c.train.duration = '200 epochs'

@@ -2,7 +2,7 @@
 
     python main.py --config=configs/imagenette.py --config.dataset.data_dir=DIR
 
-An ImageNet run in small: 9,469 photos, the same crops. Reached: not yet run.
+An ImageNet run in small: 9,469 photos, crops of 25-100% of the area. Reached: not yet run.
 """
 
 from configs import imagenet_bn

@@ -7,9 +7,9 @@ import re
 from ml_collections import ConfigDict
 
 from googlenet_jax import optim, schedules, train_state
-from googlenet_jax.data import decode
+from googlenet_jax.data import boxes, decode
 from googlenet_jax.errors import InputError
-from googlenet_jax.models import MODELS
+from googlenet_jax.models import MODELS, create
 from googlenet_jax.models.googlenet import CHOICES, MODULES
 from googlenet_jax.models.layers import KERNEL_INITS
 
@@ -51,6 +51,7 @@ RULES = {
   'model.aux_dropout': BELOW_1,
   'model.dtype': _one_of('float32', 'bfloat16'),
   'model.kernel_init': _one_of(*KERNEL_INITS),
+  'init.trunk_lr': SHARE,
   'dataset.mean': (lambda x: len(x) and all(0 <= v <= 255 for v in x), 'numbers in [0, 255]'),
   'dataset.std': (lambda x: len(x) and all(v > 0 for v in x), 'numbers above 0'),
   'dataset.image_size': NOT_NEGATIVE,
@@ -107,6 +108,7 @@ RULES = {
   'eval.every': DURATION,
   'eval.batch_size': AT_LEAST_1,
   'eval.resize': NOT_NEGATIVE,
+  'eval.crops': _one_of(*boxes.CROPS),
   'eval.split': _one_of('test', 'validation', 'train'),
   'eval.checkpoint': _one_of('best', 'last'),
   'log.every': DURATION,
@@ -128,6 +130,7 @@ FREE = (
   'dataset.prefetch',
   'dataset.most_bad',
   'eval.batch_size',
+  'eval.crops',
   'eval.split',
   'eval.checkpoint',
   'log.every',
@@ -159,6 +162,8 @@ def check(config: ConfigDict, schema: ConfigDict) -> None:
   for field in known.keys() - given.keys():
     raise InputError(f'config.{field} is missing: start from configs/default.py')
   for field, (test, text) in RULES.items():
+    if given[field] is None and flat(schema.to_dict())[field] is None:
+      continue  # left to the network
     try:
       fine = test(given[field])
     except (TypeError, ValueError, KeyError, AttributeError):  # of another type than the rule's
@@ -171,9 +176,10 @@ def check(config: ConfigDict, schema: ConfigDict) -> None:
 def _check_together(config: ConfigDict) -> None:
   if config.eval.split == 'validation' and not config.dataset.validation:
     raise InputError('config.eval.split="validation", but config.dataset.validation is empty')
-  if config.train.sync_batch_norm and config.model.norm != 'batch':
+  model = create(**config.model)  # refuses fields that it has not
+  if config.train.sync_batch_norm and model.norm != 'batch':
     raise InputError(
-      f'config.train.sync_batch_norm needs config.model.norm="batch", not {config.model.norm!r}'
+      f'config.train.sync_batch_norm needs config.model.norm="batch", not {model.norm!r}'
     )
   if config.schedule.name == 'piecewise_linear' and not config.schedule.points:
     raise InputError('config.schedule.points is empty: "piecewise_linear" needs at least one')

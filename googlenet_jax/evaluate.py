@@ -1,5 +1,6 @@
 """Exact evaluation of a network over a split."""
 
+import contextlib
 from typing import NamedTuple
 
 import jax
@@ -7,6 +8,7 @@ import numpy as np
 
 from googlenet_jax import parallel, steps
 from googlenet_jax.data.pipeline import Pipeline
+from googlenet_jax.errors import InputError
 from googlenet_jax.progress import passing
 
 
@@ -59,12 +61,14 @@ class Evaluator:
     """Scores `{'params', 'batch_stats'}`, replicated."""
     sums = parallel.replicate(steps.eval_sums(len(self._data.class_names)))
     count = -(-self._data.size // self._batch_size)
-    for i in passing(count, 'evaluating', parallel.is_main()):
-      start = np.uint32(i * self._batch_size)
-      fed = self._data.feed(i, 1, self._batch_size)
-      sums = self._step(sums, fed, self._resident, variables, start)
-    self._data.close()
+    with contextlib.closing(self._data):
+      for i in passing(count, 'evaluating', parallel.is_main()):
+        start = np.uint32(i * self._batch_size)
+        fed = self._data.feed(i, 1, self._batch_size)
+        sums = self._step(sums, fed, self._resident, variables, start)
     sums = parallel.fetch(sums)
     count = float(sums['examples'])
+    if not count:
+      raise InputError('none of the images to be scored can be read')
     means = {name: float(sums[name]) / count for name in ('loss', 'top1', 'top5')}
     return Result(int(count), **means, confusion=sums['confusion'].astype(np.int64))

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from googlenet_jax import losses, models, optim, parallel, schedules, steps, train_state
+from googlenet_jax import losses, optim, parallel, schedules, steps, train_state, weights
 from googlenet_jax.data import augment, folder, pipeline, sources
 from googlenet_jax.errors import InputError
 
@@ -21,6 +21,8 @@ def load(config: ConfigDict, split: str, *, evaluating: bool = False) -> pipelin
     evaluating: give the training split as it is, in order and not augmented.
   """
   fields = config.dataset
+  if not fields[split]:
+    raise InputError(f'config.dataset.{split} is empty: name a split')
   train = split == 'train' and not evaluating
   shared = {
     'train': train,
@@ -38,22 +40,31 @@ def load(config: ConfigDict, split: str, *, evaluating: bool = False) -> pipelin
         f'config.dataset.most_bad={fields.most_bad}'
       )
     return pipeline.in_memory(data, channels=fields.channels, **shared)
-  if fields.name == 'folder':
-    splits = (fields.train, fields.validation, fields.test)
-    data = folder.records(fields.data_dir, fields[split], splits, fields.classes)
-  else:
-    data = sources.tfds_records(fields.name, fields[split], fields.data_dir)
+  data = records(config, split, fields.classes)
   if train:
     _check_for_training(config, data)
   return pipeline.streamed(
     data,
-    shorter=config.eval.resize or round(fields.image_size * 8 / 7),
+    shorter=shorter(config, fields.image_size),
     seed=config.seed,
-    most_bad=fields.most_bad,
+    most_bad=min(fields.most_bad, data.count - 1),
     threads=fields.threads,
     prefetch=fields.prefetch,
     **shared,
   )
+
+
+def records(config: ConfigDict, split: str, classes: str) -> sources.Records:
+  """The encoded images of 'train', 'validation' or 'test'.
+
+  Args:
+    classes: of a folder: file that orders the classes, or ''.
+  """
+  fields = config.dataset
+  if fields.name == 'folder':
+    splits = (fields.train, fields.validation, fields.test)
+    return folder.records(fields.data_dir, fields[split], splits, classes)
+  return sources.tfds_records(fields.name, fields[split], fields.data_dir)
 
 
 def _check_for_training(config, data):
@@ -75,12 +86,44 @@ def _check_for_training(config, data):
     )
 
 
-def network(config: ConfigDict, data: pipeline.Pipeline):
-  """The network for a data set."""
-  fields = config.model.to_dict()
-  if config.train.sync_batch_norm:
-    fields['bn_axis'] = parallel.AXIS
-  return models.create(classes=len(data.class_names), **fields)
+def describe(config: ConfigDict, data: pipeline.Pipeline) -> weights.Description:
+  """What the network of a run is; one that starts from weights is theirs."""
+  fields = {name: x for name, x in config.model.items() if name != 'name' and x is not None}
+  model = config.model.name
+  if config.init.weights:
+    start = weights.load(config.init.weights)
+    model = start.description.model
+    fields = {**start.description.fields, 'aux_heads': start.model.aux_heads, **fields}
+    _compare(config, start)
+  size, _, channels = data.image_shape
+  preprocessing = weights.Preprocessing(
+    size, shorter(config, size), config.dataset.mean, config.dataset.std, channels
+  )
+  return weights.Description(model, fields, preprocessing, data.class_names)
+
+
+def _compare(config, start):
+  theirs = start.description.preprocessing
+  for name in ('mean', 'std'):
+    if tuple(config.dataset[name]) != tuple(getattr(theirs, name)):
+      LOG.warning(
+        'WARNING: config.dataset.%s=%s, but %s was trained with %s',
+        name,
+        config.dataset[name],
+        start.source,
+        getattr(theirs, name),
+      )
+
+
+def shorter(config: ConfigDict, size: int) -> int:
+  """What the shorter side of a photo is resized to before a centre crop of `size` pixels."""
+  return size if config.dataset.in_memory else config.eval.resize or round(size * 8 / 7)
+
+
+def network(config: ConfigDict, description: weights.Description):
+  """The network of a run."""
+  axis = {'bn_axis': parallel.AXIS} if config.train.sync_batch_norm else {}
+  return description.create(**axis)
 
 
 def clock(config: ConfigDict, data: pipeline.Pipeline) -> schedules.Clock:
@@ -106,8 +149,10 @@ class Run:
   Args:
     config: checked.
     data: the pipeline that it trains on.
+    allow_head: where it starts from weights, they may be of other classes.
 
   Attributes:
+    description: what the network is.
     clock, model, schedule: of the run.
     heads: names of the network's heads, 'main' first.
     parameters: their number, auxiliary heads included.
@@ -115,14 +160,18 @@ class Run:
     step: the compiled training step (`steps.make_train_step`).
   """
 
-  def __init__(self, config: ConfigDict, data: pipeline.Pipeline):
+  def __init__(self, config: ConfigDict, data: pipeline.Pipeline, *, allow_head: bool = False):
     self.clock = clock(config, data)
-    self.model = network(config, data)
+    self.description = describe(config, data)
+    self.model = network(config, self.description)
+    self._weights, self._allow_head = config.init.weights, allow_head
     self.schedule = schedules.learning_rate(
       self.clock, peak=config.optimizer.lr, **config.schedule.to_dict()
     )
     fields = {name: value for name, value in config.optimizer.items() if name != 'lr'}
-    self._optimizer = optim.create(self.schedule, **fields)
+    self._optimizer = optim.create(
+      self.schedule, frozen=config.init.frozen, trunk_lr=config.init.trunk_lr, **fields
+    )
     self._key_params, self.key = jax.random.split(jax.random.key(config.seed))
     self._image_shape, self._average = data.image_shape, config.average.name
 
@@ -156,12 +205,22 @@ class Run:
     )
 
   def initial_state(self) -> train_state.TrainState:
-    """The state before the first step, replicated."""
-    return parallel.replicate(
-      train_state.create(
-        self.model, self._key_params, self._image_shape, self._optimizer, self._average, self._sums
-      )
+    """The state before the first step, replicated.
+
+    Raises:
+      InputError: the weights to start from do not fit the network.
+    """
+    state = train_state.create(
+      self.model, self._key_params, self._image_shape, self._optimizer, self._average, self._sums
     )
+    if self._weights:
+      start = weights.load(self._weights)
+      own = {'params': state.params, 'batch_stats': state.batch_stats}
+      given, new = weights.assign(own, start, self._allow_head)
+      LOG.info('starting from %s%s', self._weights, f'; new: {", ".join(new)}' if new else '')
+      average = {**state.average, **given} if state.average else state.average
+      state = state.replace(average=average, **given)
+    return parallel.replicate(state)
 
   def without_sums(self, state: train_state.TrainState) -> train_state.TrainState:
     """The state with its log sums back at zero, after a record."""

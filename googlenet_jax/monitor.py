@@ -50,7 +50,8 @@ class Stopwatch:
 
   def lap(self) -> dict[str, float]:
     """Wall time; where images were counted since the last lap, also images a second and
-    `input_wait`, the share of the time that was spent waiting for input.
+    `input_wait`, the share of the time that the host waited for input: where steps are
+    dispatched ahead, the devices wait less.
     """
     lap = {'seconds': round(self.elapsed(), 3)}
     if self._images:

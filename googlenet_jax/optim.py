@@ -8,6 +8,7 @@ from googlenet_jax.errors import InputError
 from googlenet_jax.schedules import Schedule
 
 NAMES = ('sgd', 'adam', 'adamw')
+CLASSIFIERS = ('linear', 'fc', 'aux')  # beginnings of the names of what is trained anew
 
 
 def decay_mask(params) -> dict:
@@ -25,6 +26,8 @@ def create(
   decay_all: bool = False,
   clip_norm: float = 0.0,
   accumulate: int = 1,
+  frozen: tuple[str, ...] = (),
+  trunk_lr: float = 1.0,
 ) -> optax.GradientTransformation:
   """An optimizer.
 
@@ -37,6 +40,8 @@ def create(
     decay_all: decay biases and norms as well.
     clip_norm: bound on the gradient's global norm; 0 for none.
     accumulate: steps whose gradients are averaged into one update.
+    frozen: beginnings of the names of layers that stay as they are.
+    trunk_lr: factor on the rate of all other layers but the classifiers' (`CLASSIFIERS`).
   """
   if name not in NAMES:
     raise InputError(f'no optimizer {name!r}: use one of {", ".join(NAMES)}')
@@ -53,10 +58,24 @@ def create(
   else:
     rule = [optax.scale_by_adam(b1=momentum), *decay]
   clip = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
-  transform = optax.chain(*clip, *rule, optax.scale_by_schedule(rate))
+  layers = [_scale_layers(frozen, trunk_lr)] if frozen or trunk_lr != 1 else []
+  transform = optax.chain(*clip, *rule, optax.scale_by_schedule(rate), *layers)
   if accumulate > 1:
     transform = optax.MultiSteps(transform, accumulate).gradient_transformation()
   return transform
+
+
+def _scale_layers(frozen, trunk_lr):
+  def factor(layer):
+    if layer.startswith(tuple(frozen)):
+      return 0.0
+    return 1.0 if layer.startswith(CLASSIFIERS) else trunk_lr
+
+  def scale(updates, params):
+    del params
+    return {layer: optax.tree.scale(factor(layer), tree) for layer, tree in updates.items()}
+
+  return optax.stateless(scale)
 
 
 def group_norms(tree) -> dict[str, jax.Array]:

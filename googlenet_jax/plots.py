@@ -1,6 +1,7 @@
 """Pictures of a run, as PNG bytes."""
 
 import io
+import math
 
 import matplotlib
 import numpy as np
@@ -88,6 +89,79 @@ def grid(images: np.ndarray, titles: list[str], title: str) -> bytes:
   for place, image, text in zip(places, images, titles, strict=False):
     place.imshow(np.clip(image, 0, 255).astype(np.uint8).squeeze(), cmap='gray', vmin=0, vmax=255)
     place.set_title(text if len(text) < 40 else f'{text[:38]}...', fontsize=8)
+  return _png(figure)
+
+
+def overlays(image: np.ndarray, maps: dict[str, np.ndarray], title: str) -> bytes:
+  """An image, and beside it one copy under each heat map.
+
+  Args:
+    image: `[H, W, C]` uint8, RGB or gray.
+    maps: `[H, W]` in [0, 1], by their titles.
+    title: of all.
+  """
+  figure = Figure(figsize=(3.2 * (1 + len(maps)) + 0.6, 3.8), layout='constrained')
+  figure.suptitle(title, fontsize=14, parse_math=False)  # a class may be called $
+  places = figure.subplots(1, 1 + len(maps))
+  gray = image.mean(-1)  # the only colours under a map are the map's
+  places[0].imshow(image.squeeze(), cmap='gray', vmin=0, vmax=255)
+  places[0].set_title('image')
+  for place, (name, heat) in zip(places[1:], maps.items(), strict=True):
+    place.imshow(gray, cmap='gray', vmin=0, vmax=255)
+    place.imshow(heat, cmap='turbo', vmin=0, vmax=1, alpha=np.minimum(2 * heat, 0.6))
+    place.set_title(name if heat.any() else f'{name}: nothing speaks for it')
+  for place in places:
+    place.axis('off')
+  scale = matplotlib.cm.ScalarMappable(cmap='turbo')  # from 0 to 1, as the maps are
+  figure.colorbar(scale, ax=places, label='share of the maximum', shrink=0.85, pad=0.005)
+  return _png(figure)
+
+
+def channels(rows: dict[str, dict[int, np.ndarray]], title: str) -> bytes:
+  """Maps of activations, a row for each branch on a scale of its own.
+
+  Args:
+    rows: of each branch, `[H, W]` from 0, by the channel's number.
+    title: of all.
+  """
+  columns = max(map(len, rows.values()))
+  figure = Figure(figsize=(1.6 * columns + 0.9, 1.85 * len(rows) + 0.6), layout='constrained')
+  figure.get_layout_engine().set(h_pad=0.08)
+  figure.suptitle(title, fontsize=14)
+  places = figure.subplots(len(rows), columns, squeeze=False)
+  for place in places.ravel():
+    place.axis('off')
+  for line, (branch, maps) in zip(places, rows.items(), strict=True):
+    top = max(float(x.max()) for x in maps.values())
+    for place, (channel, x) in zip(line, maps.items(), strict=False):
+      shown = place.imshow(x, cmap='magma', vmin=0, vmax=top or 1)
+      place.set_title(f'{branch}, channel {channel}', fontsize=8)
+    figure.colorbar(shown, ax=line, shrink=0.85, aspect=12, pad=0.01)
+  return _png(figure)
+
+
+def tiles(images: np.ndarray, title: str) -> bytes:
+  """Many small images as one square of tiles.
+
+  Args:
+    images: `[N, H, W, C]` uint8, RGB or gray.
+    title: of all.
+  """
+  columns = math.ceil(math.sqrt(len(images)))
+  rows = -(-len(images) // columns)
+  scale = max(1, 56 // images.shape[2])
+  images = images.repeat(scale, 1).repeat(scale, 2)  # so that the pixels stay sharp
+  images = np.pad(images, ((0, 0), (3, 3), (3, 3), (0, 0)), constant_values=255)
+  empty = np.full((rows * columns - len(images), *images.shape[1:]), 255, np.uint8)
+  _, height, width, depth = images.shape
+  square = np.concatenate([images, empty]).reshape(rows, columns, height, width, depth)
+  square = square.swapaxes(1, 2).reshape(rows * height, columns * width, depth)
+  size = 6.5, 6.5 * rows * height / (columns * width) + 0.25
+  figure = Figure(figsize=size, layout='constrained')
+  axes = figure.subplots()
+  axes.imshow(square.squeeze(), cmap='gray', vmin=0, vmax=255)
+  axes.set_title(title)
+  axes.axis('off')
   return _png(figure)
 
 

@@ -1,14 +1,15 @@
 """Pictures of what a network is trained and evaluated on."""
 
-import functools
+import contextlib
 
 import jax
 import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from googlenet_jax import experiment, plots, record
+from googlenet_jax import experiment, parallel, plots, record
 from googlenet_jax.data.pipeline import Batch, Pipeline
+from googlenet_jax.errors import InputError
 
 IMAGES = 32
 
@@ -26,6 +27,8 @@ def preview(config: ConfigDict, workdir: epath.Path) -> dict:
   Raises:
     InputError: unusable data or workdir.
   """
+  if parallel.several_processes():
+    raise InputError('--mode=preview is for one process: leave out --config.distributed')
   record.make_folder(workdir)
   splits = [name for name in ('validation', 'test') if config.dataset[name]]
   written = {}
@@ -35,11 +38,13 @@ def preview(config: ConfigDict, workdir: epath.Path) -> dict:
     images = batch.image * np.array(config.dataset.std) + np.array(config.dataset.mean)
     titles = [_title(label, data.class_names) for label in batch.label]
     shown = batch.mask > 0
+    if not shown.any():
+      raise InputError(f'{config.dataset[split]!r}: none of its first images can be read')
     what = 'evaluation' if evaluating else 'training, augmented'
     name = f'{config.dataset.name}, {config.dataset[split]}: {what}'
     picture = plots.grid(images[shown], [t for t, s in zip(titles, shown, strict=True) if s], name)
     path = workdir / f'preview_{"evaluation" if evaluating else "train"}.png'
-    path.write_bytes(picture)
+    record.write(path, picture)
     written[f'preview, {"evaluation" if evaluating else "training"}'] = path
   return written
 
@@ -47,10 +52,11 @@ def preview(config: ConfigDict, workdir: epath.Path) -> dict:
 def first_batch(data: Pipeline, key: jax.Array | None) -> Batch:
   """The first images of a pipeline as numpy arrays; key: of the augmentation, None for none."""
   count = -(-min(IMAGES, data.size) // jax.device_count()) * jax.device_count()
-  fed = jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[3:]), data.feed(0, 1, count))
-  data.close()
-  read = jax.jit(functools.partial(data.read, data.resident))
-  return jax.tree.map(np.asarray, read(fed, np.arange(count, dtype=np.uint32), key))
+  with contextlib.closing(data):
+    fed = data.feed(0, 1, count)
+  fed = jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[3:]), fed)
+  positions = np.arange(count, dtype=np.uint32)
+  return jax.tree.map(np.asarray, jax.jit(data.read)(data.resident, fed, positions, key))
 
 
 def _title(label: np.ndarray, class_names: tuple[str, ...]) -> str:

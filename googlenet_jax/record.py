@@ -16,18 +16,21 @@ from googlenet_jax import plots
 from googlenet_jax.errors import InputError
 
 
-def write(path: epath.Path, text: str) -> None:
-  """Writes a text file whole or not at all."""
+def write(path: epath.Path, content: str | bytes) -> None:
+  """Writes a file whole or not at all; InputError where it cannot be written."""
   part = path.with_name(path.name + '.part')
-  part.write_text(text)
-  part.replace(path)
+  try:
+    part.write_text(content) if isinstance(content, str) else part.write_bytes(content)
+    part.replace(path)
+  except OSError as error:
+    raise InputError(f'{path} cannot be written: {error}') from error
 
 
 def make_folder(workdir: epath.Path) -> None:
   """Makes a workdir where there is none; InputError where it cannot be."""
   try:
     workdir.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
+  except (OSError, ImportError) as error:  # ImportError: etils, of what gs:// needs
     raise InputError(f'--workdir={workdir} cannot be written: {error}') from error
 
 

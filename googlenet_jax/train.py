@@ -1,5 +1,6 @@
 """The training run, and the evaluation of a run that is there."""
 
+import contextlib
 import importlib.metadata
 import json
 import math
@@ -10,7 +11,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from googlenet_jax import config as configs
-from googlenet_jax import experiment, parallel, plots, record, train_state
+from googlenet_jax import experiment, parallel, plots, record, train_state, weights
 from googlenet_jax.checkpoint import Checkpoints
 from googlenet_jax.errors import InputError
 from googlenet_jax.evaluate import Evaluator
@@ -26,13 +27,16 @@ class Interrupted(Exception):
     self.signum = signum
 
 
-def train(config: ConfigDict, workdir: epath.Path, *, stop_at: int = 0) -> dict | None:
+def train(
+  config: ConfigDict, workdir: epath.Path, *, stop_at: int = 0, allow_head: bool = False
+) -> dict | None:
   """Trains, or goes on with the run in the workdir, and scores the test split at its end.
 
   Args:
     config: checked (`config.check`).
     workdir: of the run; made where absent.
     stop_at: step to save and stop at, as an interrupted run would; 0 for the end.
+    allow_head: `config.init.weights` may be of other classes; the classifier is new then.
 
   Returns:
     What `summary.json` holds; None when stopped before the end.
@@ -46,22 +50,25 @@ def train(config: ConfigDict, workdir: epath.Path, *, stop_at: int = 0) -> dict 
   if (workdir / 'summary.json').exists():
     return json.loads((workdir / 'summary.json').read_text())
   data = experiment.load(config, 'train')
-  run = experiment.Run(config, data)
+  run = experiment.Run(config, data, allow_head=allow_head)
   validator = None
   if config.dataset.validation:
     validation = experiment.load(config, 'validation')
     validator = Evaluator(run.model, validation, config.eval.batch_size)
   state, total = run.initial_state(), run.clock.total_steps
-  _begin_workdir(config, workdir)
+  _begin_workdir(config, run.description, workdir)
   checkpoints = Checkpoints(workdir, config.checkpoint.keep)
   if checkpoints.latest() is not None:
     state = checkpoints.restore(state, checkpoints.latest())
   first = step = int(parallel.fetch(state.step))
   history = record.Record(workdir, step, parallel.is_main())
+  for line in history.lines[-1:]:
+    if not math.isclose(line['epoch'], run.clock.epochs(line['step'])):
+      raise InputError(f'{workdir}: the training set has another size than when the run began')
   watch.add_time(max((line.get('seconds', 0) for line in history.lines), default=0))
   progress = Progress(total, step, parallel.is_main())
   progress.say(
-    f'{config.model.name}, {run.parameters:,} parameters; {config.dataset.name}, '
+    f'{run.description.model}, {run.parameters:,} parameters; {config.dataset.name}, '
     f'{data.size:,} images; {total:,} steps of {config.train.batch_size} images on '
     f'{parallel.describe()}' + (f'; going on from step {step:,}' if step else '')
   )
@@ -71,7 +78,7 @@ def train(config: ConfigDict, workdir: epath.Path, *, stop_at: int = 0) -> dict 
   alarm = DeadHeadAlarm(run.heads, len(data.class_names), warm)
   trace = Trace(config.profile, workdir / 'profile')
   stop = 0
-  with Signals() as signals:
+  with Signals() as signals, contextlib.closing(data):
     while step < total and not stop and (not stop_at or step < stop_at):
       log_at = run.clock.due(step, config.log.every)
       eval_at = run.clock.due(step, config.eval.every)
@@ -101,7 +108,6 @@ def train(config: ConfigDict, workdir: epath.Path, *, stop_at: int = 0) -> dict 
       # Several processes must agree to stop, which they can only where all of them wait.
       if step == log_at or not parallel.several_processes():
         stop = parallel.any_process(signals.received)
-    data.close()
     trace.close(state)
     checkpoints.save(state, None)  # of a run that stops between two evaluations
 
@@ -135,7 +141,10 @@ def evaluate(config: ConfigDict, workdir: epath.Path) -> dict:
     raise InputError(f'{workdir} holds no checkpoint: train first, or give --workdir')
   checkpoints = Checkpoints(workdir, read_only=True)
   data = experiment.load(config, config.eval.split, evaluating=True)
-  model, step = experiment.network(config, data), _chosen(config, checkpoints, workdir)
+  description = experiment.describe(config, data)
+  _check_classes(description, workdir)
+  model = experiment.network(config, description)
+  step = _chosen(config, checkpoints, workdir)
   scores = _score(config, model, data, checkpoints, workdir, step, config.eval.split)
   checkpoints.close()
   return scores
@@ -169,14 +178,25 @@ def train_line(state: train_state.TrainState, run: experiment.Run, step: int) ->
   return line
 
 
-def _begin_workdir(config, workdir):
+def _begin_workdir(config, description, workdir):
+  _check_classes(description, workdir)
   if not parallel.is_main():
     return
   record.make_folder(workdir)
-  try:
-    record.write(workdir / 'config.json', configs.to_json(config))
-  except OSError as error:
-    raise InputError(f'--workdir={workdir} cannot be written: {error}') from error
+  record.write(workdir / 'config.json', configs.to_json(config))
+  record.write(workdir / 'network.json', description.to_json() + '\n')
+
+
+def _check_classes(description, workdir):
+  """A folder's classes may have changed since the run began, and labels with them."""
+  path = workdir / 'network.json'
+  if path.exists():
+    earlier = weights.Description.from_json(path.read_text(), str(path)).class_names
+    if earlier != description.class_names:
+      raise InputError(
+        f'{workdir} holds a run of {len(earlier)} classes ({", ".join(earlier[:3])}, ...), the '
+        f'data has {len(description.class_names)} ({", ".join(description.class_names[:3])}, ...)'
+      )
 
 
 def _validate(validator, state, run, step, history, progress) -> float:

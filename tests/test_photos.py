@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-from googlenet_jax.data import augment, decode, folder, pipeline, sources, stream
+from googlenet_jax.data import augment, boxes, decode, folder, pipeline, sources, stream
 from googlenet_jax.errors import InputError
 
 CROPS = [decode.crop, decode.crop_quickly]
@@ -42,28 +42,30 @@ def difference(one, other):
 def test_evaluation_crop_is_pillows_resize_and_centre(size):
   image = smooth(*size)
   data = encoded(image, 'PNG')
-  found = decode.crop(data, lambda w, h: decode.centre_box(w, h, 256, 224), 224)
+  found = decode.crop(data, lambda w, h: boxes.centre_box(w, h, 256, 224), 224)
   scale = 256 / min(size)
-  resized = image.resize([256 if n == min(size) else int(n * scale) for n in size], 2)
-  left, top = (round((n - 224) / 2) for n in resized.size)
+  resized = image.resize([round(n * scale) for n in size], Image.Resampling.BILINEAR)
+  left, top = ((n - 224) // 2 for n in resized.size)
   expected = np.asarray(resized.crop((left, top, left + 224, top + 224)))
   assert np.abs(found.astype(int) - expected).max() <= 1
 
 
 @pytest.mark.parametrize('interpolation', decode.INTERPOLATIONS)
-def test_training_crops_of_photos_are_near_pillows(val_photos, interpolation):
+@pytest.mark.parametrize('large', [False, True])
+def test_training_crops_of_photos_are_near_pillows(val_photos, interpolation, large):
+  paths = sorted(val_photos.glob('*/*'))
+  if large:  # of these, large crops are decoded at less than their size
+    paths = [path for path in paths if min(Image.open(path).size) >= 800]
   errors = []
-  for i, path in enumerate(sorted(val_photos.glob('*/*'))[::4]):
-    data = path.read_bytes()
+  for i, path in enumerate(paths if large else paths[::4]):
     width, height = Image.open(path).size
-    box = decode.random_box(width, height, np.random.default_rng(i), (0.08, 1), (3 / 4, 4 / 3))
-    found = decode.crop_quickly(data, lambda *size, box=box: box, 224, interpolation)
-    filters = {'area': Image.Resampling.BILINEAR}
-    expected = (
-      Image.open(path)
-      .convert('RGB')
-      .resize((224, 224), filters.get(interpolation, decode.INTERPOLATIONS[interpolation]), box)
-    )
+    least = 0.6 if large else 0.08
+    box = boxes.random_box(width, height, np.random.default_rng(i), (least, 1), (3 / 4, 4 / 3))
+    found = decode.crop_quickly(path.read_bytes(), lambda *size, box=box: box, 224, interpolation)
+    how = decode.INTERPOLATIONS[interpolation]
+    if interpolation == 'area' and not large:
+      how = Image.Resampling.BILINEAR  # Pillow's takes whole pixels only, which tells there
+    expected = Image.open(path).convert('RGB').resize((224, 224), how, box)
     errors.append(difference(found, expected))
   assert np.mean(errors) < 2
 
@@ -115,19 +117,31 @@ def test_photos_are_turned_upright(crop, orientation):
 
 
 @pytest.mark.parametrize('crop', CROPS)
+def test_an_orientation_told_by_xmp_alone_counts_too(crop):
+  xmp = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF '
+    b'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description '
+    b'xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>'
+  )
+  data = encoded(smooth(96, 64).transpose(Image.Transpose.ROTATE_90), quality=95, xmp=xmp)
+  expected = smooth(96, 64).resize((32, 32), Image.Resampling.BOX)
+  assert difference(crop(data, whole, 32, 'area'), expected) < 3
+
+
+@pytest.mark.parametrize('crop', CROPS)
 def test_broken_data_is_told(crop):
   data = encoded(smooth(), quality=95)
   for broken in (b'', b'not an image', data[:200], data[: len(data) // 2]):
-    with pytest.raises(decode.UNREADABLE):
+    with pytest.raises((OSError, ValueError)):
       crop(broken, whole, 32)
 
 
 def test_crops_have_the_papers_areas_and_aspects():
   rng = np.random.default_rng(0)
   side, area, aspect = 4000, (0.08, 1.0), (3 / 4, 4 / 3)
-  boxes = np.array([decode.random_box(side, side, rng, area, aspect) for _ in range(4000)])
-  widths, heights = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
-  assert boxes.min() >= 0 and boxes.max() <= side
+  found = np.array([boxes.random_box(side, side, rng, area, aspect) for _ in range(4000)])
+  widths, heights = found[:, 2] - found[:, 0], found[:, 3] - found[:, 1]
+  assert found.min() >= 0 and found.max() <= side
   # The definition: both drawn independently, given that the box fits into the square.
   areas = rng.uniform(*area, 40_000)
   aspects = np.exp(rng.uniform(*np.log(aspect), 40_000))
@@ -135,7 +149,7 @@ def test_crops_have_the_papers_areas_and_aspects():
   assert stats.ks_2samp(widths * heights / side**2, areas[fits]).pvalue > 0.01
   assert stats.ks_2samp(widths / heights, aspects[fits]).pvalue > 0.01
   # And it lies anywhere.
-  for offset, extent in ((boxes[:, 0], widths), (boxes[:, 1], heights)):
+  for offset, extent in ((found[:, 0], widths), (found[:, 1], heights)):
     assert stats.kstest(offset / (side - extent + 1), 'uniform').pvalue > 0.01
 
 
@@ -143,7 +157,7 @@ def test_crops_have_the_papers_areas_and_aspects():
 def test_a_box_lies_inside_of_any_photo(size):
   for seed in range(20):
     rng = np.random.default_rng(seed)
-    left, top, right, bottom = decode.random_box(*size, rng, (0.08, 1), (3 / 4, 4 / 3))
+    left, top, right, bottom = boxes.random_box(*size, rng, (0.08, 1), (3 / 4, 4 / 3))
     assert 0 <= left < right <= size[0] and 0 <= top < bottom <= size[1]
     data = encoded(smooth(*size))
     for crop in CROPS:
@@ -215,17 +229,20 @@ def test_splits_have_the_same_labels(tmp_path):
     (('nothing', 'all'), 'no folder'),
     (('.', 'train'), "has no folder 'train'"),
     (('.', 'all[50:]'), "write 'all'"),
-    (('.', 'all'), "is 'val' a split"),
+    (('.', 'all'), "is 'alone' a split"),
     (('val', 'all[:0%]'), 'holds no photo'),
     (('val/a', 'all'), 'holds no folders'),
+    (('alone', 'all'), 'one class only'),
     (('.', 'val', (), 'list.txt'), 'does not list 1 of the folders'),
     (('.', 'val', (), 'nothing.txt'), 'No such file'),
   ],
 )
 def test_unusable_folders(tmp_path, monkeypatch, fields, says):
   monkeypatch.chdir(tmp_path)
-  (tmp_path / 'val/a').mkdir(parents=True)
-  smooth(8, 8).save(tmp_path / 'val/a/x.png')
+  for name in 'ab':
+    (tmp_path / 'val' / name).mkdir(parents=True)
+    smooth(8, 8).save(tmp_path / 'val' / name / 'x.png')
+  (tmp_path / 'alone/a').mkdir(parents=True)
   (tmp_path / 'list.txt').write_text('b a class\nc another\n')
   with pytest.raises(InputError, match=says):
     folder.records(*fields)
@@ -237,7 +254,7 @@ def indices(position):
 
 def training_order(records_count, threads=1, process=None):
   """A stream of the numbers of the records that each position holds."""
-  records = sources.Records(records_count, None, str, ('a',))
+  records = sources.Records(records_count, None, None, str, ('a',))
   crops = stream.Crops(records, 8, 8, augment.NONE, 0)
   crops.random = lambda index, rng: {'index': np.int64(index), 'drawn': rng.integers(2**60)}
   return stream.Stream(stream.training(crops, records, seed=3), threads, process=process)
@@ -367,8 +384,55 @@ def test_too_many_bad_photos_end_the_run(two_classes, tmp_path):
     batches(data, range(4), 20, jax.random.key(0))
 
 
+def test_a_wrong_label_is_no_unreadable_photo(two_classes):
+  def read(index):
+    raise InputError(f'record {index} has label -1')
+
+  records = folder.records(str(two_classes), 'all')._replace(read=read)
+  data = pipeline.streamed(
+    records, train=False, image_size=16, shorter=20, most_bad=9, **STATISTICS
+  )
+  with pytest.raises(InputError, match='label -1'):
+    batches(data, range(1), 20, None)
+
+
+@pytest.mark.parametrize('crops', [10, 144])
+@pytest.mark.parametrize('size', [(500, 375), (375, 500), (300, 300), (1000, 257)])
+def test_test_crops_are_the_papers(crops, size):
+  """Pillow's resize to each scale, and the crops cut out of it (section 7 of the paper)."""
+  image = smooth(*size)
+  found = decode.views(
+    encoded(image, 'PNG'), lambda w, h: boxes.test_boxes(w, h, crops, 224, 256), 224
+  )
+  expected = []
+  for side in (256,) if crops == 10 else (256, 288, 320, 352):
+    width, height = (round(n * side / min(size)) for n in size)
+    resized = image.resize((width, height), Image.Resampling.BILINEAR)
+    free = max(width, height) - side
+    for offset in (free // 2,) if crops == 10 else (0, free // 2, free):
+      left, top = (offset, 0) if width >= height else (0, offset)
+      square = resized.crop((left, top, left + side, top + side))
+      far, middle = side - 224, (side - 224) // 2
+      for x, y in ((0, 0), (far, 0), (0, far), (far, far), (middle, middle)):
+        expected.append(square.crop((x, y, x + 224, y + 224)))
+      if crops == 144:
+        expected.append(square.resize((224, 224), Image.Resampling.BILINEAR))
+  assert len(found) == len(expected) == {10: 5, 144: 72}[crops]
+  assert max(difference(*pair) for pair in zip(found, expected, strict=True)) < 0.6
+
+
+def test_mirrored_crops_are_averaged_too(two_classes):
+  records = folder.records(str(two_classes), 'all')
+  data = pipeline.streamed(
+    records, train=False, image_size=16, shorter=20, test_crops=10, **STATISTICS
+  )
+  found = batches(data, range(1), 4, None)
+  assert found.image.shape == (4, 10, 16, 16, 3)
+  np.testing.assert_array_equal(found.image[:, 5:], found.image[:, :5, :, ::-1])
+
+
 def test_the_scale_of_a_crop_is_that_of_the_evaluation():
   # A square of 224 of 256 pixels: 77% of the area, whatever the photo's size.
-  left, top, right, bottom = decode.centre_box(1024, 1024, 256, 224)
+  left, top, right, bottom = boxes.centre_box(1024, 1024, 256, 224)
   assert (right - left) * (bottom - top) / 1024**2 == pytest.approx((224 / 256) ** 2)
   assert math.isclose(left, 1024 - right) and math.isclose(top, 1024 - bottom)

@@ -97,13 +97,15 @@ def turn_hue(images: jax.Array, keys: jax.Array, most: float) -> jax.Array:
   Args:
     most: greatest angle either way, as a share of the circle.
   """
+  inverse = np.linalg.inv(YIQ)
 
   def one(image, key):
     angle = 2 * jnp.pi * jax.random.uniform(key, minval=-most, maxval=most)
     cos, sin = jnp.cos(angle), jnp.sin(angle)
     turn = jnp.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])
-    matrix = np.linalg.inv(YIQ) @ turn @ YIQ
-    return jnp.clip(jnp.einsum('hwc,dc->hwd', image, matrix, precision='highest'), 0, 255)
+    return jnp.clip(
+      jnp.einsum('hwc,ac,ba,db->hwd', image, YIQ, turn, inverse, precision='highest'), 0, 255
+    )
 
   return jax.vmap(one)(images, keys)
 

@@ -7,8 +7,8 @@ import pathlib
 import re
 
 import numpy as np
-from PIL import Image
 
+from googlenet_jax.data import decode
 from googlenet_jax.data.sources import Records
 from googlenet_jax.errors import InputError
 
@@ -28,7 +28,8 @@ def records(root: str, split: str, others: tuple[str, ...] = (), class_list: str
       come or go: 'all[:80%]', 'train[90%:]'.
     others: splits whose classes count too, so that labels are the same in all of them.
     class_list: file with a class a line in label order, its folder's name first and what it is
-      called after it, as in `synset_words.txt`; '' for the folders in the order of their names.
+      called after it, as in `synset_words.txt` (after a tab, where the folder's name has
+      blanks); '' for the folders in the order of their names.
 
   Raises:
     InputError: no such folder, split or class, or no photo.
@@ -41,6 +42,7 @@ def records(root: str, split: str, others: tuple[str, ...] = (), class_list: str
     )
   parts = {name: _parse(base, name) for name in (split, *others) if name}
   found = {part[0]: _classes(part[0]) for part in parts.values()}
+  folder, first, last = parts[split]
   names = sorted({name for classes in found.values() for name in classes})
   labels, class_names = dict(zip(names, range(len(names)), strict=True)), tuple(names)
   if class_list:
@@ -51,11 +53,14 @@ def records(root: str, split: str, others: tuple[str, ...] = (), class_list: str
         f'--config.dataset.classes={class_list}: it does not list {len(unknown)} of the folders '
         f'in {base}: {", ".join(unknown[:3])}{", ..." if unknown[3:] else ""}'
       )
-  folder, first, last = parts[split]
-  extensions, ignored, files = set(Image.registered_extensions()), [], []
+  if len(class_names) < 2:
+    raise InputError(
+      f'{folder} holds one class only: put the photos of each in a folder of its own'
+    )
+  ignored, files = [], []
   for name in found[folder]:
     for entry in sorted(os.listdir(folder / name)):
-      if pathlib.PurePath(entry).suffix.lower() not in extensions:
+      if entry.startswith('.') or not entry.lower().endswith(decode.EXTENSIONS):
         ignored.append(f'{name}/{entry}')
       elif first <= bucket(f'{name}/{entry}') < last:
         files.append((f'{name}/{entry}', labels[name]))
@@ -66,6 +71,7 @@ def records(root: str, split: str, others: tuple[str, ...] = (), class_list: str
   return Records(
     count=len(files),
     read=lambda i: ((folder / files[i][0]).read_bytes(), files[i][1]),
+    label=lambda i: files[i][1],
     name=lambda i: str(folder / files[i][0]),
     class_names=class_names,
     counts=np.bincount([label for _, label in files], minlength=len(class_names)),
@@ -74,7 +80,7 @@ def records(root: str, split: str, others: tuple[str, ...] = (), class_list: str
 
 def bucket(name: str) -> float:
   """Where in [0, 100) a photo's share lies; a function of '<class>/<file>' alone."""
-  digest = hashlib.blake2b(name.encode(), digest_size=4).digest()
+  digest = hashlib.blake2b(os.fsencode(name), digest_size=4).digest()
   return 100 * int.from_bytes(digest, 'big') / 2**32
 
 
@@ -85,10 +91,10 @@ def read_class_list(path: str) -> tuple[dict[str, int], tuple[str, ...]]:
     InputError: no such file, or a folder is listed twice.
   """
   try:
-    lines = [line.split(None, 1) for line in pathlib.Path(path).read_text().splitlines()]
+    lines = pathlib.Path(path).read_text().splitlines()
   except (OSError, UnicodeDecodeError) as error:
     raise InputError(f'--config.dataset.classes={path}: {error}') from error
-  lines = [line for line in lines if line]
+  lines = [line.split('\t' if '\t' in line else None, 1) for line in lines if line.strip()]
   folders, called = [line[0] for line in lines], [line[-1].strip() for line in lines]
   if len(set(folders)) != len(folders) or not folders:
     raise InputError(f'--config.dataset.classes={path}: give each class one line of its own')
@@ -122,8 +128,8 @@ def _classes(folder: pathlib.Path) -> list[str]:
   names = [name for name in names if not name.startswith('.')]
   if not names:
     raise InputError(f'{folder} holds no folders: put the photos of each class in one of its own')
-  inner = next((entry for entry in os.scandir(folder / names[0]) if entry.is_dir()), None)
-  if inner is not None:
+  inside = [entry for entry in os.scandir(folder / names[0]) if not entry.name.startswith('.')]
+  if inside and all(entry.is_dir() for entry in inside):
     raise InputError(
       f'{folder / names[0]} holds folders, not photos: is {names[0]!r} a split? Then '
       f'--config.dataset.train={names[0]}'

@@ -92,6 +92,8 @@ def in_memory(
   if depth not in (1, shape[2]):
     raise InputError(f'dataset.channels={channels}: the images have {depth} channels, not 1')
   _check_statistics(mean, std, depth)
+  if (augment.hue or augment.lighting) and depth != 3:
+    raise InputError(f'augment.hue and augment.lighting need RGB: the images have {depth} channels')
   augment = augment if train else aug.NONE
 
   def take(resident, index, keys):
@@ -136,6 +138,8 @@ def streamed(
   std: tuple[float, ...],
   image_size: int,
   shorter: int,
+  channels: int = 3,
+  test_crops: int = 1,
   seed: int = 0,
   most_bad: int = 0,
   threads: int = 0,
@@ -153,6 +157,8 @@ def streamed(
     mean, std: of a channel, in [0, 255]; one value serves all three.
     image_size: side of the images of a batch, pixels.
     shorter: that the shorter side is resized to before the centre crop of an evaluation.
+    channels: 1 makes the images gray.
+    test_crops: of evaluation: with 10 or 144 a batch's images are `[B, crops, H, W, C]`.
     seed: of the order and the crops.
     most_bad: records that may be unreadable before the run ends.
     threads, prefetch: see `stream.Stream`.
@@ -161,17 +167,22 @@ def streamed(
   Raises:
     InputError: the statistics do not fit three channels.
   """
-  _check_statistics(mean, std, 3)
-  shape = (image_size, image_size, 3)
+  _check_statistics(mean, std, channels)
+  shape = (image_size, image_size, channels)
   augment = augment if train else aug.NONE
-  crops = stream.Crops(records, image_size, shorter, augment, most_bad)
-  example = stream.training(crops, records, seed) if train else crops.centre
+  crops = stream.Crops(records, image_size, shorter, augment, most_bad, test_crops)
+  example = stream.training(crops, records, seed) if train else crops.evaluation
   source = stream.Stream(example, threads, prefetch)
 
   def read(resident, fed, positions, key):
     del resident
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, positions) if train else None
-    images = prepared(fed['image'], keys, shape, mean, std, augment)
+    images = fed['image']
+    if channels == 1:
+      images = jnp.einsum('...c,c->...', images, aug.YIQ[0])[..., None]
+    if images.ndim == 5:
+      images = jnp.concatenate([images, images[..., ::-1, :]], 1)  # each mirrored too
+    images = prepared(images, keys, shape, mean, std, augment)
     labels, mask = jax.nn.one_hot(fed['label'], len(records.class_names)), fed['valid']
     if augment.mixup or augment.cutmix:
       # Beside each other on any number of devices: an even number of positions are on each.
@@ -210,7 +221,7 @@ def prepared(
   """Augmented, resized and normalised images `[B, *shape]` float32; each by its own key alone.
 
   Args:
-    images: `[B, H, W, C]` uint8.
+    images: `[B, H, W, C]`, [0, 255].
     keys: `[B]`; None where nothing is augmented.
     shape: (H, W, C) of the result.
     mean, std: of a channel, in [0, 255].
@@ -227,12 +238,12 @@ def prepared(
     images = aug.turn_hue(images, key_hue, augment.hue)
   if augment.lighting:
     images = aug.shift_lighting(images, key_light, augment.lighting)
-  if images.shape[1:3] != shape[:2]:
+  if images.shape[-3:-1] != shape[:2]:
     images = jax.image.resize(images, (len(images), *shape[:2], images.shape[3]), 'bilinear')
   images = (images - jnp.array(mean)) / jnp.array(std)
   if augment.cutout:
     images = aug.cutout(images, key_cutout, augment.cutout)
-  return jnp.broadcast_to(images, (len(images), *shape))
+  return jnp.broadcast_to(images, (*images.shape[:-3], *shape))
 
 
 def shuffled(key: jax.Array, positions: jax.Array, count: int) -> jax.Array:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from etils import epath
 
+from googlenet_jax import parallel
 from googlenet_jax.errors import InputError
 
 LOG = logging.getLogger('googlenet_jax')
@@ -32,7 +33,8 @@ class Known(NamedTuple):
   Attributes:
     host: asked once before anything is started, because TFDS itself retries for minutes
       without a network; '' where archives are put there by hand.
-    space: that downloads and prepared files take, GB (TFDS's catalog).
+    space: that downloads and prepared files take, GB (TFDS's catalog); 0 leaves the check to
+      TFDS, which makes it once it knows.
     archives: files that have to be in `downloads/manual`.
     source: where a person gets them.
   """
@@ -83,6 +85,9 @@ def find(name: str, folder: epath.Path) -> epath.Path | None:
   base = folder / name.replace(':', '/')
   infos = [base / 'dataset_info.json', *base.glob('*/dataset_info.json')]
   found = [info.parent for info in infos if info.exists()]
+  if not found:  # a set of several variants, of which one is there: `name/variant/version`
+    found = [info.parent for info in base.glob('*/*/dataset_info.json')]
+    found = found if len({path.parent for path in found}) == 1 else []
 
   def version(path):
     return tuple(int(n) if n.isdigit() else -1 for n in path.name.split('.'))
@@ -103,10 +108,19 @@ def ensure(name: str, data_dir: str) -> epath.Path:
     InputError: that cannot be done, or failed.
   """
   folder = folder_of_sets(data_dir)
-  prepared = find(name, folder)
+  try:
+    prepared = find(name, folder)
+  except (OSError, ImportError) as error:  # ImportError: etils, of what gs:// needs
+    raise InputError(f'--config.dataset.data_dir={data_dir} cannot be read: {error}') from error
+  if prepared and 'array_record' in formats(prepared):
+    return prepared
+  if parallel.several_processes():
+    raise InputError(
+      f'dataset {name!r} is not prepared in {folder}: --mode=prepare, in one process'
+    )
   if prepared is None:
     _prepare(name, folder)
-  elif 'array_record' not in formats(prepared):
+  else:
     _convert(name, prepared)
   prepared = find(name, folder)
   if prepared is None or 'array_record' not in formats(prepared):

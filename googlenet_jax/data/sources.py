@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from googlenet_jax.data import decode, prepare
+from googlenet_jax.data import prepare
 from googlenet_jax.errors import InputError
 
 LOG = logging.getLogger('googlenet_jax')
@@ -34,7 +34,8 @@ class Records(NamedTuple):
 
   Attributes:
     count: examples.
-    read: `index -> (encoded image, label)`; raises `decode.UNREADABLE` where it cannot.
+    read: `index -> (encoded image, label)`; raises anything where it cannot.
+    label: `index -> label`.
     name: `index ->` what a person calls the record.
     class_names: in label order.
     counts: `[classes]` images of each class; None where only reading them would tell.
@@ -42,6 +43,7 @@ class Records(NamedTuple):
 
   count: int
   read: Callable[[int], tuple[bytes, int]]
+  label: Callable[[int], int]
   name: Callable[[int], str]
   class_names: tuple[str, ...]
   counts: np.ndarray | None = None
@@ -103,7 +105,7 @@ def _tfds(name: str, split: str, data_dir: str) -> Split:
     try:
       record = source[i]
       images[i], labels[i] = record['image'], record['label']
-    except decode.UNREADABLE as error:
+    except Exception as error:  # decoders raise anything on broken data
       valid[i] = False
       LOG.warning('%s %s: record %d left out: %s', name, split, i, error)
   return Split(images, labels, valid, tuple(features['label'].names))
@@ -131,6 +133,7 @@ def tfds_records(name: str, split: str, data_dir: str = '') -> Records:
   return Records(
     count=len(source),
     read=read,
+    label=lambda i: read(i)[1],
     name=lambda i: f'{name} {split}, record {i}',
     class_names=tuple(features['label'].names),
   )

@@ -13,7 +13,7 @@ import numpy as np
 
 from googlenet_jax import parallel
 from googlenet_jax.data import augment as aug
-from googlenet_jax.data import decode
+from googlenet_jax.data import boxes, decode
 from googlenet_jax.data.sources import Records
 from googlenet_jax.errors import InputError
 
@@ -30,22 +30,34 @@ class Crops:
     size: side of a crop, pixels.
     shorter: of evaluation: the shorter side before the centre crop, pixels.
     augment: of training.
-    most_bad: records that may be unreadable before `InputError` ends the run.
+    test_crops: of evaluation: 1, or 10 or 144 (`boxes.test_boxes`).
+    most_bad: records that may be unreadable (in this process) before `InputError` ends the run.
   """
 
   def __init__(
-    self, records: Records, size: int, shorter: int, augment: aug.Augment, most_bad: int
+    self,
+    records: Records,
+    size: int,
+    shorter: int,
+    augment: aug.Augment,
+    most_bad: int,
+    test_crops: int = 1,
   ):
     self._records, self._size = records, size
-    self._centre = functools.partial(decode.centre_box, shorter=shorter, size=size)
+    self._centre = functools.partial(boxes.centre_box, shorter=shorter, size=size)
+    self._views = functools.partial(boxes.test_boxes, crops=test_crops, size=size, shorter=shorter)
+    seen = len(self._views(size, size))
+    self._nothing = np.zeros((size, size, 3) if seen == 1 else (seen, size, size, 3), np.uint8)
     self._augment, self._most_bad = augment, most_bad
     self._bad, self._lock = set(), threading.Lock()
 
-  def centre(self, index: int) -> dict:
-    """The evaluation crop of a record; none beyond the last one."""
+  def evaluation(self, index: int) -> dict:
+    """The evaluation crop of a record, or all its test crops; none beyond the last one."""
     if index >= self._records.count:
       return self._example()
-    return self._read(index, self._centre, decode.crop)
+    if self._nothing.ndim == 3:
+      return self._read(index, self._centre, decode.crop)
+    return self._read(index, self._views, decode.views)
 
   def random(self, index: int, rng: np.random.Generator) -> dict:
     """A training crop of a record, whose randomness is `rng`'s alone."""
@@ -54,7 +66,7 @@ class Crops:
     choose = self._centre
     if augment.area:
       area, aspect = augment.area, augment.aspect
-      choose = functools.partial(decode.random_box, rng=rng, area=area, aspect=aspect)
+      choose = functools.partial(boxes.random_box, rng=rng, area=area, aspect=aspect)
     return self._read(
       index, choose, functools.partial(decode.crop_quickly, interpolation=interpolation)
     )
@@ -63,14 +75,15 @@ class Crops:
     try:
       data, label = self._records.read(index)
       return self._example(crop(data, choose, self._size), label)
-    except decode.UNREADABLE as error:
+    except InputError:
+      raise
+    except Exception as error:  # decoders raise anything on broken data, and all mean the same
       self._count(index, error)
     return self._example()
 
   def _example(self, image=None, label=0) -> dict:
     valid = np.bool_(image is not None)
-    if not valid:
-      image = np.zeros((self._size, self._size, 3), np.uint8)
+    image = image if valid else self._nothing
     return {'image': image, 'label': np.int32(label), 'valid': valid}
 
   def _count(self, index: int, error: Exception) -> None:
@@ -78,7 +91,8 @@ class Crops:
       if index in self._bad:
         return
       self._bad.add(index)
-    name, count = self._records.name(index), len(self._bad)
+      count = len(self._bad)
+    name = self._records.name(index)
     LOG.warning('%s cannot be read and is left out (%d so far): %s', name, count, error)
     if count > self._most_bad:
       raise InputError(
@@ -96,7 +110,7 @@ class Stream:
   Args:
     example: `position -> {name: array}`; called by many threads at once.
     threads: that decode; 0 for one a core.
-    prefetch: batches that are decoded ahead, beside two on the devices.
+    prefetch: batches that are decoded ahead, beside two that are put on the devices.
     process: index of this process, and how many there are; None asks jax.
   """
 
@@ -149,7 +163,7 @@ class Stream:
       .map(lambda batch: jax.tree.map(shape, batch))
     )
     placed = grain.experimental.device_put(
-      batches, parallel.by_device(), cpu_buffer_size=1, device_buffer_size=2
+      batches, parallel.by_device(), cpu_buffer_size=0, device_buffer_size=1
     )
     return iter(placed)
 

@@ -14,6 +14,7 @@ from googlenet_jax.models.layers import (
   KERNEL_INITS,
   ConvBlock,
   Outputs,
+  adaptive_avg_pool,
   local_response_norm,
   max_pool,
   scaled,
@@ -83,7 +84,12 @@ CHOICES: dict[str, tuple] = {
   'stem': tuple(STEMS),
   'classifier': ('avgpool', 'fc'),
   'geometry': GEOMETRIES,
+  'last_pool': (3, 2),
+  'aux_pool': ('5x5', 'adaptive'),
 }
+
+# ImageNet's statistics of RGB in [0, 1], as torchvision normalises with.
+TORCHVISION_MEAN, TORCHVISION_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class InceptionModule(nn.Module):
@@ -131,10 +137,12 @@ class InceptionModule(nn.Module):
 class AuxHead(nn.Module):
   """Auxiliary classifier (section 5): average pool 5x5/3, 1x1 conv, two linear layers.
 
-  A map below 5 pixels is averaged whole.
+  A map below 5 pixels is averaged whole. With `pool='adaptive'`, torchvision's, any map is
+  averaged to 4x4.
   """
 
   classes: int
+  pool: str
   conv_features: int
   fc_features: int
   dropout: float
@@ -143,8 +151,11 @@ class AuxHead(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-    window = (5, 5) if min(x.shape[1:3]) >= 5 else x.shape[1:3]
-    x = nn.avg_pool(x, window, (3, 3))  # [B, 4, 4, C] of 14x14
+    if self.pool == 'adaptive':
+      x = adaptive_avg_pool(x, 4)
+    else:
+      window = (5, 5) if min(x.shape[1:3]) >= 5 else x.shape[1:3]
+      x = nn.avg_pool(x, window, (3, 3))  # [B, 4, 4, C] of 14x14
     x = self.conv(self.conv_features, 1, name='conv')(x, train=train)
     x = x.reshape(x.shape[0], -1)  # [B, 2048]
     x = nn.relu(self.linear(self.fc_features, name='fc')(x))  # [B, 1024]
@@ -173,6 +184,10 @@ class GoogLeNet(nn.Module):
     dropout, aux_dropout: share of the activations dropped, main and auxiliary.
     geometry: of the max pools between stages: 'same', 'ceil' or 'floor'
       (`layers.pool_padding`).
+    last_pool: window of the pool before stage 5, stride 2: 3, or 2 as in torchvision.
+    aux_pool: of the auxiliary heads: '5x5' with stride 3, or 'adaptive' to 4x4.
+    transform_input: take images normalised with ImageNet's statistics and bring them to
+      [-1, 1], as torchvision's network does.
     dtype: of the computation; parameters and outputs are float32.
     kernel_init: a key of `layers.KERNEL_INITS`, or an initialiser.
     bias_init: constant that biases start from (classifiers: 0).
@@ -190,6 +205,9 @@ class GoogLeNet(nn.Module):
   dropout: float = 0.4
   aux_dropout: float = 0.7
   geometry: str = 'same'
+  last_pool: int = 3
+  aux_pool: str = '5x5'
+  transform_input: bool = False
   dtype: Any = jnp.float32
   kernel_init: str | Callable = 'xavier'
   bias_init: float = 0.2
@@ -222,6 +240,9 @@ class GoogLeNet(nn.Module):
     )
     linear = partial(nn.Dense, kernel_init=init, bias_init=bias_init, dtype=dtype)
 
+    if self.transform_input:
+      mean, std = jnp.array(TORCHVISION_MEAN), jnp.array(TORCHVISION_STD)
+      images = (images * std + mean - 0.5) / 0.5
     x = images.astype(dtype)
     for name, features, window, stride in STEMS[self.stem]:
       if name.startswith('conv'):
@@ -235,7 +256,8 @@ class GoogLeNet(nn.Module):
     stage = '3'
     for name, widths in MODULES.items():
       if name[0] != stage:  # 28x28 -> 14x14 -> 7x7
-        x, stage = max_pool(x, 3, 2, self.geometry), name[0]
+        window = self.last_pool if name[0] == '5' else 3
+        x, stage = max_pool(x, window, 2, self.geometry), name[0]
       x = InceptionModule(
         widths=Widths(*(scaled(w, self.width) for w in widths)),
         reduced=self.module == 'reduced',
@@ -246,6 +268,7 @@ class GoogLeNet(nn.Module):
       if name in self.aux_heads and train:
         head = AuxHead(
           classes=self.classes,
+          pool=self.aux_pool,
           conv_features=scaled(128, self.width),
           fc_features=scaled(1024, self.width),
           dropout=self.aux_dropout,

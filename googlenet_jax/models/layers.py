@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from googlenet_jax.errors import InputError
@@ -34,6 +35,8 @@ KERNEL_INITS: dict[str, Callable] = {
   'xavier': nn.initializers.variance_scaling(1.0, 'fan_in', 'uniform'),
   # He et al. (2015), arXiv 1502.01852: keeps the variance through a ReLU.
   'he': nn.initializers.variance_scaling(2.0, 'fan_in', 'truncated_normal'),
+  # torchvision's GoogLeNet.
+  'normal': nn.initializers.normal(0.01),
 }
 
 
@@ -138,6 +141,22 @@ def max_pool(x: jax.Array, window: int, stride: int, geometry: str) -> jax.Array
   """Max pooling of `[B, H, W, C]`; padding never wins (see `pool_padding`)."""
   padding = tuple(pool_padding(n, window, stride, geometry) for n in x.shape[1:3])
   return cpu_forms.max_pool(x, window, stride, padding)
+
+
+def adaptive_avg_pool(x: jax.Array, size: int) -> jax.Array:
+  """Average pooling of `[B, H, W, C]` to `[B, size, size, C]`, as torch defines it.
+
+  Window `i` of `size` covers the pixels from floor(i n / size) to ceil((i + 1) n / size).
+  """
+
+  def windows(n):
+    edges = np.arange(size)[:, None] * n, np.arange(1, size + 1)[:, None] * n
+    pixels = np.arange(n)
+    inside = (pixels >= edges[0] // size) & (pixels < -(-edges[1] // size))  # [size, n]
+    return (inside / inside.sum(1, keepdims=True)).astype(x.dtype)
+
+  rows, columns = windows(x.shape[1]), windows(x.shape[2])
+  return jnp.einsum('bhwc,ih,jw->bijc', x, rows, columns, precision='highest')
 
 
 def local_response_norm(

@@ -1,0 +1,27 @@
+r"""The published BVLC weights, trained on for your own classes: `DIR/<class>/*.jpg`.
+
+    python main.py --config=configs/finetune.py --config.dataset.data_dir=DIR \
+        --config.init.weights=bvlc_googlenet.onnx --weights_allow=head
+
+The classifier is new; the stem stays as it is and the modules learn at a tenth of the rate.
+"""
+
+from configs import folder
+
+
+def get_config():
+  """See the module's docstring."""
+  c = folder.get_config()
+  c.model.norm = 'lrn'
+  c.init.frozen = ('conv',)
+  c.init.trunk_lr = 0.1
+
+  c.dataset.mean = (123.0, 117.0, 104.0)
+  c.dataset.std = (1.0,)
+
+  c.train.duration = '5 epochs'
+  c.train.batch_size = 16
+  c.optimizer.lr = 0.01
+  c.schedule.warmup = '0 epochs'
+  c.average.name = 'none'
+  return c

@@ -1,0 +1,136 @@
+"""Class probabilities of photos: a table for a person, JSON for a program."""
+
+import json
+import pathlib
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from googlenet_jax import parallel, record
+from googlenet_jax.data import decode, pipeline
+from googlenet_jax.data.sources import Records
+from googlenet_jax.errors import InputError
+from googlenet_jax.progress import passing
+from googlenet_jax.weights import Network
+
+TOP = 5
+
+
+def predict(network: Network, images: list[str], output: str = '', batch_size: int = 32) -> list:
+  """Prints the five best classes of each photo.
+
+  Args:
+    network: with its weights.
+    images: files, and folders whose images are taken, in the order of their names.
+    output: JSON file for the same, `[{"image", "top": [{"class", "label", "probability"}]}]`;
+      '' for none.
+    batch_size: photos at once, over all devices.
+
+  Returns:
+    What the JSON file holds, without the photos that cannot be read.
+
+  Raises:
+    InputError: no such file, or an output that cannot be written; or, when all others are
+      done, some photos cannot be read.
+  """
+  paths = find(images)
+  target = pathlib.Path(output) if output else None
+  if target and not target.parent.is_dir():
+    raise InputError(f'--output={output}: no folder {target.parent}')
+  records = Records(
+    count=len(paths),
+    read=lambda i: (paths[i].read_bytes(), 0),
+    label=lambda i: 0,
+    name=lambda i: str(paths[i]),
+    class_names=('',),
+  )
+  names, found = network.description.class_names, []
+  for rows, each, valid in probabilities(network, records, batch_size=batch_size):
+    for row, shares in zip(rows[valid], each[valid], strict=True):
+      best = np.argsort(-shares, kind='stable')[:TOP]
+      top = [
+        {'class': names[label], 'label': int(label), 'probability': round(float(shares[label]), 6)}
+        for label in best
+      ]
+      found.append({'image': str(paths[row]), 'top': top})
+      _show(found[-1])
+  if target:
+    record.write(target, json.dumps(found, indent=1) + '\n')
+  if len(found) < len(paths):
+    raise InputError(f'{len(paths) - len(found)} of {len(paths)} photos cannot be read, see above')
+  return found
+
+
+def find(images: list[str]) -> list[pathlib.Path]:
+  """The files among the arguments, and the images in the folders among them.
+
+  Raises:
+    InputError: one is not there, or a folder holds no image.
+  """
+  found = []
+  for name in filter(None, images):
+    path = pathlib.Path(name).expanduser()
+    inside = [p for p in sorted(path.rglob('*')) if p.name.lower().endswith(decode.EXTENSIONS)]
+    if not path.exists() or (path.is_dir() and not inside):
+      raise InputError(f'--images={name}: {"no image in it" if path.exists() else "no such file"}')
+    found += inside if path.is_dir() else [path]
+  if not found:
+    raise InputError('--images is empty: give files or folders, --images=a.jpg,b.png,folder')
+  return found
+
+
+def probabilities(
+  network: Network, records: Records, *, batch_size: int, crops: int = 1, threads: int = 0
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+  """Softmax of the network for every record, the mean over its crops.
+
+  Args:
+    network: with its weights.
+    records: encoded images; those that cannot be read are named in the log.
+    batch_size: records at once, over all devices; fewer where each has many crops.
+    crops: of a photo, 1, 10 or 144 (`boxes.test_boxes`).
+    threads: that decode; 0 is one a core.
+
+  Yields:
+    `rows [n]` of the records, `[n, classes]` float32, and `[n]` bool whether they were read.
+  """
+  preprocessing = network.description.preprocessing
+  data = pipeline.streamed(
+    records,
+    train=False,
+    image_size=preprocessing.size,
+    test_crops=crops,
+    most_bad=records.count,
+    threads=threads,
+    **{name: getattr(preprocessing, name) for name in ('mean', 'std', 'shorter', 'channels')},
+  )
+  devices = jax.device_count()
+  batch_size = -(-min(max(batch_size // crops, 1), records.count) // devices) * devices
+
+  def step(unused, fed, variables):
+    fed = jax.tree.map(lambda x: x[0], fed)
+    batch = data.read((), fed, jnp.zeros(len(fed['valid']), jnp.uint32), None)
+    images = batch.image.reshape(-1, *data.image_shape)
+    logits = network.model.apply(variables, images, train=False).logits
+    shares = jax.nn.softmax(logits).reshape(len(fed['valid']), crops, -1).mean(1)
+    gathered = lax.all_gather((shares, batch.mask > 0), parallel.AXIS)
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), gathered)
+
+  compiled = parallel.compile_step(step, arguments=1)
+  variables = parallel.replicate(network.variables)
+  classes = len(network.description.class_names)
+  for i in passing(-(-records.count // batch_size), 'classifying', parallel.is_main()):
+    carry = (np.zeros((batch_size, classes), np.float32), np.zeros(batch_size, bool))
+    shares, valid = parallel.fetch(compiled(carry, data.feed(i, 1, batch_size), variables))
+    rows = np.arange(i * batch_size, min((i + 1) * batch_size, records.count))
+    yield rows, shares[: len(rows)], valid[: len(rows)]
+  data.close()
+
+
+def _show(line: dict) -> None:
+  print(line['image'])
+  for top in line['top']:
+    print(f'  {top["probability"]:7.2%}  {top["class"]}')

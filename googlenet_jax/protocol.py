@@ -1,0 +1,83 @@
+"""The paper's test (section 7): softmax averaged over crops, then over models."""
+
+import json
+
+import numpy as np
+from etils import epath
+from ml_collections import ConfigDict
+
+from googlenet_jax import experiment, record
+from googlenet_jax.errors import InputError
+from googlenet_jax.predict import probabilities
+from googlenet_jax.weights import IMAGENET, Network
+
+
+def evaluate(config: ConfigDict, networks: list[Network], workdir: epath.Path) -> dict:
+  """Scores networks and their ensemble on a split of photos; prints Table 3's layout.
+
+  Args:
+    config: checked; its `dataset`, `eval.split`, `eval.crops` and `eval.batch_size` count.
+    networks: with their weights, all of the same classes.
+    workdir: `evaluation_SPLIT_CROPS.json` is written there.
+
+  Returns:
+    The ensemble's scores.
+
+  Raises:
+    InputError: unusable photos, or classes that are not the networks'.
+  """
+  names = networks[0].description.class_names
+  for network in networks[1:]:
+    if network.description.class_names != names:
+      raise InputError(f'{network.source} has other classes than {networks[0].source}')
+  classes = config.dataset.classes or (str(IMAGENET) if len(names) == 1000 else '')
+  records = experiment.records(config, config.eval.split, classes)
+  if len(records.class_names) != len(names):
+    raise InputError(
+      f'{networks[0].source} knows {len(names)} classes, the dataset has '
+      f'{len(records.class_names)}: --config.dataset.classes=FILE lists those of the weights'
+    )
+  labels = np.array([records.label(i) for i in range(records.count)])
+  record.make_folder(workdir)
+  total, valid, rows = np.zeros((records.count, len(names))), np.ones(records.count, bool), []
+  for network in networks:
+    each = np.zeros_like(total, np.float32)
+    for indices, shares, readable in probabilities(
+      network,
+      records,
+      batch_size=config.eval.batch_size,
+      crops=config.eval.crops,
+      threads=config.dataset.threads,
+    ):
+      each[indices], valid[indices] = shares, readable
+    total += each
+    rows.append({'models': 1, 'source': network.source} | scores(each, labels, valid))
+  ensemble = {'models': len(networks)} | scores(total / len(networks), labels, valid)
+  if len(networks) > 1:
+    rows.append(ensemble | {'source': 'all of these'})
+  _print(rows, config.eval.crops)
+  path = workdir / f'evaluation_{config.eval.split}_{config.eval.crops}_crops.json'
+  details = {'crops': config.eval.crops, 'rows': rows}
+  record.write(path, json.dumps(details, indent=2) + '\n')
+  return ensemble | {'crops': config.eval.crops, 'unreadable': int((~valid).sum())}
+
+
+def scores(shares: np.ndarray, labels: np.ndarray, valid: np.ndarray) -> dict:
+  """Accuracies and the mean negative log likelihood (nats) of probabilities `[N, classes]`."""
+  shares, labels = shares[valid], labels[valid]
+  best = np.argsort(-shares, axis=1, kind='stable')[:, :5]
+  likelihood = shares[np.arange(len(labels)), labels]
+  return {
+    'examples': len(labels),
+    'top1': float((best[:, 0] == labels).mean()),
+    'top5': float((best == labels[:, None]).any(1).mean()),
+    'loss': float(-np.log(np.maximum(likelihood, 1e-30)).mean()),
+  }
+
+
+def _print(rows: list[dict], crops: int) -> None:
+  print('models  crops  cost  top-5 error  top-1 error  weights')
+  for row in rows:
+    cost = row['models'] * crops
+    errors = f'{1 - row["top5"]:>11.2%}  {1 - row["top1"]:>11.2%}'
+    print(f'{row["models"]:>6}  {crops:>5}  {cost:>4}  {errors}  {row["source"]}')

@@ -1,0 +1,138 @@
+"""The published weights that are known: their network, their preprocessing, their names.
+
+A layout tells, for each array of ours, what it is called in the file and how it lies there.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from googlenet_jax.models.googlenet import MODULES
+from googlenet_jax.weights.files import Tensors
+
+
+class Preprocessing(NamedTuple):
+  """From a photo to a network's input.
+
+  Attributes:
+    size: side of the input, pixels.
+    shorter: that the photo's shorter side is resized to before the centre crop, pixels.
+    mean, std: of RGB in [0, 255]; one value serves all channels.
+    channels: 3 for RGB, 1 for gray.
+  """
+
+  size: int = 224
+  shorter: int = 256
+  mean: tuple[float, ...] = (0.0,)
+  std: tuple[float, ...] = (1.0,)
+  channels: int = 3
+
+
+class Layout(NamedTuple):
+  """Weights of one origin.
+
+  Attributes:
+    model: name of the network.
+    marker: name of an array that only such files have.
+    preprocessing: of its images.
+    name: `(path of an array of ours) -> name in the file`.
+    convert: `(path, array in the file) -> array of ours`, but for the order of the axes.
+    fields: `(file) ->` fields of the network that the file tells.
+    ignored: ends of names that are there and not needed.
+  """
+
+  model: str
+  marker: str
+  preprocessing: Preprocessing
+  name: Callable[[tuple[str, ...]], str]
+  convert: Callable[[tuple[str, ...], np.ndarray], np.ndarray]
+  fields: Callable[[Tensors], dict] = lambda file: {}
+  ignored: tuple[str, ...] = ()
+
+
+# Ours, Caffe's and torchvision's names of a module's convolutions.
+BRANCHES = (
+  ('conv_1x1', '1x1', 'branch1'),
+  ('reduce_3x3', '3x3_reduce', 'branch2.0'),
+  ('conv_3x3', '3x3', 'branch2.1'),
+  ('reduce_5x5', '5x5_reduce', 'branch3.0'),
+  ('conv_5x5', '5x5', 'branch3.1'),
+  ('pool_proj', 'pool_proj', 'branch4.1'),
+)
+CAFFE = {
+  'conv1': 'conv1/7x7_s2',
+  'conv2_reduce': 'conv2/3x3_reduce',
+  'conv2': 'conv2/3x3',
+  'linear': 'loss3/classifier',
+} | {
+  f'inception_{m}/{ours}': f'inception_{m}/{caffe}' for m in MODULES for ours, caffe, _ in BRANCHES
+}
+TORCHVISION = {
+  'conv1': 'conv1',
+  'conv2_reduce': 'conv2',
+  'conv2': 'conv3',
+  'linear': 'fc',
+  **{
+    f'aux{i}/{ours}': f'aux{i}.{theirs}'
+    for i in (1, 2)
+    for ours, theirs in (('conv', 'conv'), ('fc', 'fc1'), ('linear', 'fc2'))
+  },
+} | {
+  f'inception_{m}/{ours}': f'inception{m}.{torch}' for m in MODULES for ours, _, torch in BRANCHES
+}
+
+
+def _caffe_name(path):
+  *layer, leaf = path[1:]
+  return f'{CAFFE["/".join(layer)]}_{ {"kernel": "w", "bias": "b"}[leaf] }_0'
+
+
+def _caffe_convert(path, array):
+  if path[-2:] == ('conv1', 'kernel'):
+    array = array[:, ::-1]  # published for BGR; here all networks take RGB
+  return array.reshape(array.shape[-2:]) if path[-2:] == ('linear', 'kernel') else array
+
+
+def _caffe_fields(file):
+  """The pools' geometry: the file floors what Caffe's network ceils, and answers differ."""
+  between = [pool for pool in file.pools if pool.get('strides') == [2, 2]]
+  ceils = {bool(pool.get('ceil_mode', 0)) for pool in between}
+  return {'geometry': 'floor'} if ceils == {False} else {}
+
+
+def _torchvision_name(path):
+  *layer, leaf = path[1:]
+  if layer[-1] == 'bn':
+    leaves = {'scale': 'weight', 'bias': 'bias', 'mean': 'running_mean', 'var': 'running_var'}
+    return f'{TORCHVISION["/".join(layer[:-1])]}.bn.{leaves[leaf]}'
+  is_linear = layer[-1] in ('fc', 'linear')
+  weight = f'{"" if is_linear else "conv."}{ {"kernel": "weight", "bias": "bias"}[leaf] }'
+  return f'{TORCHVISION["/".join(layer)]}.{weight}'
+
+
+def _torchvision_convert(path, array):
+  if path[-2:] == ('fc', 'kernel'):  # of the flattened map: CHW there, HWC here
+    array = array.reshape(len(array), -1, 4, 4).transpose(0, 2, 3, 1).reshape(len(array), -1)
+  return array
+
+
+LAYOUTS = (
+  Layout(
+    model='googlenet_bvlc',
+    marker='conv1/7x7_s2_w_0',
+    preprocessing=Preprocessing(mean=(123.0, 117.0, 104.0)),
+    name=_caffe_name,
+    convert=_caffe_convert,
+    fields=_caffe_fields,
+    ignored=('OC2_DUMMY_1', 'OC2_DUMMY_3'),
+  ),
+  Layout(
+    model='googlenet_torchvision',
+    marker='inception3a.branch1.conv.weight',
+    preprocessing=Preprocessing(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375)),
+    name=_torchvision_name,
+    convert=_torchvision_convert,
+    ignored=('.num_batches_tracked',),
+  ),
+)
