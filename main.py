@@ -121,7 +121,7 @@ def run(config, workdir) -> dict:
 
   from googlenet_jax import explain
 
-  return explain.explain_all(networks[0], IMAGES.value, workdir, module=MODULE.value) | shown
+  return explain.explain_photos(networks[0], IMAGES.value, workdir, module=MODULE.value)
 
 
 def _overrides(config) -> dict:

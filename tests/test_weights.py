@@ -1,0 +1,332 @@
+"""Weights: torchvision's and ONNX Runtime's numbers, round trips, bad files, and their use."""
+
+import functools
+import json
+import logging
+import pathlib
+import pickle
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import onnx
+import pytest
+from etils import epath
+from PIL import Image
+from safetensors.numpy import load_file, save_file
+
+from configs import default
+from googlenet_jax import models, optim, predict, protocol, train, weights
+from googlenet_jax.data import boxes, decode, folder
+from googlenet_jax.errors import InputError
+from googlenet_jax.weights import export, published
+from tests.reference import torchvision_googlenet as reference
+
+BVLC_MEAN = np.float32([123, 117, 104])
+
+
+@pytest.fixture(scope='module')
+def torchvision_file(tmp_path_factory):
+  """A state dict with torchvision's names, as its recipe draws it."""
+  model = models.create('googlenet_torchvision')
+  layout = next(x for x in published.LAYOUTS if x.model == 'googlenet_torchvision')
+  arrays = {}
+  for path, array in weights.expected(model, (224, 224, 3)).items():
+    axes = {4: (3, 2, 0, 1), 2: (1, 0)}.get(len(array.shape), (0,))
+    shape = tuple(array.shape[i] for i in axes)
+    arrays[layout.name(path)] = reference.draw(layout.name(path), shape)
+  arrays['conv1.bn.num_batches_tracked'] = np.array(0)
+  file = tmp_path_factory.mktemp('weights') / 'googlenet.safetensors'
+  save_file(arrays, file)
+  return file
+
+
+@pytest.mark.parametrize('mode', ['evaluation', 'training'])
+def test_every_layer_is_torchvisions(torchvision_file, mode):
+  network = weights.load(str(torchvision_file))
+  model = network.model.clone(dropout=0.0, aux_dropout=0.0)
+  _, seen = jax.jit(
+    lambda variables, images: model.apply(
+      variables,
+      images,
+      train=mode == 'training',
+      capture_intermediates=True,
+      mutable=['intermediates', 'batch_stats'],
+      rngs={'dropout': jax.random.key(0)},
+    )
+  )(network.variables, reference.images())
+  expected = json.loads(reference.PATH.read_text())[mode]
+  ours = {theirs: name.split('/') for name, theirs in published.TORCHVISION.items()}
+  ours |= {f'inception{name}': [f'inception_{name}'] for name in published.MODULES}
+  assert len(expected) == {'evaluation': 67, 'training': 73}[mode]
+  for name, layer in expected.items():
+    found = seen['intermediates']
+    for part in ours[name]:
+      found = found[part]
+    found = np.asarray(found['__call__'][0])
+    kept = reference.summary(name, found)
+    error = np.abs(np.subtract(kept['samples'], layer['samples'])).max() / layer['greatest']
+    assert list(found.shape) == layer['shape'], name
+    assert error <= 1e-4, name
+    assert kept['norm'] == pytest.approx(layer['norm'], rel=1e-4), name
+
+
+@pytest.mark.parametrize(
+  ('name', 'main', 'with_heads'),
+  [
+    ('googlenet', 6_998_552, 13_378_280),
+    ('googlenet_bvlc', 6_998_552, 13_378_280),
+    ('googlenet_bn', 7_005_832, 13_385_816),
+    ('googlenet_torchvision', 6_624_904, 13_004_888),
+  ],
+)
+def test_parameters_of_the_variants(name, main, with_heads):
+  for heads, count in (((), main), (None, with_heads)):
+    made = weights.expected(models.create(name, aux_heads=heads), (224, 224, 3))
+    assert sum(x.size for path, x in made.items() if path[0] == 'params') == count
+
+
+@pytest.fixture
+def bvlc(val_photos):
+  """Path of the published weights; skips where they are absent."""
+  path = val_photos.parents[1] / 'weights' / 'bvlc_googlenet.onnx'
+  if not path.is_file():
+    pytest.skip(f'no weights in {path}')
+  return path
+
+
+def centre_crops(paths):
+  choose = functools.partial(boxes.centre_box, shorter=256, size=224)
+  return np.stack([decode.crop(path.read_bytes(), choose, 224) for path in paths])
+
+
+def test_bvlc_is_onnx_runtimes(bvlc, val_photos):
+  import onnxruntime
+
+  network = weights.load(str(bvlc))
+  assert (network.model.geometry, network.model.aux_heads) == ('floor', ())
+  images = centre_crops(sorted(val_photos.glob('*/*'))[::10])
+  session = onnxruntime.InferenceSession(str(bvlc), providers=['CPUExecutionProvider'])
+  bgr = images[..., ::-1].astype(np.float32) - np.float32([104, 117, 123])
+  expected = [session.run(None, {'data_0': x.transpose(2, 0, 1)[None]})[0][0] for x in bgr]
+  logits = network.model.apply(network.variables, images - BVLC_MEAN, train=False).logits
+  np.testing.assert_allclose(jax.nn.softmax(logits), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(('geometry', 'top1', 'top5'), [(None, 0.77, 0.93), ('ceil', 0.785, 0.95)])
+def test_bvlc_on_the_200_photos(bvlc, val_photos, tmp_path, geometry, top1, top5):
+  c = default.get_config()
+  c.dataset.name, c.dataset.data_dir, c.dataset.test = 'folder', str(val_photos.parent), 'val'
+  c.dataset.train = c.dataset.validation = 'val'
+  c.eval.batch_size = 40
+  found = protocol.evaluate(c, [weights.load(str(bvlc), geometry=geometry)], epath.Path(tmp_path))
+  assert (found['examples'], found['top1'], found['top5']) == (200, top1, top5)
+
+
+def test_round_trips_are_bit_exact(torchvision_file, tmp_path):
+  network = weights.load(str(torchvision_file))
+  first, second = tmp_path / 'one.safetensors', tmp_path / 'two.safetensors'
+  weights.save(str(first), network)
+  again = weights.load(str(first))
+  assert again.model == network.model and again.description == network.description._replace(
+    fields=again.description.fields
+  )
+  jax.tree.map(np.testing.assert_array_equal, again.variables, network.variables)
+  weights.save(str(second), again)
+  assert first.read_bytes() == second.read_bytes()
+
+
+def small(classes=3, seed=0, **fields):
+  """A narrow network with weights, 16 pixels."""
+  names = tuple(f'class {i}' for i in range(classes))
+  statistics = weights.Preprocessing(16, 18, (120.0, 110.0, 100.0), (60.0,))
+  description = weights.Description(
+    'googlenet', {'width': 0.1, 'stem': 'cifar', 'norm': 'batch', **fields}, statistics, names
+  )
+  model = description.create()
+  rngs = {'params': jax.random.key(seed), 'dropout': jax.random.key(0)}
+  made = model.init(rngs, jnp.zeros((1, 16, 16, 3)), train=True)
+  variables = {'params': made['params'], 'batch_stats': made['batch_stats']}
+  return weights.Network(description, model, variables, f'network {seed}')
+
+
+def written(tmp_path, change=lambda arrays: None, **fields):
+  """A file of ours, its arrays changed."""
+  path = tmp_path / 'network.safetensors'
+  weights.save(str(path), small(**fields))
+  arrays = load_file(path)
+  change(arrays)
+  metadata = {weights.KEY: small(**fields).description.to_json()}
+  save_file(arrays, path, metadata)
+  return path
+
+
+def test_what_does_not_fit_is_told_by_name(tmp_path):
+  def change(arrays):
+    del arrays['params/conv1/kernel']
+    arrays['params/new/kernel'] = np.zeros(3, np.float32)
+    arrays['params/linear/bias'] = np.zeros(4, np.float32)
+
+  with pytest.raises(InputError) as told:
+    weights.load(str(written(tmp_path, change)))
+  for part in (
+    '1 missing (params/conv1/kernel)',
+    '1 extra (params/new/kernel)',
+    '1 misshapen (params/linear/bias is (4,), not (3,))',
+  ):
+    assert part in str(told.value)
+
+
+def external(path):
+  tensor = onnx.TensorProto(name='conv1/7x7_s2_w_0', dims=[1], data_type=onnx.TensorProto.FLOAT)
+  tensor.data_location = onnx.TensorProto.EXTERNAL
+  tensor.external_data.add(key='location', value='../../secret')
+  graph = onnx.GraphProto(name='g', initializer=[tensor])
+  path.write_bytes(onnx.ModelProto(graph=graph, ir_version=8).SerializeToString())
+
+
+def not_finite(path):
+  def change(arrays):
+    arrays['params/conv1/kernel'][0, 0, 0, 0] = np.nan
+
+  path.write_bytes(written(path.parent, change).read_bytes())
+
+
+class Hostile:
+  def __reduce__(self):
+    return (pathlib.Path.touch, (pathlib.Path('touched'),))
+
+
+@pytest.mark.parametrize(
+  ('name', 'make', 'says'),
+  [
+    ('a.safetensors', lambda p: None, 'no such file'),
+    ('a.bin', lambda p: p.write_bytes(b'x'), 'must end in'),
+    ('a.safetensors', lambda p: p.write_bytes(b''), 'no usable safetensors'),
+    ('a.safetensors', lambda p: p.write_bytes(b'\xff' * 100), 'no usable safetensors'),
+    (
+      'a.safetensors',
+      lambda p: p.write_bytes(written(p.parent).read_bytes()[:-10]),
+      'no usable safetensors',
+    ),
+    ('a.safetensors', lambda p: save_file({'x': np.zeros(2)}, p), "arrays called 'x'"),
+    ('a.safetensors', lambda p: save_file({}, p, {weights.KEY: '{}'}), 'describe a network'),
+    ('a.safetensors', not_finite, 'not finite'),
+    ('a.onnx', lambda p: p.write_bytes(b'\xff\xff'), 'no usable ONNX'),
+    ('a.onnx', external, 'lies in another file'),
+    ('a.pth', lambda p: p.write_bytes(pickle.dumps(Hostile())), 'PyTorch|no state dict'),
+    ('a', lambda p: p.mkdir(), 'no workdir of a run'),
+  ],
+)
+def test_unusable_files(tmp_path, monkeypatch, name, make, says):
+  monkeypatch.chdir(tmp_path)
+  make(tmp_path / name)
+  with pytest.raises(InputError, match=says):
+    weights.load(str(tmp_path / name))
+  assert not (tmp_path / 'touched').exists()
+
+
+def test_photos_are_classified(two_classes, tmp_path, capsys):
+  network = small()
+  (tmp_path / 'a').mkdir()
+  Image.fromarray(np.full((30, 40), 40_000, np.uint16)).save(tmp_path / 'a/deep.png')
+  (tmp_path / 'broken.jpg').write_text('no image')
+  images = [str(two_classes / 'dusk'), str(tmp_path / 'broken.jpg'), str(tmp_path / 'a')]
+  with pytest.raises(InputError, match='1 of 22 photos'):
+    predict.predict(network, images, str(tmp_path / 'out.json'), batch_size=8)
+  found = json.loads((tmp_path / 'out.json').read_text())
+  assert [pathlib.Path(x['image']).name for x in found] == [
+    *(f'{i:02}.jpg' for i in range(20)),
+    'deep.png',
+  ]
+  choose = functools.partial(boxes.centre_box, shorter=18, size=16)
+  image = decode.crop((two_classes / 'dusk/07.jpg').read_bytes(), choose, 16)
+  image = (image - np.float32([120, 110, 100])) / 60
+  expected = jax.nn.softmax(
+    network.model.apply(network.variables, image[None], train=False).logits[0]
+  )
+  for top in found[7]['top']:
+    assert top['probability'] == pytest.approx(float(expected[top['label']]), abs=2e-5)
+    assert top['class'] == f'class {top["label"]}'
+  assert f'{expected.max():.2%}  class {expected.argmax()}' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('images', [[], ['nothing.jpg'], ['empty']])
+def test_nothing_to_classify(tmp_path, monkeypatch, images):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / 'empty').mkdir()
+  with pytest.raises(InputError, match='--images'):
+    predict.predict(small(), images)
+
+
+def test_an_ensemble_averages_probabilities(two_classes, tmp_path):
+  networks = [small(2, seed) for seed in (1, 2)]
+  c = default.get_config()
+  c.dataset.name, c.dataset.data_dir = 'folder', str(two_classes)
+  c.dataset.train = c.dataset.validation = c.dataset.test = 'all'
+  c.eval.crops = 10
+  found = protocol.evaluate(c, networks, epath.Path(tmp_path))
+  records = folder.records(str(two_classes), 'all')
+  each = []
+  for network in networks:
+    views = [
+      decode.views(records.read(i)[0], lambda w, h: boxes.test_boxes(w, h, 10, 16, 18), 16)
+      for i in range(40)
+    ]
+    views = np.concatenate([views, np.asarray(views)[..., ::-1, :]], 1)
+    views = (views - np.float32([120, 110, 100])) / 60
+    logits = network.model.apply(network.variables, views.reshape(-1, 16, 16, 3), train=False)[0]
+    each.append(jax.nn.softmax(logits).reshape(40, 10, 2).mean(1))
+  labels = np.array([records.label(i) for i in range(40)])
+  mean = np.mean(each, 0)
+  assert found['loss'] == pytest.approx(-np.log(mean[np.arange(40), labels]).mean(), rel=1e-4)
+  assert found['top1'] == (mean.argmax(1) == labels).mean()
+
+
+def test_a_stablehlo_file_runs_alone(tmp_path):
+  network = small()
+  path = export.export(network, str(tmp_path / 'network.stablehlo'))
+  images = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), dtype=np.uint8)
+  exported = jax.export.deserialize(bytearray(path.read_bytes()))
+  assert exported.platforms == ('cpu', 'cuda', 'tpu')
+  normalised = (images - np.float32([120, 110, 100])) / 60
+  logits = network.model.apply(network.variables, normalised, train=False).logits
+  np.testing.assert_allclose(exported.call(images), jax.nn.softmax(logits), atol=1e-5)
+
+
+def test_frozen_layers_stay_and_the_trunk_goes_slower():
+  params = {name: {'kernel': jnp.ones(3)} for name in ('conv1', 'inception_3a', 'linear', 'aux1')}
+  schedule = lambda step: 0.1  # noqa: E731
+  fields = {'name': 'sgd', 'momentum': 0.0, 'weight_decay': 0.5}
+  optimizer = optim.create(schedule, frozen=('conv',), trunk_lr=0.1, **fields)
+  updates, _ = optimizer.update(params, optimizer.init(params), params)
+  found = {name: float(x['kernel'][0]) for name, x in updates.items()}
+  assert found == pytest.approx(
+    {'conv1': 0.0, 'inception_3a': -0.015, 'linear': -0.15, 'aux1': -0.15}
+  )
+
+
+def test_training_starts_from_weights_with_a_new_head(tiny, two_classes, tmp_path, caplog):
+  caplog.set_level(logging.INFO, 'googlenet_jax')
+  path = tmp_path / 'start.safetensors'
+  start = small(5, aux_heads=())
+  weights.save(str(path), start)
+  c = tiny
+  c.dataset.name, c.dataset.data_dir, c.dataset.in_memory = 'folder', str(two_classes), False
+  c.dataset.train, c.dataset.validation, c.dataset.test = 'all[:80%]', '', 'all[80%:]'
+  c.dataset.image_size = 16
+  c.dataset.mean, c.dataset.std = (120.0, 110.0, 100.0), (60.0,)
+  c.augment.pad = 0
+  c.model.aux_heads = None
+  c.init.weights, c.init.frozen = str(path), ('conv', 'inception')
+  c.train.batch_size, c.train.duration, c.average.name = 8, '2 steps', 'none'
+  with pytest.raises(InputError, match='--weights_allow=head'):
+    train.train(c, epath.Path(tmp_path / 'refused'))
+  assert not (tmp_path / 'refused').exists()
+  train.train(c, epath.Path(tmp_path / 'run'), allow_head=True)
+  assert 'new: linear' in caplog.text
+  after = weights.load(str(tmp_path / 'run'))
+  assert after.description.class_names == ('dusk', 'noon')
+  for name, kept in start.variables['params'].items():
+    same = jax.tree.map(np.array_equal, kept, after.variables['params'][name])
+    assert all(jax.tree.leaves(same)) == (name != 'linear'), name
