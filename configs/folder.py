@@ -17,7 +17,7 @@ from configs import default
 def get_config():
   """See the module's docstring."""
   c = default.get_config()
-  c.model.norm = 'batch'
+  c.model.name = 'googlenet_bn'
   c.model.aux_heads = ()
 
   c.dataset.name = 'folder'

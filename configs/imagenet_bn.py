@@ -12,7 +12,7 @@ from configs import imagenet
 def get_config():
   """See the module's docstring."""
   c = imagenet.get_config()
-  c.model.norm = 'batch'
+  c.model.name = 'googlenet_bn'
   c.model.aux_heads = ()
   c.model.dropout = 0.2
   c.model.dtype = 'bfloat16'

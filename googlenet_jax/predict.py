@@ -1,7 +1,10 @@
 """Class probabilities of photos: a table for a person, JSON for a program."""
 
+import contextlib
 import json
+import logging
 import pathlib
+import time
 from collections.abc import Iterator
 
 import jax
@@ -15,6 +18,8 @@ from googlenet_jax.data.sources import Records
 from googlenet_jax.errors import InputError
 from googlenet_jax.progress import passing
 from googlenet_jax.weights import Network
+
+LOG = logging.getLogger('googlenet_jax')
 
 TOP = 5
 
@@ -43,12 +48,13 @@ def predict(network: Network, images: list[str], output: str = '', batch_size: i
   records = Records(
     count=len(paths),
     read=lambda i: (paths[i].read_bytes(), 0),
-    label=lambda i: 0,
     name=lambda i: str(paths[i]),
     class_names=('',),
   )
   names, found = network.description.class_names, []
-  for rows, each, valid in probabilities(network, records, batch_size=batch_size):
+  first = 0.0
+  for rows, each, valid, _ in probabilities(network, records, batch_size=batch_size):
+    first = first or time.monotonic()
     for row, shares in zip(rows[valid], each[valid], strict=True):
       best = np.argsort(-shares, kind='stable')[:TOP]
       top = [
@@ -57,6 +63,9 @@ def predict(network: Network, images: list[str], output: str = '', batch_size: i
       ]
       found.append({'image': str(paths[row]), 'top': top})
       _show(found[-1])
+  if len(paths) > 2 * batch_size:  # the first batch compiles
+    speed = (len(paths) - batch_size) / (time.monotonic() - first)
+    LOG.info('%d photos, %.1f a second', len(paths), speed)
   if target:
     record.write(target, json.dumps(found, indent=1) + '\n')
   if len(found) < len(paths):
@@ -84,7 +93,7 @@ def find(images: list[str]) -> list[pathlib.Path]:
 
 def probabilities(
   network: Network, records: Records, *, batch_size: int, crops: int = 1, threads: int = 0
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
   """Softmax of the network for every record, the mean over its crops.
 
   Args:
@@ -95,7 +104,8 @@ def probabilities(
     threads: that decode; 0 is one a core.
 
   Yields:
-    `rows [n]` of the records, `[n, classes]` float32, and `[n]` bool whether they were read.
+    `rows [n]` of the records, `[n, classes]` float32, `[n]` bool whether they were read, and
+    their labels `[n]`.
   """
   preprocessing = network.description.preprocessing
   data = pipeline.streamed(
@@ -116,18 +126,21 @@ def probabilities(
     images = batch.image.reshape(-1, *data.image_shape)
     logits = network.model.apply(variables, images, train=False).logits
     shares = jax.nn.softmax(logits).reshape(len(fed['valid']), crops, -1).mean(1)
-    gathered = lax.all_gather((shares, batch.mask > 0), parallel.AXIS)
+    gathered = lax.all_gather((shares, fed['valid'], fed['label']), parallel.AXIS)
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), gathered)
 
   compiled = parallel.compile_step(step, arguments=1)
   variables = parallel.replicate(network.variables)
-  classes = len(network.description.class_names)
-  for i in passing(-(-records.count // batch_size), 'classifying', parallel.is_main()):
-    carry = (np.zeros((batch_size, classes), np.float32), np.zeros(batch_size, bool))
-    shares, valid = parallel.fetch(compiled(carry, data.feed(i, 1, batch_size), variables))
-    rows = np.arange(i * batch_size, min((i + 1) * batch_size, records.count))
-    yield rows, shares[: len(rows)], valid[: len(rows)]
-  data.close()
+  carry = (
+    np.zeros((batch_size, len(network.description.class_names)), np.float32),
+    np.zeros(batch_size, bool),
+    np.zeros(batch_size, np.int32),
+  )
+  with contextlib.closing(data):
+    for i in passing(-(-records.count // batch_size), 'classifying', parallel.is_main()):
+      found = parallel.fetch(compiled(carry, data.feed(i, 1, batch_size), variables))
+      rows = np.arange(i * batch_size, min((i + 1) * batch_size, records.count))
+      yield rows, *(x[: len(rows)] for x in found)
 
 
 def _show(line: dict) -> None:

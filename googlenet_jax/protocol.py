@@ -6,7 +6,7 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from googlenet_jax import experiment, record
+from googlenet_jax import experiment, parallel, record
 from googlenet_jax.errors import InputError
 from googlenet_jax.predict import probabilities
 from googlenet_jax.weights import IMAGENET, Network
@@ -32,33 +32,38 @@ def evaluate(config: ConfigDict, networks: list[Network], workdir: epath.Path) -
       raise InputError(f'{network.source} has other classes than {networks[0].source}')
   classes = config.dataset.classes or (str(IMAGENET) if len(names) == 1000 else '')
   records = experiment.records(config, config.eval.split, classes)
-  if len(records.class_names) != len(names):
+  same = len(records.class_names) == len(names)
+  if not same or (records.class_names != names and len(names) != 1000):  # ImageNet's have ids too
     raise InputError(
-      f'{networks[0].source} knows {len(names)} classes, the dataset has '
-      f'{len(records.class_names)}: --config.dataset.classes=FILE lists those of the weights'
+      f'{networks[0].source} knows {len(names)} classes ({", ".join(names[:3])}, ...), the dataset '
+      f'has {len(records.class_names)} ({", ".join(records.class_names[:3])}, ...): '
+      '--config.dataset.classes=FILE lists those of the weights'
     )
-  labels = np.array([records.label(i) for i in range(records.count)])
   record.make_folder(workdir)
-  total, valid, rows = np.zeros((records.count, len(names))), np.ones(records.count, bool), []
+  total, rows = np.zeros((records.count, len(names))), []
+  valid, labels = np.zeros(records.count, bool), np.zeros(records.count, int)
   for network in networks:
     each = np.zeros_like(total, np.float32)
-    for indices, shares, readable in probabilities(
+    for indices, *found in probabilities(
       network,
       records,
       batch_size=config.eval.batch_size,
       crops=config.eval.crops,
       threads=config.dataset.threads,
     ):
-      each[indices], valid[indices] = shares, readable
+      each[indices], valid[indices], labels[indices] = found
+    if not valid.any():
+      raise InputError(f'{config.dataset[config.eval.split]!r}: none of the photos can be read')
     total += each
     rows.append({'models': 1, 'source': network.source} | scores(each, labels, valid))
   ensemble = {'models': len(networks)} | scores(total / len(networks), labels, valid)
   if len(networks) > 1:
     rows.append(ensemble | {'source': 'all of these'})
-  _print(rows, config.eval.crops)
   path = workdir / f'evaluation_{config.eval.split}_{config.eval.crops}_crops.json'
   details = {'crops': config.eval.crops, 'rows': rows}
-  record.write(path, json.dumps(details, indent=2) + '\n')
+  if parallel.is_main():
+    _print(rows, config.eval.crops)
+    record.write(path, json.dumps(details, indent=2) + '\n')
   return ensemble | {'crops': config.eval.crops, 'unreadable': int((~valid).sum())}
 
 

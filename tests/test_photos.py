@@ -254,7 +254,7 @@ def indices(position):
 
 def training_order(records_count, threads=1, process=None):
   """A stream of the numbers of the records that each position holds."""
-  records = sources.Records(records_count, None, None, str, ('a',))
+  records = sources.Records(records_count, None, str, ('a',))
   crops = stream.Crops(records, 8, 8, augment.NONE, 0)
   crops.random = lambda index, rng: {'index': np.int64(index), 'drawn': rng.integers(2**60)}
   return stream.Stream(stream.training(crops, records, seed=3), threads, process=process)

@@ -214,7 +214,7 @@ class Hostile:
     ('a.safetensors', not_finite, 'not finite'),
     ('a.onnx', lambda p: p.write_bytes(b'\xff\xff'), 'no usable ONNX'),
     ('a.onnx', external, 'lies in another file'),
-    ('a.pth', lambda p: p.write_bytes(pickle.dumps(Hostile())), 'PyTorch|no state dict'),
+    ('a.pth', lambda p: p.write_bytes(pickle.dumps(Hostile())), 'PyTorch|more than tensors'),
     ('a', lambda p: p.mkdir(), 'no workdir of a run'),
   ],
 )
@@ -277,7 +277,7 @@ def test_an_ensemble_averages_probabilities(two_classes, tmp_path):
     views = (views - np.float32([120, 110, 100])) / 60
     logits = network.model.apply(network.variables, views.reshape(-1, 16, 16, 3), train=False)[0]
     each.append(jax.nn.softmax(logits).reshape(40, 10, 2).mean(1))
-  labels = np.array([records.label(i) for i in range(40)])
+  labels = np.array([records.read(i)[1] for i in range(40)])
   mean = np.mean(each, 0)
   assert found['loss'] == pytest.approx(-np.log(mean[np.arange(40), labels]).mean(), rel=1e-4)
   assert found['top1'] == (mean.argmax(1) == labels).mean()

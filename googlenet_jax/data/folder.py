@@ -71,7 +71,6 @@ def records(root: str, split: str, others: tuple[str, ...] = (), class_list: str
   return Records(
     count=len(files),
     read=lambda i: ((folder / files[i][0]).read_bytes(), files[i][1]),
-    label=lambda i: files[i][1],
     name=lambda i: str(folder / files[i][0]),
     class_names=class_names,
     counts=np.bincount([label for _, label in files], minlength=len(class_names)),

@@ -35,7 +35,6 @@ class Records(NamedTuple):
   Attributes:
     count: examples.
     read: `index -> (encoded image, label)`; raises anything where it cannot.
-    label: `index -> label`.
     name: `index ->` what a person calls the record.
     class_names: in label order.
     counts: `[classes]` images of each class; None where only reading them would tell.
@@ -43,7 +42,6 @@ class Records(NamedTuple):
 
   count: int
   read: Callable[[int], tuple[bytes, int]]
-  label: Callable[[int], int]
   name: Callable[[int], str]
   class_names: tuple[str, ...]
   counts: np.ndarray | None = None
@@ -133,7 +131,6 @@ def tfds_records(name: str, split: str, data_dir: str = '') -> Records:
   return Records(
     count=len(source),
     read=read,
-    label=lambda i: read(i)[1],
     name=lambda i: f'{name} {split}, record {i}',
     class_names=tuple(features['label'].names),
   )
