@@ -89,6 +89,8 @@ def run(config, workdir) -> dict:
     from googlenet_jax import preview
 
     return preview.preview(config, workdir) | shown
+  if mode == 'train' and WEIGHTS.value:
+    raise InputError('--mode=train starts from --config.init.weights=FILE, not from --weights')
   if mode == 'train':
     from googlenet_jax import train
 

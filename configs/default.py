@@ -14,7 +14,7 @@ def get_config() -> ConfigDict:
   c.seed = 0  # of initial parameters, data order, augmentation, dropout
   c.distributed = False  # call jax.distributed.initialize() first: one process a host
 
-  c.model = ConfigDict()  # None leaves a field as the named network has it
+  c.model = ConfigDict()  # None leaves a field as the network has it
   c.model.name = 'googlenet'  # googlenet | googlenet_bvlc | googlenet_bn | googlenet_torchvision
   c.model.width = unset(float)  # multiplier of the channels, > 0
   c.model.module = unset(str)  # reduced | naive
@@ -35,7 +35,7 @@ def get_config() -> ConfigDict:
 
   c.init = ConfigDict()
   c.init.weights = ''  # file or workdir whose weights training starts from; '' for none
-  c.init.frozen = ()  # layers that stay as they are, by the beginning of their names: 'conv'
+  c.init.frozen = ()  # layers not learnt, by how their names begin: 'conv' (batch norm counts on)
   c.init.trunk_lr = 1.0  # factor on the learning rate of all but the classifiers, [0, 1]
 
   c.dataset = ConfigDict()

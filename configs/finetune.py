@@ -12,7 +12,6 @@ from configs import folder
 def get_config():
   """See the module's docstring."""
   c = folder.get_config()
-  c.model.name = 'googlenet_bvlc'  # that of the weights counts
   c.init.frozen = ('conv',)
   c.init.trunk_lr = 0.1
 

@@ -61,6 +61,10 @@ def records(config: ConfigDict, split: str, classes: str) -> sources.Records:
     classes: of a folder: file that orders the classes, or ''.
   """
   fields = config.dataset
+  if not fields[split]:
+    raise InputError(f'config.dataset.{split} is empty: name a split')
+  if fields.name == 'digits':
+    raise InputError("config.dataset.name='digits' has no image files: use a folder or a TFDS set")
   if fields.name == 'folder':
     splits = (fields.train, fields.validation, fields.test)
     return folder.records(fields.data_dir, fields[split], splits, classes)
@@ -86,33 +90,36 @@ def _check_for_training(config, data):
     )
 
 
-def describe(config: ConfigDict, data: pipeline.Pipeline) -> weights.Description:
-  """What the network of a run is; one that starts from weights is theirs."""
-  fields = {name: x for name, x in config.model.items() if name != 'name' and x is not None}
-  model = config.model.name
-  if config.init.weights:
-    start = weights.load(config.init.weights)
-    model = start.description.model
-    fields = {**start.description.fields, 'aux_heads': start.model.aux_heads, **fields}
-    _compare(config, start)
+def describe(
+  config: ConfigDict, data: pipeline.Pipeline, start: weights.Network | None = None
+) -> weights.Description:
+  """What the network of a run is.
+
+  Args:
+    config: checked.
+    data: the pipeline that it trains on.
+    start: whose network it takes, where it starts from weights.
+
+  Raises:
+    InputError: the images are normalised otherwise than those that the weights were trained on.
+  """
   size, _, channels = data.image_shape
   preprocessing = weights.Preprocessing(
     size, shorter(config, size), config.dataset.mean, config.dataset.std, channels
   )
-  return weights.Description(model, fields, preprocessing, data.class_names)
-
-
-def _compare(config, start):
-  theirs = start.description.preprocessing
+  given = {name: x for name, x in config.model.items() if name != 'name'}
+  names = weights.called(data.class_names)
+  if start is None:
+    return weights.Description(config.model.name, {}, preprocessing, names).override(given)
+  theirs = start.description
   for name in ('mean', 'std'):
-    if tuple(config.dataset[name]) != tuple(getattr(theirs, name)):
-      LOG.warning(
-        'WARNING: config.dataset.%s=%s, but %s was trained with %s',
-        name,
-        config.dataset[name],
-        start.source,
-        getattr(theirs, name),
+    wanted = getattr(theirs.preprocessing, name)
+    if tuple(config.dataset[name]) != tuple(wanted):
+      raise InputError(
+        f'config.dataset.{name}={config.dataset[name]}, but {start.source} was trained with '
+        f'--config.dataset.{name}={wanted}'
       )
+  return theirs._replace(preprocessing=preprocessing, class_names=names).override(given)
 
 
 def shorter(config: ConfigDict, size: int) -> int:
@@ -150,6 +157,7 @@ class Run:
     config: checked.
     data: the pipeline that it trains on.
     allow_head: where it starts from weights, they may be of other classes.
+    begun: what the network is of a run that goes on; None for one that begins.
 
   Attributes:
     description: what the network is.
@@ -160,11 +168,20 @@ class Run:
     step: the compiled training step (`steps.make_train_step`).
   """
 
-  def __init__(self, config: ConfigDict, data: pipeline.Pipeline, *, allow_head: bool = False):
+  def __init__(
+    self,
+    config: ConfigDict,
+    data: pipeline.Pipeline,
+    *,
+    allow_head: bool = False,
+    begun: weights.Description | None = None,
+  ):
     self.clock = clock(config, data)
-    self.description = describe(config, data)
+    starts = config.init.weights and begun is None
+    self._start = weights.load(config.init.weights) if starts else None
+    self._allow_head = allow_head
+    self.description = begun or describe(config, data, self._start)
     self.model = network(config, self.description)
-    self._weights, self._allow_head = config.init.weights, allow_head
     self.schedule = schedules.learning_rate(
       self.clock, peak=config.optimizer.lr, **config.schedule.to_dict()
     )
@@ -183,6 +200,11 @@ class Run:
       )
     )
     self.heads = tuple(losses.heads(outputs))
+    layers = tuple(variables['params'])
+    strays = [x for x in config.init.frozen if not any(layer.startswith(x) for layer in layers)]
+    if strays:
+      names = ', '.join(layers)
+      raise InputError(f'config.init.frozen: no layer begins with {strays[0]!r} ({names})')
     self.parameters = sum(x.size for x in jax.tree.leaves(variables['params']))
     groups = tuple(variables['params']) if config.log.norms else ()
     self._sums = steps.train_metrics(self.heads, groups)
@@ -213,11 +235,11 @@ class Run:
     state = train_state.create(
       self.model, self._key_params, self._image_shape, self._optimizer, self._average, self._sums
     )
-    if self._weights:
-      start = weights.load(self._weights)
+    if self._start:
       own = {'params': state.params, 'batch_stats': state.batch_stats}
-      given, new = weights.assign(own, start, self._allow_head)
-      LOG.info('starting from %s%s', self._weights, f'; new: {", ".join(new)}' if new else '')
+      names = self.description.class_names
+      given, new = weights.assign(own, self._start, names, self._allow_head)
+      LOG.info('starting from %s%s', self._start.source, f'; new: {", ".join(new)}' if new else '')
       average = {**state.average, **given} if state.average else state.average
       state = state.replace(average=average, **given)
     return parallel.replicate(state)

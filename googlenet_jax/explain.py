@@ -41,21 +41,27 @@ def explain_photos(
   """Explains photos, the pictures of each in a folder `explain/NAME` of the workdir.
 
   Raises:
-    InputError: as `explain`; or a photo cannot be read.
+    InputError: as `explain`; or, when all others are done, some photos cannot be read.
   """
-  preprocessing, written = network.description.preprocessing, {}
+  preprocessing, written, unreadable = network.description.preprocessing, {}, []
   choose = partial(boxes.centre_box, shorter=preprocessing.shorter, size=preprocessing.size)
-  for path in predict.find(images):
+  paths = predict.find(images)
+  for i, path in enumerate(paths):
     try:
       image = decode.crop(path.read_bytes(), choose, preprocessing.size)
     except Exception as error:  # decoders raise anything on broken data
-      raise InputError(f'--images={path} cannot be read: {error}') from error
+      unreadable.append(f'{path} ({error})')
+      continue
     if preprocessing.channels == 1:
       image = np.round(image @ augment.YIQ[0])[..., None].astype(np.uint8)
-    folder = workdir / 'explain' / path.stem
+    same = [other.stem for other in paths].count(path.stem) > 1
+    name = f'{path.stem}_{i}' if same else path.stem
+    folder = workdir / 'explain' / name
     record.make_folder(folder)
     found = explain(network, image, folder, module=module)
-    written |= {f'{path.stem}, {name}': picture for name, picture in found.items()}
+    written |= {f'{name}, {what}': picture for what, picture in found.items()}
+  if unreadable:
+    raise InputError(f'{len(unreadable)} of {len(paths)} photos cannot be read: {unreadable[0]}')
   return written
 
 

@@ -120,7 +120,7 @@ class Trace:
 
 
 class DeadHeadAlarm:
-  """Notices a head whose loss has stayed at that of guessing, ln(classes).
+  """Notices a head whose loss and accuracy have stayed at those of guessing, ln(classes).
 
   Args:
     heads: names.
@@ -141,7 +141,12 @@ class DeadHeadAlarm:
     if step < self._begin:
       return []
     guessing = math.log(self._classes)
-    dead = [h for h in self._heads if abs(line[f'{h}_loss'] - guessing) < 0.01 * guessing]
+    dead = [
+      head
+      for head in self._heads
+      if abs(line[f'{head}_loss'] - guessing) < 0.01 * guessing
+      and line[f'{head}_top1'] < 1.5 / self._classes  # a loss may pass there on its way
+    ]
     self._heads = [h for h in self._heads if h not in dead]
     return [
       f'WARNING: head {head!r} is still at ln({self._classes}) = {guessing:.3f} at step '

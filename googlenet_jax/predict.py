@@ -38,13 +38,13 @@ def predict(network: Network, images: list[str], output: str = '', batch_size: i
     What the JSON file holds, without the photos that cannot be read.
 
   Raises:
-    InputError: no such file, or an output that cannot be written; or, when all others are
-      done, some photos cannot be read.
+    InputError: no photos, or an output that cannot be written; or, when all others are done,
+      some photos cannot be read.
   """
   paths = find(images)
   target = pathlib.Path(output) if output else None
-  if target and not target.parent.is_dir():
-    raise InputError(f'--output={output}: no folder {target.parent}')
+  if target and (target.is_dir() or not target.parent.is_dir()):
+    raise InputError(f'--output={output}: give a file, in a folder that is there')
   records = Records(
     count=len(paths),
     read=lambda i: (paths[i].read_bytes(), 0),
@@ -66,7 +66,7 @@ def predict(network: Network, images: list[str], output: str = '', batch_size: i
   if len(paths) > 2 * batch_size:  # the first batch compiles
     speed = (len(paths) - batch_size) / (time.monotonic() - first)
     LOG.info('%d photos, %.1f a second', len(paths), speed)
-  if target:
+  if target and parallel.is_main():
     record.write(target, json.dumps(found, indent=1) + '\n')
   if len(found) < len(paths):
     raise InputError(f'{len(paths) - len(found)} of {len(paths)} photos cannot be read, see above')
@@ -77,15 +77,19 @@ def find(images: list[str]) -> list[pathlib.Path]:
   """The files among the arguments, and the images in the folders among them.
 
   Raises:
-    InputError: one is not there, or a folder holds no image.
+    InputError: a folder holds no image, or there are no arguments.
   """
   found = []
   for name in filter(None, images):
     path = pathlib.Path(name).expanduser()
+    if not path.is_dir():  # one that is not there is told when it is read
+      found.append(path)
+      continue
     inside = [p for p in sorted(path.rglob('*')) if p.name.lower().endswith(decode.EXTENSIONS)]
-    if not path.exists() or (path.is_dir() and not inside):
-      raise InputError(f'--images={name}: {"no image in it" if path.exists() else "no such file"}')
-    found += inside if path.is_dir() else [path]
+    inside = [p for p in inside if p.is_file() and not p.name.startswith('.')]
+    if not inside:
+      raise InputError(f'--images={name}: no image in it')
+    found += inside
   if not found:
     raise InputError('--images is empty: give files or folders, --images=a.jpg,b.png,folder')
   return found
@@ -144,6 +148,8 @@ def probabilities(
 
 
 def _show(line: dict) -> None:
-  print(line['image'])
+  if not parallel.is_main():
+    return
+  print(line['image'].encode(errors='backslashreplace').decode())
   for top in line['top']:
     print(f'  {top["probability"]:7.2%}  {top["class"]}')

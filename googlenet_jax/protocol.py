@@ -9,7 +9,9 @@ from ml_collections import ConfigDict
 from googlenet_jax import experiment, parallel, record
 from googlenet_jax.errors import InputError
 from googlenet_jax.predict import probabilities
-from googlenet_jax.weights import IMAGENET, Network
+from googlenet_jax.weights import IMAGENET, Network, called, imagenet
+
+MOST = 64  # images at once: those of weights are large
 
 
 def evaluate(config: ConfigDict, networks: list[Network], workdir: epath.Path) -> dict:
@@ -18,7 +20,7 @@ def evaluate(config: ConfigDict, networks: list[Network], workdir: epath.Path) -
   Args:
     config: checked; its `dataset`, `eval.split`, `eval.crops` and `eval.batch_size` count.
     networks: with their weights, all of the same classes.
-    workdir: `evaluation_SPLIT_CROPS.json` is written there.
+    workdir: `evaluation_SPLIT_CROPS_crops.json` is written there.
 
   Returns:
     The ensemble's scores.
@@ -30,10 +32,9 @@ def evaluate(config: ConfigDict, networks: list[Network], workdir: epath.Path) -
   for network in networks[1:]:
     if network.description.class_names != names:
       raise InputError(f'{network.source} has other classes than {networks[0].source}')
-  classes = config.dataset.classes or (str(IMAGENET) if len(names) == 1000 else '')
+  classes = config.dataset.classes or (str(IMAGENET) if names == imagenet()[1] else '')
   records = experiment.records(config, config.eval.split, classes)
-  same = len(records.class_names) == len(names)
-  if not same or (records.class_names != names and len(names) != 1000):  # ImageNet's have ids too
+  if called(records.class_names) != names:
     raise InputError(
       f'{networks[0].source} knows {len(names)} classes ({", ".join(names[:3])}, ...), the dataset '
       f'has {len(records.class_names)} ({", ".join(records.class_names[:3])}, ...): '
@@ -47,7 +48,7 @@ def evaluate(config: ConfigDict, networks: list[Network], workdir: epath.Path) -
     for indices, *found in probabilities(
       network,
       records,
-      batch_size=config.eval.batch_size,
+      batch_size=min(config.eval.batch_size, MOST),
       crops=config.eval.crops,
       threads=config.dataset.threads,
     ):
@@ -81,8 +82,10 @@ def scores(shares: np.ndarray, labels: np.ndarray, valid: np.ndarray) -> dict:
 
 
 def _print(rows: list[dict], crops: int) -> None:
-  print('models  crops  cost  top-5 error  top-1 error  weights')
+  print('models  crops  cost  top-5 error  compared to base  top-1 error  weights')
   for row in rows:
-    cost = row['models'] * crops
-    errors = f'{1 - row["top5"]:>11.2%}  {1 - row["top1"]:>11.2%}'
-    print(f'{row["models"]:>6}  {crops:>5}  {cost:>4}  {errors}  {row["source"]}')
+    change = f'{rows[0]["top5"] - row["top5"]:+.2%}' if row is not rows[0] else 'base'
+    print(
+      f'{row["models"]:>6}  {crops:>5}  {row["models"] * crops:>4}  {1 - row["top5"]:>11.2%}  '
+      f'{change:>16}  {1 - row["top1"]:>11.2%}  {row["source"]}'
+    )

@@ -50,7 +50,9 @@ def train(
   if (workdir / 'summary.json').exists():
     return json.loads((workdir / 'summary.json').read_text())
   data = experiment.load(config, 'train')
-  run = experiment.Run(config, data, allow_head=allow_head)
+  begun = _begun(workdir)
+  run = experiment.Run(config, data, allow_head=allow_head, begun=begun)
+  _check_classes(run.description, data, workdir)
   validator = None
   if config.dataset.validation:
     validation = experiment.load(config, 'validation')
@@ -137,12 +139,14 @@ def evaluate(config: ConfigDict, workdir: epath.Path) -> dict:
     InputError: no such run, or a run of another config.
   """
   check_workdir(config, workdir)
+  if config.eval.crops != 1:
+    raise InputError(f'config.eval.crops={config.eval.crops} needs --weights={workdir}')
   if not (workdir / 'checkpoints').exists():
     raise InputError(f'{workdir} holds no checkpoint: train first, or give --workdir')
   checkpoints = Checkpoints(workdir, read_only=True)
   data = experiment.load(config, config.eval.split, evaluating=True)
-  description = experiment.describe(config, data)
-  _check_classes(description, workdir)
+  description = _begun(workdir) or experiment.describe(config, data)
+  _check_classes(description, data, workdir)
   model = experiment.network(config, description)
   step = _chosen(config, checkpoints, workdir)
   scores = _score(config, model, data, checkpoints, workdir, step, config.eval.split)
@@ -179,7 +183,6 @@ def train_line(state: train_state.TrainState, run: experiment.Run, step: int) ->
 
 
 def _begin_workdir(config, description, workdir):
-  _check_classes(description, workdir)
   if not parallel.is_main():
     return
   record.make_folder(workdir)
@@ -187,16 +190,22 @@ def _begin_workdir(config, description, workdir):
   record.write(workdir / 'network.json', description.to_json() + '\n')
 
 
-def _check_classes(description, workdir):
+def _begun(workdir):
+  """What the network is of a run that has a checkpoint, else None."""
+  about = workdir / 'network.json'
+  if not about.exists() or not any((workdir / 'checkpoints').glob('[0-9]*')):
+    return None
+  return weights.Description.from_json(about.read_text(), str(about))
+
+
+def _check_classes(description, data, workdir):
   """A folder's classes may have changed since the run began, and labels with them."""
-  path = workdir / 'network.json'
-  if path.exists():
-    earlier = weights.Description.from_json(path.read_text(), str(path)).class_names
-    if earlier != description.class_names:
-      raise InputError(
-        f'{workdir} holds a run of {len(earlier)} classes ({", ".join(earlier[:3])}, ...), the '
-        f'data has {len(description.class_names)} ({", ".join(description.class_names[:3])}, ...)'
-      )
+  earlier, now = description.class_names, weights.called(data.class_names)
+  if earlier != now:
+    raise InputError(
+      f'{workdir} holds a run of {len(earlier)} classes ({", ".join(earlier[:3])}, ...), the '
+      f'data has {len(now)} ({", ".join(now[:3])}, ...)'
+    )
 
 
 def _validate(validator, state, run, step, history, progress) -> float:

@@ -107,6 +107,15 @@ def test_contradictory_fields():
     (['--config.dataset.train=trains'], 'trains'),
     (['--config.dataset.name=cifar10', '--config.dataset.data_dir={tmp}'], 'not prepared'),
     (['--mode=evaluate'], 'holds no checkpoint'),
+    (['--mode=predict'], 'needs --weights'),
+    (['--mode=predict', '--weights={tmp}/nothing.onnx'], 'no such file'),
+    (['--mode=prepare'], 'needs no preparing'),
+    (['--config.dataset.name=folder'], 'in_memory=False'),
+    (['--config=configs/folder.py', '--config.dataset.data_dir={tmp}/none'], 'no folder'),
+    (['--config=configs/imagenet.py', '--config.dataset.data_dir={tmp}'], 'ILSVRC2012_img_train'),
+    (['--config.augment.area=(0.5,0.1)'], 'ascending'),
+    (['--config.augment.area=(0.1,0.5)'], 'in_memory=False'),
+    (['--config.augment.hue=0.1'], 'need RGB'),
     (['--config.model.geometry=floor', '--config.model.stem=imagenet'], 'leaves no pixels'),
   ],
 )
@@ -125,6 +134,25 @@ def test_bad_input_is_one_line_and_status_2(tmp_path, arguments, says):
   assert done.stderr.startswith('error: ') and done.stderr.count('\n') == 1, done.stderr
   assert says in done.stderr
   assert not (tmp_path / 'run').exists()
+
+
+def test_too_many_unreadable_photos(tmp_path):
+  for name in ('a', 'b'):
+    (tmp_path / name).mkdir()
+    for i in range(20):
+      (tmp_path / name / f'{i}.jpg').write_bytes(b'no image')
+  done = program(
+    '--config=configs/folder.py',
+    f'--config.dataset.data_dir={tmp_path}',
+    f'--workdir={tmp_path}/run',
+    '--config.dataset.most_bad=5',
+    '--config.model.width=0.1',
+    cwd=ROOT,
+  )
+  assert done.returncode == 2, done.stderr
+  assert done.stderr.startswith('error: ') and done.stderr.count('\n') == 1, done.stderr
+  assert 'before it: more than --config.dataset.most_bad=5' in done.stderr
+  assert done.stdout.count('cannot be read and is left out') >= 6
 
 
 def test_batch_must_divide_over_the_devices(tmp_path):

@@ -295,6 +295,18 @@ def test_max_pool_gradient_is_the_stock_one(window, stride, size, padding):
   np.testing.assert_allclose(ours_vjp(cotangent)[0], stock_vjp(cotangent)[0], atol=2e-6)
 
 
+@pytest.mark.parametrize('size', [(14, 14), (13, 7), (4, 5), (3, 3)])
+def test_adaptive_pool_is_torchs_definition(size):
+  x = np.random.default_rng(0).normal(size=(2, *size, 3)).astype(np.float32)
+  expected = np.zeros((2, 4, 4, 3), np.float32)
+  for i, j in np.ndindex(4, 4):
+    rows, columns = (
+      slice(k * n // 4, -((k + 1) * n // -4)) for k, n in zip((i, j), size, strict=True)
+    )
+    expected[:, i, j] = x[:, rows, columns].mean((1, 2))
+  np.testing.assert_allclose(layers.adaptive_avg_pool(x, 4), expected, atol=1e-6)
+
+
 @pytest.mark.parametrize('channels', [3, 4, 5, 8, 11])
 def test_local_response_norm_is_the_numpy_definition(channels):
   x = 30 * np.random.default_rng(0).normal(size=(2, 3, 3, channels)).astype(np.float32)

@@ -240,6 +240,8 @@ class GoogLeNet(nn.Module):
     )
     linear = partial(nn.Dense, kernel_init=init, bias_init=bias_init, dtype=dtype)
 
+    if self.transform_input and images.shape[-1] != 3:
+      raise InputError(f'transform_input needs RGB, not {images.shape[-1]} channels')
     if self.transform_input:
       mean, std = jnp.array(TORCHVISION_MEAN), jnp.array(TORCHVISION_STD)
       images = (images * std + mean - 0.5) / 0.5

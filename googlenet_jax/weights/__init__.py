@@ -21,7 +21,7 @@ from googlenet_jax.errors import InputError
 from googlenet_jax.weights import files, published
 from googlenet_jax.weights.published import Preprocessing
 
-__all__ = ['Description', 'Network', 'Preprocessing', 'assign', 'load', 'save']
+__all__ = ['Description', 'Network', 'Preprocessing', 'assign', 'called', 'load', 'save']
 
 FORMAT = 1
 KEY = 'googlenet_jax'  # of our metadata in a safetensors file
@@ -65,10 +65,14 @@ class Description(NamedTuple):
     except (ValueError, KeyError, TypeError, AttributeError) as error:
       raise InputError(f'{where} does not describe a network: {error!r}') from error
 
-  def create(self, **overrides) -> nn.Module:
-    """The network; fields that are given and not None override."""
-    given = {name: value for name, value in overrides.items() if value is not None}
-    return models.create(self.model, classes=len(self.class_names), **self.fields | given)
+  def override(self, fields: dict) -> 'Description':
+    """The same with fields of the network; those that are None stay."""
+    given = {name: value for name, value in fields.items() if value is not None}
+    return self._replace(fields={**self.fields, **given})
+
+  def create(self, **others) -> nn.Module:
+    """The network; `others` are fields that are no part of what it is."""
+    return models.create(self.model, classes=len(self.class_names), **self.fields, **others)
 
   @property
   def image_shape(self) -> tuple[int, int, int]:
@@ -105,33 +109,50 @@ def load(path: str, **overrides) -> Network:
     InputError: not there, unusable, or missing, extra or misshapen arrays, by name.
   """
   place = epath.Path(path)
-  if place.is_dir():
-    return _workdir(place, overrides)
-  tensors = files.read(pathlib.Path(path))
-  where = f'--weights={path}'
-  if KEY in tensors.metadata:
-    description = Description.from_json(tensors.metadata[KEY], where)
-    model = description.create(**overrides)
-    arrays = {tuple(name.split('/')): array for name, array in tensors.arrays.items()}
-  else:
-    layout = next((x for x in published.LAYOUTS if x.marker in tensors.arrays), None)
-    if layout is None:
-      some = ', '.join(map(repr, sorted(tensors.arrays)[:3]))
-      raise InputError(f'{where}: no known network has arrays called {some}, ...')
-    last = tensors.arrays[layout.name(('params', 'linear', 'bias'))]
-    description = Description(
-      layout.model, layout.fields(tensors), layout.preprocessing, _names(last.size)
+  try:
+    description, arrays = (
+      _workdir(place) if place.is_dir() else _file(pathlib.Path(path), overrides)
     )
-    model = description.create(**overrides)
-    arrays = _renamed(layout, tensors.arrays, expected(model, description.image_shape))
-  heads = {path for path in arrays if path[1].startswith('aux')}
-  if not {path for path in heads if path[0] == 'params'}:  # it has none, or none are wanted
-    model, arrays = model.clone(aux_heads=()), {p: x for p, x in arrays.items() if p not in heads}
-  wanted = expected(model, description.image_shape)
-  report = differences(wanted, arrays)
+    description = description.override(overrides)
+    model = description.create()
+    if not any(path[:1] == ('params',) and path[1].startswith('aux') for path in arrays):
+      model = model.clone(aux_heads=())  # published without them
+    if model.aux_heads == ():
+      arrays = {path: x for path, x in arrays.items() if not path[1].startswith('aux')}
+    report = differences(expected(model, description.image_shape), arrays)
+  except InputError:
+    raise
+  except Exception as error:  # of a broken file, and libraries raise anything then
+    first = f'{type(error).__name__}: {error}'.splitlines()[0]
+    raise InputError(f'--weights={path} is no usable weights file: {first}') from error
   if report:
-    raise InputError(f'{where} does not fit {description.model}: {report}')
+    raise InputError(f'--weights={path} does not fit {description.model}: {report}')
+  for where, x in arrays.items():
+    if not np.isfinite(x).all():
+      raise InputError(f'--weights={path}: {"/".join(where)} holds values that are not finite')
+  description = description.override({'aux_heads': model.aux_heads})
   return Network(description, model, _nested(arrays), path)
+
+
+def _file(path: pathlib.Path, overrides: dict) -> tuple[Description, dict]:
+  """What a file holds, by our paths; names that are not ours stay as they are."""
+  tensors = files.read(path)
+  if KEY in tensors.metadata:
+    description = Description.from_json(tensors.metadata[KEY], f'--weights={path}')
+    return description, {
+      ('file', name) if '/' not in name else tuple(name.split('/')): x
+      for name, x in tensors.arrays.items()
+    }
+  layout = next((x for x in published.LAYOUTS if x.marker in tensors.arrays), None)
+  if layout is None:
+    some = ', '.join(map(repr, sorted(tensors.arrays)[:3]))
+    raise InputError(f'--weights={path}: no known network has arrays called {some}, ...')
+  last = tensors.arrays.get(layout.name(('params', 'linear', 'bias')), np.zeros(1000))
+  description = Description(
+    layout.model, layout.fields(tensors), layout.preprocessing, _names(last.size)
+  )
+  wanted = expected(description.override(overrides).create(), description.image_shape)
+  return description, _renamed(layout, tensors.arrays, wanted)
 
 
 def save(path: str, network: Network) -> None:
@@ -140,11 +161,7 @@ def save(path: str, network: Network) -> None:
     '/'.join(str(part.key) for part in where): np.asarray(x)
     for where, x in jax.tree_util.tree_flatten_with_path(network.variables)[0]
   }
-  fields = dict(network.description.fields)
-  if hasattr(network.model, 'aux_heads'):
-    fields['aux_heads'] = network.model.aux_heads
-  description = network.description._replace(fields=fields)
-  files.write(pathlib.Path(path), flat, {KEY: description.to_json()})
+  files.write(pathlib.Path(path), flat, {KEY: network.description.to_json()})
 
 
 def expected(model: nn.Module, image_shape: tuple[int, int, int]) -> dict:
@@ -159,9 +176,10 @@ def expected(model: nn.Module, image_shape: tuple[int, int, int]) -> dict:
 def differences(wanted: dict, arrays: dict) -> str:
   """What is missing, extra and of another shape, by name; '' for nothing."""
   shapes = [
-    f'{"/".join(path)} is {arrays[path].shape}, not {wanted[path].shape}'
+    f'{"/".join(path)} is {arrays[path].dtype}{list(arrays[path].shape)}, not '
+    f'{wanted[path].dtype}{list(wanted[path].shape)}'
     for path in sorted(wanted.keys() & arrays.keys())
-    if arrays[path].shape != wanted[path].shape
+    if (arrays[path].shape, arrays[path].dtype) != (wanted[path].shape, wanted[path].dtype)
   ]
   parts = []
   for what, names in (
@@ -174,55 +192,65 @@ def differences(wanted: dict, arrays: dict) -> str:
   return '; '.join(parts)
 
 
-def assign(variables: dict, network: Network, allow_head: bool) -> tuple[dict, list[str]]:
+def assign(
+  variables: dict, network: Network, class_names: tuple[str, ...], allow_head: bool
+) -> tuple[dict, list[str]]:
   """Variables of a run, with a network's arrays put in.
 
   Args:
     variables: `{'params', 'batch_stats'}` as initialised; not changed.
     network: whose arrays are taken; auxiliary heads that it lacks stay initialised.
-    allow_head: leave layers to the classes (`linear`) initialised where they do not fit.
+    class_names: of the run.
+    allow_head: they may be others than the network's; the layers to the classes (`linear`)
+      stay initialised then.
 
   Returns:
-    The variables, and the paths of the arrays that stay initialised.
+    The variables, and the layers that stay initialised.
 
   Raises:
-    InputError: other arrays are missing, extra or misshapen.
+    InputError: of other classes and not allowed, or arrays are missing, extra or misshapen.
   """
-  flat = jax.tree_util.tree_flatten_with_path(variables)
-  own = {tuple(str(part.key) for part in path): x for path, x in flat[0]}
+  where = f'config.init.weights={network.source}'
+  other = class_names != network.description.class_names
+  if other and not allow_head:
+    raise InputError(
+      f'{where} knows {len(network.description.class_names)} classes, and not those of the data: '
+      '--weights_allow=head makes a new head'
+    )
+  leaves, tree = jax.tree_util.tree_flatten_with_path(variables)
+  own = {tuple(str(part.key) for part in path): x for path, x in leaves}
   given = {
     tuple(str(part.key) for part in path): x
     for path, x in jax.tree_util.tree_flatten_with_path(network.variables)[0]
   }
-  new = set()
-  for path, x in own.items():
-    absent_head = path[1].startswith('aux') and path not in given
-    other_classes = path[-2] == 'linear' and path in given and given[path].shape != x.shape
-    if absent_head or (allow_head and other_classes):
-      new.add(path)
+  new = {
+    path
+    for path in own
+    if (path[1].startswith('aux') and path not in given) or (other and path[-2] == 'linear')
+  }
   unused = {path for path in given if path[1].startswith('aux') and path not in own}
-  compared = {path: x for path, x in given.items() if path not in new | unused}
-  report = differences({path: x for path, x in own.items() if path not in new}, compared)
+  given = {path: x for path, x in given.items() if path not in new | unused}
+  report = differences({path: x for path, x in own.items() if path not in new}, given)
   if report:
-    raise InputError(
-      f'config.init.weights={network.source} does not fit: {report} (--weights_allow=head makes '
-      'a new head for other classes)'
-    )
-  leaves = [own[path] if path in new else compared[path] for path in own]
-  names = sorted({'/'.join(path[1:-1]) for path in new})
-  return jax.tree_util.tree_unflatten(flat[1], leaves), names
+    raise InputError(f'{where} does not fit: {report}')
+  values = [own[path] if path in new else given[path] for path in own]
+  return jax.tree_util.tree_unflatten(tree, values), sorted({'/'.join(p[1:-1]) for p in new})
 
 
-def _workdir(workdir: epath.Path, overrides: dict) -> Network:
+def _workdir(workdir: epath.Path) -> tuple[Description, dict]:
+  """A run's network and the arrays of its best checkpoint."""
   about = workdir / 'network.json'
   if not about.exists() or not (workdir / 'checkpoints').exists():
     raise InputError(f'--weights={workdir} is no workdir of a run: it lacks network.json')
   description = Description.from_json(about.read_text(), str(about))
-  model = description.create(**overrides)
   checkpoints = Checkpoints(workdir, read_only=True)
-  variables = checkpoints.variables(model, description.image_shape, checkpoints.best())
+  if checkpoints.best() is None:
+    raise InputError(f'--weights={workdir} holds no checkpoint yet')
+  shape = description.image_shape
+  variables = checkpoints.variables(description.create(), shape, checkpoints.best())
   checkpoints.close()
-  return Network(description, model, jax.tree.map(np.asarray, variables), str(workdir))
+  leaves = jax.tree_util.tree_flatten_with_path(variables)[0]
+  return description, {tuple(str(part.key) for part in p): np.asarray(x) for p, x in leaves}
 
 
 def _renamed(layout: published.Layout, arrays: dict, wanted: dict) -> dict:
@@ -235,7 +263,7 @@ def _renamed(layout: published.Layout, arrays: dict, wanted: dict) -> dict:
       continue
     if name in arrays:
       used.add(name)
-      array = layout.convert(path, np.asarray(arrays[name], np.float32))
+      array = layout.convert(path, arrays[name])
       if path[-1] == 'kernel':
         axes = {4: (2, 3, 1, 0), 2: (1, 0)}.get(array.ndim, range(array.ndim))
         array = np.ascontiguousarray(array.transpose(axes))  # OIHW -> HWIO, [out, in] -> [in, out]
@@ -254,8 +282,18 @@ def _nested(arrays: dict) -> dict:
   return tree
 
 
+def imagenet() -> tuple[tuple[str, ...], tuple[str, ...]]:
+  """WordNet ids and names of ImageNet's classes, in label order."""
+  labels, names = folder.read_class_list(str(IMAGENET))
+  return tuple(labels), names
+
+
+def called(class_names: tuple[str, ...]) -> tuple[str, ...]:
+  """Class names for a person: ImageNet's where they are its WordNet ids."""
+  ids, names = imagenet()
+  return names if tuple(class_names) == ids else tuple(class_names)
+
+
 def _names(classes: int) -> tuple[str, ...]:
   """ImageNet's names for 1000 classes, numbers for others."""
-  if classes != 1000:
-    return tuple(map(str, range(classes)))
-  return folder.read_class_list(str(IMAGENET))[1]
+  return imagenet()[1] if classes == 1000 else tuple(map(str, range(classes)))

@@ -1,4 +1,7 @@
-"""Weights files as named arrays: safetensors, ONNX, torch's `.pth`. Files are data: no pickle."""
+"""Weights files as named arrays: safetensors, ONNX, torch's `.pth`.
+
+Files are data: of a `.pth` only tensors are read, by torch's own restricted unpickler.
+"""
 
 import importlib.metadata
 import importlib.util
@@ -9,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from googlenet_jax import record
 from googlenet_jax.errors import InputError
 
 TORCH = (2, 10)  # since when `weights_only` is to be trusted
@@ -29,10 +33,11 @@ class Tensors(NamedTuple):
 
 
 def read(path: pathlib.Path) -> Tensors:
-  """Reads a weights file by its extension.
+  """Reads a weights file by its extension; floating point arrays come as float32.
 
   Raises:
-    InputError: no such file, of no known kind, broken, or with values that are not finite.
+    InputError: no such file, or of no known kind.
+    Exception: of any kind, as the libraries have it, for a broken file.
   """
   readers = {'.safetensors': _safetensors, '.onnx': _onnx, '.pth': _torch, '.pt': _torch}
   if path.suffix not in readers:
@@ -40,45 +45,34 @@ def read(path: pathlib.Path) -> Tensors:
   if not path.is_file():
     raise InputError(f'--weights={path}: no such file')
   found = readers[path.suffix](path)
-  for name, array in found.arrays.items():
-    if array.dtype.kind == 'f' and not np.isfinite(array).all():
-      raise InputError(f'--weights={path}: {name!r} holds values that are not finite')
-  return found
+  floats = {name: x for name, x in found.arrays.items() if x.dtype.kind in 'fV'}  # V: bfloat16
+  cast = {name: np.asarray(x, np.float32) for name, x in floats.items()}
+  return found._replace(arrays={**found.arrays, **cast})
 
 
 def write(path: pathlib.Path, arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
   """Writes a safetensors file, whole or not at all."""
-  from safetensors.numpy import save_file
+  from safetensors.numpy import save
 
-  part = path.with_name(path.name + '.part')
-  arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-  save_file(arrays, part, metadata)
-  part.replace(path)
+  record.write(path, save({n: np.ascontiguousarray(x) for n, x in arrays.items()}, metadata))
 
 
 def _safetensors(path):
   import safetensors
 
-  try:
-    with safetensors.safe_open(path, 'numpy') as file:
-      arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-      return Tensors(arrays, file.metadata() or {})
-  except (safetensors.SafetensorError, OSError, TypeError) as error:
-    raise InputError(f'--weights={path} is no usable safetensors file: {error}') from error
+  with safetensors.safe_open(path, 'numpy') as file:
+    arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    return Tensors(arrays, file.metadata() or {})
 
 
 def _onnx(path):
-  import google.protobuf.message
   import onnx
 
-  try:
-    graph = onnx.load(path, load_external_data=False).graph
-    outside = [t.name for t in graph.initializer if t.data_location == onnx.TensorProto.EXTERNAL]
-    if outside:
-      raise InputError(f'--weights={path}: {outside[0]!r} lies in another file, which is not read')
-    arrays = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
-  except (google.protobuf.message.DecodeError, ValueError, TypeError, OSError) as error:
-    raise InputError(f'--weights={path} is no usable ONNX file: {error}') from error
+  graph = onnx.load(path, load_external_data=False).graph
+  outside = [t.name for t in graph.initializer if t.data_location == onnx.TensorProto.EXTERNAL]
+  if outside:
+    raise InputError(f'--weights={path}: {outside[0]!r} lies in another file, which is not read')
+  arrays = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
   pools = tuple(
     {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
     for node in graph.node
@@ -100,16 +94,13 @@ def _torch(path):
 
   try:
     state = torch.load(path, map_location='cpu', weights_only=True)
-    if not isinstance(state, dict):
-      raise AttributeError(f'it holds a {type(state).__name__}')
-    return Tensors({name: tensor.numpy() for name, tensor in state.items()})
-  except (
-    pickle.UnpicklingError,
-    RuntimeError,
-    OSError,
-    EOFError,
-    AttributeError,
-    TypeError,
-  ) as error:
-    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    raise InputError(f'--weights={path} is no state dict of tensors: {first}') from error
+  except pickle.UnpicklingError as error:  # torch advises to read it all the same
+    raise InputError(
+      f'--weights={path} holds more than tensors, and only those are read'
+    ) from error
+  tensors = {name: x for name, x in state.items() if isinstance(x, torch.Tensor)}
+  if len(tensors) < len(state):
+    raise InputError(f'--weights={path} is no state dict: not all that it holds are tensors')
+  if sum(x.numel() * x.element_size() for x in tensors.values()) > path.stat().st_size:
+    raise InputError(f'--weights={path} claims more values than it holds')
+  return Tensors({name: x.float().numpy() for name, x in tensors.items()})

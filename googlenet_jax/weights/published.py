@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from googlenet_jax.errors import InputError
 from googlenet_jax.models.googlenet import MODULES
 from googlenet_jax.weights.files import Tensors
 
@@ -89,16 +90,28 @@ def _caffe_name(path):
 
 
 def _caffe_convert(path, array):
-  if path[-2:] == ('conv1', 'kernel'):
+  if path[-2:] == ('conv1', 'kernel') and array.ndim == 4:
     array = array[:, ::-1]  # published for BGR; here all networks take RGB
   return array.reshape(array.shape[-2:]) if path[-2:] == ('linear', 'kernel') else array
 
 
 def _caffe_fields(file):
   """The pools' geometry: the file floors what Caffe's network ceils, and answers differ."""
-  between = [pool for pool in file.pools if pool.get('strides') == [2, 2]]
-  ceils = {bool(pool.get('ceil_mode', 0)) for pool in between}
-  return {'geometry': 'floor'} if ceils == {False} else {}
+  pools = [pool for pool in file.pools if pool.get('strides') == [2, 2]]
+  found = {
+    (pool.get('ceil_mode', 0), *pool.get('pads', (0, 0, 0, 0)), pool.get('auto_pad', b'NOTSET'))
+    for pool in pools
+  }
+  known = {
+    (0, 0, 0, 0, 0, b'NOTSET'): {'geometry': 'floor'},
+    (0, 0, 0, 1, 1, b'NOTSET'): {'geometry': 'ceil'},
+    (1, 0, 0, 0, 0, b'NOTSET'): {'geometry': 'ceil'},
+  }
+  if not pools:  # arrays without a graph
+    return {}
+  if len(found) > 1 or not found <= known.keys():
+    raise InputError(f'the max pools of the graph are of no known geometry: {sorted(found)}')
+  return known[found.pop()]
 
 
 def _torchvision_name(path):
@@ -112,7 +125,8 @@ def _torchvision_name(path):
 
 
 def _torchvision_convert(path, array):
-  if path[-2:] == ('fc', 'kernel'):  # of the flattened map: CHW there, HWC here
+  # Of the flattened map: CHW there, HWC here.
+  if path[-2:] == ('fc', 'kernel') and array.shape[-1] % 16 == 0:
     array = array.reshape(len(array), -1, 4, 4).transpose(0, 2, 3, 1).reshape(len(array), -1)
   return array
 

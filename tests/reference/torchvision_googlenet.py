@@ -38,10 +38,11 @@ def images() -> np.ndarray:
 def summary(name: str, values: np.ndarray) -> dict:
   """What is kept of an activation; maps in NHWC."""
   rng = np.random.default_rng(zlib.crc32(name.encode()))
-  places = rng.integers(0, values.size, SAMPLES)
+  places = rng.choice(np.flatnonzero(values), SAMPLES)  # a ReLU leaves many zeros
   return {
     'shape': list(values.shape),
-    'samples': [float(x) for x in values.ravel()[places]],
+    'places': places.tolist(),
+    'samples': values.ravel()[places].tolist(),
     'greatest': float(np.abs(values).max()),
     'norm': float(np.linalg.norm(values.astype(np.float64))),
   }
