@@ -8,10 +8,13 @@ import signal
 import subprocess
 import sys
 
+import jax
+import jax.numpy as jnp
 import pytest
 
 from configs import default
 from googlenet_jax import config as configs
+from googlenet_jax import weights
 from googlenet_jax.errors import InputError
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -236,3 +239,44 @@ def test_cifar10_is_trained_and_scored_without_tensorflow(tmp_path, cifar10_dir)
   assert done.returncode == 0, done.stderr
   assert json.loads((tmp_path / 'run/evaluation_test.json').read_text())['examples'] == 200
   assert not told.exists()
+
+
+def test_weights_from_the_command_line(tmp_path, two_classes):
+  fields = {'width': 0.1, 'stem': 'cifar', 'norm': 'batch', 'aux_heads': ()}
+  statistics = weights.Preprocessing(size=32, shorter=36, mean=(120.0,), std=(60.0,))
+  description = weights.Description('googlenet', fields, statistics, ('dusk', 'noon'))
+  model = description.create()
+  variables = model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), train=False)
+  file, output = tmp_path / 'small.safetensors', tmp_path / 'top.json'
+  weights.save(str(file), weights.Network(description, model, variables, 'made'))
+
+  (tmp_path / 'broken.png').write_bytes(b'no image')
+  images = f'--images={two_classes}/dusk,{tmp_path}/broken.png,{tmp_path}/nothing.jpg'
+  done = program('--mode=predict', f'--weights={file}', images, f'--output={output}', cwd=ROOT)
+  assert done.returncode == 2, done.stderr
+  assert done.stderr == 'error: 2 of 22 photos cannot be read, see above\n'
+  assert 'broken.png cannot be read' in done.stdout and 'nothing.jpg cannot be' in done.stdout
+  assert len(json.loads(output.read_text())) == 20
+
+  alone = tmp_path / 'small.stablehlo'
+  done = program('--mode=export', f'--weights={file}', f'--output={alone}', cwd=ROOT)
+  assert done.returncode == 0, done.stderr
+  code = (
+    'import sys, jax, numpy; sys.modules["googlenet_jax"] = None\n'
+    f'run = jax.export.deserialize(bytearray(open({str(alone)!r}, "rb").read()))\n'
+    'print(run.call(numpy.zeros((2, 32, 32, 3), numpy.uint8)).sum(1))'
+  )
+  done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=False)
+  assert done.stdout.count('1.') == 2 or done.stdout.count('0.99') == 2, done.stderr
+
+  done = program(
+    '--mode=evaluate',
+    f'--weights={file}',
+    '--config=configs/folder.py',
+    f'--config.dataset.data_dir={two_classes}',
+    '--config.dataset.test=all',
+    f'--workdir={tmp_path}/run',
+    cwd=ROOT,
+  )
+  assert done.returncode == 0, done.stderr
+  assert '{:>20}: 40'.format('examples') in done.stdout and 'compared to base' in done.stdout
