@@ -177,8 +177,6 @@ def _check_together(config: ConfigDict) -> None:
   if config.eval.split == 'validation' and not config.dataset.validation:
     raise InputError('config.eval.split="validation", but config.dataset.validation is empty')
   model = create(**config.model)  # refuses fields that it has not
-  if config.init.frozen and not config.init.weights:
-    raise InputError('config.init.frozen needs config.init.weights: what is frozen learns nothing')
   if config.train.sync_batch_norm and not config.init.weights and model.norm != 'batch':
     raise InputError(
       f'config.train.sync_batch_norm needs config.model.norm="batch", not {model.norm!r}'

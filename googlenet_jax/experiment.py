@@ -176,6 +176,10 @@ class Run:
     allow_head: bool = False,
     begun: weights.Description | None = None,
   ):
+    if config.init.frozen and not config.init.weights:
+      raise InputError(
+        'config.init.frozen needs config.init.weights: give --config.init.weights=FILE'
+      )
     self.clock = clock(config, data)
     starts = config.init.weights and begun is None
     self._start = weights.load(config.init.weights) if starts else None

@@ -109,10 +109,10 @@ def test_evaluation_is_exact_for_any_batch_size():
     np.testing.assert_allclose(result.per_class, confusion.diagonal() / confusion.sum(1))
 
 
-def streamed(data, batch_size):
+def streamed(data):
   """The same examples fed by the host: what a source of files will do."""
 
-  def feed(step, count):
+  def feed(step, count, batch_size):
     share = batch_size // jax.device_count()
     index = np.arange(step * batch_size, (step + count) * batch_size) % data.size
     index = index.reshape(count, jax.device_count(), share).swapaxes(0, 1)
@@ -134,7 +134,7 @@ def test_a_host_fed_pipeline_gives_a_step_what_a_resident_one_does(count):
   resident = pipeline.in_memory(split, train=False, mean=(0.0,), std=(50.0,))
   model, losses = Scale(), []
   optimizer = optim.create(lambda step: 0.1, name='sgd')
-  for data in (resident, streamed(resident, 16)):
+  for data in (resident, streamed(resident)):
     step = parallel.compile_step(
       steps.make_train_step(
         model,
@@ -156,7 +156,7 @@ def test_a_host_fed_pipeline_gives_a_step_what_a_resident_one_does(count):
     state = train_state.create(model, jax.random.key(0), (8, 8, 1), optimizer, 'none', names)
     state, resident_arrays = parallel.replicate(state), parallel.replicate(data.resident)
     for first in range(0, 3, count):
-      fed = data.feed(first, count)
+      fed = data.feed(first, count, 16)
       state = step(state, fed, resident_arrays, jax.random.key(0), np.int32(count))
     losses.append(float(parallel.fetch(state.log_sums)['loss']))
     assert parallel.fetch(state.log_sums)['examples'] == 48
