@@ -89,8 +89,9 @@ def make_train_step(
       slower than outside (jax 0.10), so one step a call is a program of its own.
 
   Returns:
-    `(state, fed, resident, key, count) -> state`, which does `count` steps if looped (traced:
-    one program serves any count), else one. `fed` has a leading axis of `count` steps.
+    `(state, fed, resident, key, count) -> state`, which does `count` steps if looped, else one.
+    `count` is traced: one program serves any, but that what is fed is compiled for each count,
+    since `fed` has a leading axis of `count` steps.
   """
   gradients = make_gradients(model, aux_weight=aux_weight, label_smoothing=label_smoothing)
 
