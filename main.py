@@ -18,6 +18,7 @@ from absl import logging as absl_logging
 from ml_collections import config_flags
 
 from configs import default
+from googlenet_jax import startup
 from googlenet_jax.errors import InputError
 
 ROOT = pathlib.Path(__file__).resolve().parent
@@ -167,6 +168,7 @@ def _last_line(error: Exception) -> str:
 
 
 if __name__ == '__main__':
+  startup.restart()
   absl_logging.set_verbosity(absl_logging.ERROR)
   logging.basicConfig(level=logging.WARNING, format='%(message)s', stream=sys.stdout)
   logging.getLogger('googlenet_jax').setLevel(logging.INFO)

@@ -1,99 +1,72 @@
-"""What the CPU forms gain: the training step with them and with XLA's own forms.
+"""What each thing gains that is done for CPUs: the training step with it and without.
 
-    python -m benchmarks.cpu_forms
+    python -m benchmarks.cpu_forms --case=cifar10|training [--json=FILE]
 
-Builds the step of `configs/cifar10.py` (on random images) four times, with each form
-replaced in turn, runs the variants in turn in one process, and prints the median and the
-range of the seconds a step. Takes about three minutes on two cores.
+The cases are those of `benchmarks.step`, whose figure for this project is the first line here. A
+form is replaced by XLA's own, an environment setting left out, each in a process of its own, all
+in turn. About ten minutes on two cores.
 """
 
 import os
-import statistics
-import time
-import types
-from unittest import mock
+from functools import partial
 
 import flax.linen as nn
-import jax
-import numpy as np
 from absl import app, flags
 from jax import lax
 
-from configs import cifar10
-from googlenet_jax import experiment, parallel
-from googlenet_jax.data import pipeline, sources
-from googlenet_jax.models import cpu_forms, layers
+from benchmarks import contest, machine, step
+from googlenet_jax import startup
+from googlenet_jax.models import cpu_forms
 
-ROUNDS = flags.DEFINE_integer('rounds', 15, 'timed steps of each variant')
+CASE = flags.DEFINE_enum('case', 'cifar10', ['cifar10', 'training'], 'of benchmarks.step')
+ROUNDS = flags.DEFINE_integer('rounds', 10, 'of each')
+STEPS = flags.DEFINE_integer('steps', 0, 'of a round; 0 for 2, of cifar10 10')
+JSON = flags.DEFINE_string('json', '', 'file for the figures')
 
 
 def stock_max_pool(x, window, stride, padding):
-  """XLA's own gradient, select-and-scatter."""
+  """XLA's own pool; its gradient is select-and-scatter."""
   return nn.max_pool(x, (window, window), (stride, stride), padding)
 
 
-def stock_1x1(x, kernel, dimension_numbers):
-  """The 1x1 convolution as a convolution."""
-  del dimension_numbers
-  numbers = ('NHWC', 'HWIO', 'NHWC')
-  kernel = kernel[None, None]
-  return lax.conv_general_dilated(x, kernel, (1, 1), 'VALID', dimension_numbers=numbers)
-
-
-STOCK_LAX = types.SimpleNamespace(**vars(lax) | {'dot_general': stock_1x1})
+STOCK = {
+  'max_pool': stock_max_pool,
+  'conv_1x1': partial(
+    lax.conv_general_dilated,
+    window_strides=(1, 1),
+    padding='VALID',
+    dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+  ),
+}
+# Forms that are replaced, settings that are left out.
 VARIANTS = {
-  'as the project has it': (),
-  'stock max-pool gradient': ((cpu_forms, 'max_pool', stock_max_pool),),
-  'stock 1x1 convolutions': ((layers, 'lax', STOCK_LAX),),
-  'both stock': ((cpu_forms, 'max_pool', stock_max_pool), (layers, 'lax', STOCK_LAX)),
+  'this project': ((), ()),
+  'stock max pool': (('max_pool',), ()),
+  'stock 1x1': (('conv_1x1',), ()),
+  'YNNPACK convolutions': ((), ('XLA_FLAGS',)),
+  'stock malloc': ((), ('GLIBC_TUNABLES',)),
+  'all stock': (('max_pool', 'conv_1x1'), ('XLA_FLAGS', 'GLIBC_TUNABLES')),
 }
 
 
-class Variant:
-  """A compiled step and its state."""
-
-  def __init__(self, patches):
-    config = cifar10.get_config()
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (1024, 32, 32, 3), dtype=np.uint8)
-    labels = rng.integers(0, 10, 1024).astype(np.int32)
-    split = sources.Split(images, labels, np.ones(1024, bool), tuple('0123456789'))
-    fields = {'mean': config.dataset.mean, 'std': config.dataset.std}
-    data = pipeline.in_memory(split, train=True, **fields)
-    self.run = experiment.Run(config, data)
-    self.state = self.run.initial_state()
-    self.resident = parallel.replicate(data.resident)
-    self.images, self.seconds = config.train.batch_size, []
-    for target, name, form in patches:
-      mock.patch.object(target, name, form).start()
-    self.step()  # traced and compiled under the patches
-    mock.patch.stopall()
-    self.seconds.clear()
-
-  def step(self):
-    """One timed step."""
-    began = time.perf_counter()
-    self.state = self.run.step(self.state, (), self.resident, self.run.key, np.int32(1))
-    jax.block_until_ready(self.state)
-    self.seconds.append(time.perf_counter() - began)
+def build(case: step.Case, forms: tuple[str, ...]):
+  """The training step with some forms replaced."""
+  for name in forms:
+    setattr(cpu_forms, name, STOCK[name])
+  return step.ours(case)
 
 
 def main(_):
   """Prints the table."""
-  variants = {name: Variant(patches) for name, patches in VARIANTS.items()}
-  for _ in range(ROUNDS.value):
-    for variant in variants.values():
-      variant.step()
-  first = next(iter(variants.values()))
-  print(f'jax {jax.__version__}, {os.cpu_count()} cores, {ROUNDS.value} steps of {first.images}')
-  for name, variant in variants.items():
-    median = statistics.median(variant.seconds)
-    ratio = statistics.median(a / b for a, b in zip(variant.seconds, first.seconds, strict=True))
-    print(
-      f'{name:<24} {median:6.3f} s a step ({min(variant.seconds):.3f} to '
-      f'{max(variant.seconds):.3f}), {variant.images / median:4.0f} images/s, '
-      f'{ratio:.2f} times the first'
-    )
+  case, given = step.CASES[CASE.value], startup.environment()
+  contestants = {}
+  for name, (forms, left_out) in VARIANTS.items():
+    environment = given | {setting: os.environ.get(setting, '') for setting in left_out}
+    contestants[name] = contest.Contestant(build, (case, forms), environment)
+  steps = STEPS.value or (10 if case.size == 32 else 2)
+  results = contest.run(contestants, rounds=ROUNDS.value, steps=steps)
+  about = machine.describe('flax')
+  contest.report(results, case.batch, f'{CASE.value}: {about}', JSON.value)
 
 
 if __name__ == '__main__':

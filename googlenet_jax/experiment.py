@@ -165,7 +165,8 @@ class Run:
     heads: names of the network's heads, 'main' first.
     parameters: their number, auxiliary heads included.
     key: of data order, augmentation and dropout.
-    step: the compiled training step (`steps.make_train_step`).
+    one_device: the training step as one device does it (`steps.make_train_step`).
+    step: the same compiled for all devices.
   """
 
   def __init__(
@@ -212,22 +213,29 @@ class Run:
     self.parameters = sum(x.size for x in jax.tree.leaves(variables['params']))
     groups = tuple(variables['params']) if config.log.norms else ()
     self._sums = steps.train_metrics(self.heads, groups)
-    self.step = parallel.compile_step(
-      steps.make_train_step(
-        self.model,
-        self._optimizer,
-        data.read,
-        batch_size=config.train.batch_size,
-        aux_weight=config.train.aux_weight,
-        label_smoothing=config.train.label_smoothing,
-        average=config.average.name,
-        average_decay=config.average.decay,
-        average_from=self.clock.round(config.average.begin),
-        accumulate=config.optimizer.accumulate,
-        log_norms=config.log.norms,
-        looped=config.train.steps_per_call > 1,
-      ),
-      arguments=3,
+    self.one_device = steps.make_train_step(
+      self.model,
+      self._optimizer,
+      data.read,
+      batch_size=config.train.batch_size,
+      aux_weight=config.train.aux_weight,
+      label_smoothing=config.train.label_smoothing,
+      average=config.average.name,
+      average_decay=config.average.decay,
+      average_from=self.clock.round(config.average.begin),
+      accumulate=config.optimizer.accumulate,
+      log_norms=config.log.norms,
+      looped=config.train.steps_per_call > 1,
+    )
+    self.step = parallel.compile_step(self.one_device, arguments=3)
+
+  def shapes(self) -> train_state.TrainState:
+    """Shapes and types of the state."""
+    return jax.eval_shape(self._create)
+
+  def _create(self):
+    return train_state.create(
+      self.model, self._key_params, self._image_shape, self._optimizer, self._average, self._sums
     )
 
   def initial_state(self) -> train_state.TrainState:
@@ -236,9 +244,7 @@ class Run:
     Raises:
       InputError: the weights to start from do not fit the network.
     """
-    state = train_state.create(
-      self.model, self._key_params, self._image_shape, self._optimizer, self._average, self._sums
-    )
+    state = self._create()
     if self._start:
       own = {'params': state.params, 'batch_stats': state.batch_stats}
       names = self.description.class_names

@@ -71,16 +71,27 @@ def compile_step(step: Callable, arguments: int) -> Callable:
     The compiled function, which takes `fed` with a leading axis of this process's devices
     and destroys the `carry` that it is given.
   """
-  mapped = jax.pmap(
+  mapped = _mapped(step, arguments)
+  # pmap wants one mapped argument, also where the host feeds nothing.
+  devices = np.zeros(jax.local_device_count(), np.int8)
+  return lambda carry, fed, *others: mapped(carry, (fed, devices), *others)
+
+
+def lower_step(step: Callable, devices: list, carry, fed, *others) -> jax.stages.Lowered:
+  """The same step lowered for devices that need not be here, from the shapes of its arguments."""
+  indices = jax.ShapeDtypeStruct((len(devices),), np.int8)
+  return _mapped(step, len(others), devices).lower(carry, (fed, indices), *others)
+
+
+def _mapped(step, arguments, devices=None):
+  return jax.pmap(
     lambda carry, fed_and_device, *others: step(carry, fed_and_device[0], *others),
     axis_name=AXIS,
     in_axes=(None, 0, *(None for _ in range(arguments))),
     out_axes=None,
     donate_argnums=0,
+    devices=devices,
   )
-  # pmap wants one mapped argument, also where the host feeds nothing.
-  devices = np.zeros(jax.local_device_count(), np.int8)
-  return lambda carry, fed, *others: mapped(carry, (fed, devices), *others)
 
 
 def any_process(number: int) -> int:

@@ -1,4 +1,6 @@
-"""Every test runs on four virtual devices; compiled programs are shared within a session."""
+"""Every test runs on four virtual devices, with the program's own XLA flags; compiled programs
+are shared within a session.
+"""
 
 import os
 import pathlib
@@ -10,10 +12,12 @@ import pytest
 from PIL import Image
 
 from configs import default
+from googlenet_jax import startup
 from googlenet_jax.models import googlenet
 
 SHARED = pathlib.Path(__file__).resolve().parents[2] / 'shared' / 'data'
 
+os.environ['XLA_FLAGS'] = startup.environment()['XLA_FLAGS']
 jax.config.update('jax_num_cpu_devices', 4)
 
 

@@ -14,7 +14,7 @@ from jax import lax
 
 @partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
 def max_pool(x: jax.Array, window: int, stride: int, padding: tuple) -> jax.Array:
-  """`nn.max_pool` of `[B, H, W, C]`, whose gradient compares shifted views on a CPU.
+  """`nn.max_pool` of `[B, H, W, C]`; on a CPU first along the rows, then along the columns.
 
   XLA:CPU runs the stock gradient (select-and-scatter) one window at a time; comparing the
   `window**2` shifted views of the input with the maximum is plain vector work. Figures:
@@ -25,7 +25,15 @@ def max_pool(x: jax.Array, window: int, stride: int, padding: tuple) -> jax.Arra
     window, stride: pixels.
     padding: ((top, bottom), (left, right)) pixels, of minus infinity.
   """
-  return nn.max_pool(x, (window, window), (stride, stride), padding)
+
+  def separable(x):
+    x = nn.max_pool(x, (1, window), (1, stride), ((0, 0), padding[1]))
+    return nn.max_pool(x, (window, 1), (stride, 1), (padding[0], (0, 0)))
+
+  def stock(x):
+    return nn.max_pool(x, (window, window), (stride, stride), padding)
+
+  return lax.platform_dependent(x, cpu=separable, default=stock)
 
 
 def _forward(x, window, stride, padding):
@@ -69,3 +77,39 @@ def _backward(window, stride, padding, saved, cotangent):
 
 
 max_pool.defvjp(_forward, _backward)
+
+
+@jax.custom_vjp
+def conv_1x1(x: jax.Array, kernel: jax.Array) -> jax.Array:
+  """The convolution of `[B, H, W, C]` with `[1, 1, C, features]`; on a CPU a matrix product.
+
+  XLA:CPU is faster at products. The gradients are two with the output's gradient, which, left to
+  itself, XLA:CPU computes anew, through ReLU and batch norm, for each of them, once transposed;
+  here it is computed once. Elsewhere a product would cost copies to another layout.
+  """
+  return lax.platform_dependent(x, kernel, cpu=_product, default=_convolution)
+
+
+def _product(x, kernel):
+  return lax.dot_general(x, kernel[0, 0], (((3,), (0,)), ((), ())))
+
+
+def _convolution(x, kernel):
+  numbers = ('NHWC', 'HWIO', 'NHWC')
+  return lax.conv_general_dilated(x, kernel, (1, 1), 'VALID', dimension_numbers=numbers)
+
+
+def _backward_1x1(saved, cotangent):
+  def products(x, kernel, cotangent):
+    cotangent = lax.optimization_barrier(cotangent)
+    to_x = lax.dot_general(cotangent, kernel[0, 0], (((3,), (1,)), ((), ())))
+    to_kernel = lax.dot_general(x, cotangent, (((0, 1, 2), (0, 1, 2)), ((), ())))
+    return to_x, to_kernel[None, None]
+
+  def stock(x, kernel, cotangent):
+    return jax.vjp(_convolution, x, kernel)[1](cotangent)
+
+  return lax.platform_dependent(*saved, cotangent, cpu=products, default=stock)
+
+
+conv_1x1.defvjp(lambda x, kernel: (conv_1x1(x, kernel), (x, kernel)), _backward_1x1)

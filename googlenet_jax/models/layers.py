@@ -78,8 +78,7 @@ class ConvBlock(nn.Module):
     kernel = self.param('kernel', self.kernel_init, (size, size, x.shape[-1], self.features))
     x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
     if size == self.strides == 1:
-      # The same product everywhere; XLA:CPU runs it faster (README, "Speed").
-      x = lax.dot_general(x, kernel[0, 0], (((3,), (0,)), ((), ())))
+      x = cpu_forms.conv_1x1(x, kernel)
     else:
       x = lax.conv_general_dilated(
         x,

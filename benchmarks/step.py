@@ -1,0 +1,186 @@
+"""A training step, and inference: this project, a plain Flax module and PyTorch, in turn.
+
+    pip install -r benchmarks/requirements.txt
+    python -m benchmarks.step --case=training|inference|cifar10 [--json=FILE]
+
+`training` and `inference`: torchvision's GoogLeNet (batch norm, no auxiliary heads) at 224x224,
+batch 32, float32, PyTorch's in channels-last. `cifar10`: the network of `configs/cifar10.py`,
+training, batch 128. Ours is the whole step of the training loop: augmentation, normalisation,
+loss, gradients, optimizer and metrics; the others' leave augmentation and metrics out. Each runs
+in a process of its own on all cores. The second run of this command is the one to read memory
+from: it finds the programs compiled. About ten minutes each on two cores.
+"""
+
+import os
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from absl import app, flags
+
+from benchmarks import contest, machine, peers
+from configs import cifar10, default
+from googlenet_jax import experiment, models, parallel, startup
+from googlenet_jax.data import pipeline, sources
+
+LR, MOMENTUM = 0.01, 0.9
+
+
+class Case(NamedTuple):
+  """What is compared."""
+
+  train: bool
+  size: int  # pixels
+  batch: int
+  classes: int
+  network: dict  # of the peers
+
+
+IMAGENET = {'classes': 1000, 'stem': 'imagenet', 'width': 1.0, 'kernel_5x5': 3}
+CIFAR = {'classes': 10, 'stem': 'compact', 'width': 0.25, 'kernel_5x5': 5}
+CASES = {
+  'training': Case(True, 224, 32, 1000, IMAGENET),
+  'inference': Case(False, 224, 32, 1000, IMAGENET),
+  'cifar10': Case(True, 32, 128, 10, CIFAR),
+}
+
+CASE = flags.DEFINE_enum('case', 'training', list(CASES), 'what is compared')
+ROUNDS = flags.DEFINE_integer('rounds', 10, 'of each')
+STEPS = flags.DEFINE_integer('steps', 0, 'of a round; 0 for 2, of cifar10 10')
+JSON = flags.DEFINE_string('json', '', 'file for the figures')
+
+
+def _batch(case: Case):
+  rng = np.random.default_rng(0)
+  images = rng.standard_normal((case.batch, case.size, case.size, 3), dtype=np.float32)
+  return images, rng.integers(0, case.classes, case.batch)
+
+
+def ours(case: Case):
+  """The step of the training loop, or the network's logits."""
+  keep_compiled()
+  config = cifar10.get_config() if case.size == 32 else default.get_config()
+  if case.size == 224:
+    config.model.update(name='googlenet_torchvision', aux_heads=(), transform_input=False)
+  config.train.batch_size = case.batch
+  if not case.train:
+    model = models.create(**config.model, classes=case.classes)
+    images, _ = _batch(case)
+    images = jnp.asarray(images)
+    variables = jax.jit(lambda: model.init(jax.random.key(0), images[:1], train=False))()
+    logits = jax.jit(lambda variables, images: model.apply(variables, images, train=False).logits)
+    return lambda: jax.block_until_ready(logits(variables, images))
+
+  rng = np.random.default_rng(0)
+  pixels = rng.integers(0, 256, (8 * case.batch, case.size, case.size, 3), dtype=np.uint8)
+  labels = rng.integers(0, case.classes, len(pixels)).astype(np.int32)
+  names = tuple(str(i) for i in range(case.classes))
+  split = sources.Split(pixels, labels, np.ones(len(pixels), bool), names)
+  fields = {'mean': config.dataset.mean, 'std': config.dataset.std}
+  data = pipeline.in_memory(split, train=True, **fields)
+  run = experiment.Run(config, data)
+  resident, state = parallel.replicate(data.resident), run.initial_state()
+
+  def step():
+    nonlocal state
+    state = run.step(state, (), resident, run.key, np.int32(1))
+    jax.block_until_ready(state)
+
+  for _ in range(3):
+    step()
+  startup.trim()  # as the training loop does
+  return step
+
+
+def plain_flax(case: Case):
+  """nn.Conv, nn.BatchNorm, nn.max_pool, optax, jit."""
+  keep_compiled()
+  model = peers.PlainFlax(**case.network)
+  images, labels = map(jnp.asarray, _batch(case))
+  variables = jax.jit(lambda: model.init(jax.random.key(0), images[:1], train=False))()
+  if not case.train:
+    logits = jax.jit(lambda variables, images: model.apply(variables, images, train=False))
+    return lambda: jax.block_until_ready(logits(variables, images))
+  optimizer = optax.sgd(LR, MOMENTUM)
+
+  def loss(params, batch_stats):
+    variables = {'params': params, 'batch_stats': batch_stats}
+    logits, updated = model.apply(variables, images, train=True, mutable=['batch_stats'])
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    return losses.mean(), updated['batch_stats']
+
+  @jax.jit
+  def update(params, batch_stats, opt_state):
+    gradients, batch_stats = jax.grad(loss, has_aux=True)(params, batch_stats)
+    updates, opt_state = optimizer.update(gradients, opt_state)
+    return optax.apply_updates(params, updates), batch_stats, opt_state
+
+  state = variables['params'], variables['batch_stats'], optimizer.init(variables['params'])
+
+  def step():
+    nonlocal state
+    state = jax.block_until_ready(update(*state))
+
+  return step
+
+
+def pytorch(case: Case):
+  """The GoogLeNet of torchvision, or its CIFAR form, in channels-last."""
+  import torch
+
+  if case.size == 224:
+    import torchvision
+
+    model = torchvision.models.googlenet(
+      num_classes=case.classes, aux_logits=False, init_weights=False
+    )
+  else:
+    model = peers.torch_network(**case.network)
+  model = model.to(memory_format=torch.channels_last).train(case.train)
+  images, labels = map(torch.tensor, _batch(case))
+  images = images.permute(0, 3, 1, 2)  # channels-last in memory already
+  if not case.train:
+
+    def infer():
+      with torch.no_grad():
+        model(images)
+
+    return infer
+  optimizer = torch.optim.SGD(model.parameters(), LR, MOMENTUM)
+
+  def step():
+    optimizer.zero_grad()
+    torch.nn.functional.cross_entropy(model(images), labels).backward()
+    optimizer.step()
+
+  return step
+
+
+def keep_compiled():
+  """A second run finds the programs."""
+  cache = os.path.expanduser('~/.cache/googlenet_jax')
+  jax.config.update('jax_compilation_cache_dir', os.environ.get('JAX_COMPILATION_CACHE_DIR', cache))
+
+
+def main(_):
+  """Prints the table."""
+  case = CASES[CASE.value]
+  contestants = {
+    name: contest.Contestant(build, (case,), environment)
+    for name, build, environment in (
+      ('this project', ours, startup.environment()),
+      ('plain Flax', plain_flax, {}),
+      ('PyTorch', pytorch, {}),
+      ('PyTorch, our malloc', pytorch, {'GLIBC_TUNABLES': startup.MALLOC}),
+    )
+  }
+  steps = STEPS.value or (10 if case.size == 32 else 2)
+  results = contest.run(contestants, rounds=ROUNDS.value, steps=steps)
+  about = machine.describe('flax', 'torch', 'torchvision')
+  contest.report(results, case.batch, f'{CASE.value}: {about}', JSON.value)
+
+
+if __name__ == '__main__':
+  app.run(main)
