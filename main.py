@@ -8,6 +8,7 @@ the program itself.
 """
 
 import logging
+import os
 import pathlib
 import re
 import sys
@@ -58,6 +59,7 @@ def main() -> int:
   from googlenet_jax import config as checks
   from googlenet_jax.train import Interrupted
 
+  os.environ['XLA_FLAGS'] = startup.xla_flags()
   config = CONFIG.value
   checks.check(config, default.get_config())
   if jax.config.jax_compilation_cache_dir is None:
@@ -168,7 +170,6 @@ def _last_line(error: Exception) -> str:
 
 
 if __name__ == '__main__':
-  startup.restart()
   absl_logging.set_verbosity(absl_logging.ERROR)
   logging.basicConfig(level=logging.WARNING, format='%(message)s', stream=sys.stdout)
   logging.getLogger('googlenet_jax').setLevel(logging.INFO)

@@ -11,7 +11,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from googlenet_jax import config as configs
-from googlenet_jax import experiment, parallel, plots, record, startup, train_state, weights
+from googlenet_jax import experiment, parallel, plots, record, train_state, weights
 from googlenet_jax.checkpoint import Checkpoints
 from googlenet_jax.errors import InputError
 from googlenet_jax.evaluate import Evaluator
@@ -98,7 +98,6 @@ def train(
       if step == log_at:
         watch.pause(state)
         line = train_line(state, run, step) | watch.lap()
-        startup.trim()
         state = run.without_sums(state)
         history.add(step, 'train', **line)
         progress.show(step, line)

@@ -17,7 +17,7 @@ from googlenet_jax.models import googlenet
 
 SHARED = pathlib.Path(__file__).resolve().parents[2] / 'shared' / 'data'
 
-os.environ['XLA_FLAGS'] = startup.environment()['XLA_FLAGS']
+os.environ['XLA_FLAGS'] = startup.xla_flags()
 jax.config.update('jax_num_cpu_devices', 4)
 
 
