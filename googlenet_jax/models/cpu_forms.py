@@ -85,7 +85,7 @@ def conv_1x1(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
   XLA:CPU is faster at products. The gradients are two with the output's gradient, which, left to
   itself, XLA:CPU computes anew, through ReLU and batch norm, for each of them, once transposed;
-  here it is computed once. Elsewhere a product would cost copies to another layout.
+  here it is computed once.
   """
   return lax.platform_dependent(x, kernel, cpu=_product, default=_convolution)
 
