@@ -4,25 +4,25 @@ A contestant is a function that returns a step; the step does its work, waits fo
 returns nothing.
 """
 
-import json
 import multiprocessing
 import os
 import pathlib
 import signal
 import statistics
 import time
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable
 from typing import NamedTuple
 from unittest import mock
+
+from benchmarks import machine
 
 
 class Contestant(NamedTuple):
   """What is timed: `build(*arguments)` gives the step, in a child with this environment."""
 
   build: Callable
-  arguments: tuple = ()
-  environment: Mapping[str, str] = MappingProxyType({})
+  arguments: tuple
+  environment: dict[str, str]  # added to this process's own
 
 
 def run(contestants: dict[str, Contestant], *, rounds: int, steps: int) -> dict[str, dict]:
@@ -113,6 +113,4 @@ def report(results: dict[str, dict], images: int, about: str, path: str) -> None
       f'({row["first_over_it_range"][0]:.2f} to {row["first_over_it_range"][1]:.2f}); peak '
       f'{row["peak_mb"]:,.0f} MB; first step after {row["first_step_seconds"]:.1f} s'
     )
-  if path:
-    text = json.dumps({'machine': about, 'rounds': rounds, 'rows': rows}, indent=2)
-    pathlib.Path(path).write_text(text + '\n')
+  machine.save(path, about, rows, rounds=rounds)

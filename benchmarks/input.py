@@ -11,7 +11,6 @@ each, which warms up, is left out. Takes about two minutes on two cores.
 
 import contextlib
 import itertools
-import json
 import os
 import pathlib
 import time
@@ -122,9 +121,7 @@ def main(_):
   for name, row in rows.items():
     spread = f'{row["images_per_second"]:5.0f} ({row["range"][0]:.0f} to {row["range"][1]:.0f})'
     print(f'{name:<24} {spread} images/s; this project {row["this_project_over_it"]:.2f} times')
-  if JSON.value:
-    text = json.dumps({'machine': about, 'rounds': ROUNDS.value, 'rows': rows}, indent=2)
-    pathlib.Path(JSON.value).write_text(text + '\n')
+  machine.save(JSON.value, about, rows, rounds=ROUNDS.value)
 
 
 if __name__ == '__main__':

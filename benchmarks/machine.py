@@ -1,6 +1,7 @@
-"""What a figure was measured on, in one line."""
+"""What a figure was measured on, in one line, and where figures are kept."""
 
 import importlib.metadata
+import json
 import pathlib
 import platform
 
@@ -15,3 +16,16 @@ def describe(*packages: str) -> str:
   versions = ', '.join(f'{name} {importlib.metadata.version(name)}' for name in ('jax', *packages))
   processor = models[0] if models else platform.processor()
   return f'{stream.cores()} cores of {processor}; Python {platform.python_version()}, {versions}'
+
+
+def save(path: str, about: str, rows: dict[str, dict], **more) -> None:
+  """Writes figures as JSON; nothing where the path is ''.
+
+  Args:
+    about: of `describe`.
+    rows: the table.
+    more: what else says how it was measured ('rounds').
+  """
+  if path:
+    text = json.dumps({'machine': about, **more, 'rows': rows}, indent=2)
+    pathlib.Path(path).write_text(text + '\n')

@@ -6,7 +6,6 @@ The first start compiles, the second finds the programs compiled; each pair has 
 own. A step is finished when its record is written. About two minutes on two cores.
 """
 
-import json
 import os
 import pathlib
 import statistics
@@ -56,9 +55,7 @@ def main(_):
   }
   for name, row in rows.items():
     print(f'{name:<14} {row["seconds"]:5.1f} s ({row["range"][0]:.1f} to {row["range"][1]:.1f})')
-  if JSON.value:
-    text = json.dumps({'machine': about, 'rounds': ROUNDS.value, 'rows': rows}, indent=2)
-    pathlib.Path(JSON.value).write_text(text + '\n')
+  machine.save(JSON.value, about, rows, rounds=ROUNDS.value)
 
 
 if __name__ == '__main__':

@@ -5,10 +5,11 @@
 
 `training` and `inference`: torchvision's GoogLeNet (batch norm, no auxiliary heads) at 224x224,
 batch 32, float32, PyTorch's in channels-last. `cifar10`: the network of `configs/cifar10.py`,
-training, batch 128. Ours is the whole step of the training loop: augmentation, normalisation,
-loss, gradients, optimizer and metrics; the others' leave augmentation and metrics out. Each runs
-in a process of its own on all cores. The second run of this command is the one to read memory
-from: it finds the programs compiled. About ten minutes each on two cores.
+training, batch 128. Ours is the step of the training loop without augmentation: shuffling,
+normalisation, loss, gradients, optimizer, averages and metrics; the others' have neither
+shuffling nor normalisation, averages nor metrics. Each runs in a process of its own on all cores.
+The second run of this command is the one to read memory from: it finds the programs compiled.
+About ten minutes each on two cores.
 """
 
 import os

@@ -8,9 +8,7 @@ images that the host feeds as bytes. XLA's estimates are for one chip; the bound
 arithmetic and memory traffic at the chip's peak rates. Some minutes a topology on two cores.
 """
 
-import json
 import os
-import pathlib
 import time
 
 import jax
@@ -64,6 +62,9 @@ def main(_):
   """Prints a line a topology."""
   config, rows = CONFIG.value, {}
   checks.check(config, default.get_config())
+  unknown = [name for name in TOPOLOGY.value if name.split(':')[0] not in PEAK]
+  if unknown:
+    raise app.UsageError(f'--topology={unknown[0]}: the peak rates are known of {", ".join(PEAK)}')
   for topology in TOPOLOGY.value:
     kind = topology.split(':')[0]
     devices = topologies.get_topology_desc(topology, 'tpu').devices
@@ -94,14 +95,12 @@ def main(_):
     )
   about = machine.describe('jaxlib', 'libtpu', 'flax')
   print(f'XLA estimates, nothing was run; {about}')
-  if JSON.value:
-    text = json.dumps({'machine': about, 'rows': rows}, indent=2)
-    pathlib.Path(JSON.value).write_text(text + '\n')
+  machine.save(JSON.value, about, rows)
 
 
 if __name__ == '__main__':
+  jax.config.update('jax_platforms', 'cpu')
   # libtpu asks the machine for these where they are not set.
-  os.environ.setdefault('JAX_PLATFORMS', 'cpu')
   os.environ.setdefault('TPU_ACCELERATOR_TYPE', 'v5litepod-4')
   os.environ.setdefault('TPU_WORKER_HOSTNAMES', 'localhost')
   os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')
