@@ -244,7 +244,7 @@ class Run:
     Raises:
       InputError: the weights to start from do not fit the network.
     """
-    state = self._create()
+    state = parallel.run_once(self._create)
     if self._start:
       own = {'params': state.params, 'batch_stats': state.batch_stats}
       names = self.description.class_names

@@ -61,23 +61,19 @@ def create(
   """
   key_params, key_dropout = jax.random.split(key)
 
-  @jax.jit
-  def build():
-    made = model.init(
-      {'params': key_params, 'dropout': key_dropout}, jnp.zeros((1, *image_shape)), train=True
-    )
-    params, batch_stats = made['params'], made.get('batch_stats', {})
-    averages = {'params': params, 'batch_stats': batch_stats, 'count': jnp.zeros((), jnp.int32)}
-    return TrainState(
-      step=jnp.zeros((), jnp.int32),
-      params=params,
-      batch_stats=batch_stats,
-      opt_state=optimizer.init(params),
-      average={} if average == 'none' else averages,
-      log_sums={name: jnp.zeros(()) for name in metrics},
-    )
-
-  return build()
+  made = model.init(
+    {'params': key_params, 'dropout': key_dropout}, jnp.zeros((1, *image_shape)), train=True
+  )
+  params, batch_stats = made['params'], made.get('batch_stats', {})
+  averages = {'params': params, 'batch_stats': batch_stats, 'count': jnp.zeros((), jnp.int32)}
+  return TrainState(
+    step=jnp.zeros((), jnp.int32),
+    params=params,
+    batch_stats=batch_stats,
+    opt_state=optimizer.init(params),
+    average={} if average == 'none' else averages,
+    log_sums={name: jnp.zeros(()) for name in metrics},
+  )
 
 
 def update_average(average, new, kind: str, decay: float, begun: jax.Array):

@@ -75,7 +75,7 @@ def crop_quickly(
   """`crop` as training wants it: faster, and within 2 of 255 of it on average.
 
   A large JPEG is decoded at k/8 of its size where the box keeps `SPARE * size` pixels; 'area'
-  is OpenCV's, of a box rounded to pixels, and enlarges bilinearly.
+  is of a box rounded to pixels (`_area`).
   """
   if not _is_plain_jpeg(data):
     return crop(data, choose, size, interpolation)
@@ -99,8 +99,17 @@ def crop_quickly(
     )
   left, top = round(left), round(top)
   image = image[top : max(round(bottom), top + 1), left : max(round(right), left + 1)]
-  form = cv2.INTER_AREA if max(image.shape[:2]) > size else cv2.INTER_LINEAR
-  return cv2.resize(image, (size, size), interpolation=form)
+  return _area(image, size)
+
+
+def _area(image: np.ndarray, size: int) -> np.ndarray:
+  """Resized to `[size, size, 3]`: means of k x k bilinear samples about a pixel apart.
+
+  OpenCV's INTER_AREA is slow but for whole factors: it alone takes twice the time of this.
+  """
+  height, width = (max(1, math.ceil(n / size - 1 / 8)) for n in image.shape[:2])
+  image = cv2.resize(image, (width * size, height * size), interpolation=cv2.INTER_LINEAR)
+  return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
 
 
 def _is_plain_jpeg(data: bytes) -> bool:

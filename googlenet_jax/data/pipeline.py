@@ -185,10 +185,9 @@ def streamed(
     images = prepared(images, keys, shape, mean, std, augment)
     labels, mask = jax.nn.one_hot(fed['label'], len(records.class_names)), fed['valid']
     if augment.mixup or augment.cutmix:
-      # Beside each other on any number of devices: an even number of positions are on each.
-      beside = jnp.arange(len(positions)) ^ 1
-      images, labels = aug.mix(images, labels, images[beside], labels[beside], keys, augment)
-      mask = mask & mask[beside]
+      partners, theirs, valid = (_beside(x) for x in (images, labels, mask))
+      images, labels = aug.mix(images, labels, partners, theirs, keys, augment)
+      mask = mask & valid
     return Batch(images, labels, mask.astype(jnp.float32))
 
   return Pipeline(
@@ -200,6 +199,14 @@ def streamed(
     read=read,
     close=source.close,
   )
+
+
+def _beside(x):
+  """Of each example the other of its pair; an even number of positions are on each device.
+
+  A gather (`x[arange ^ 1]`) costs a TPU 54 MB of memory traffic an image of 224 pixels.
+  """
+  return x.reshape(-1, 2, *x.shape[1:])[:, ::-1].reshape(x.shape)
 
 
 def _check_statistics(mean, std, depth):
