@@ -46,59 +46,79 @@ def scaled(channels: int, width: float) -> int:
 
 
 class ConvBlock(nn.Module):
-  """Convolution, then a bias or batch norm, then ReLU.
+  """Convolution, then a bias or batch norm, then an activation.
 
   The parameters `kernel` (HWIO) and `bias` lie directly below the block's name, so
   that `inception_3a/reduce_5x5/kernel` stays that path however the convolution is
-  computed. Padding is `kernel_size // 2` on every side, as in Caffe and torch.
+  computed.
 
   Attributes:
     features: output channels.
-    kernel_size: side of the square window, pixels.
+    kernel_size: of the window, pixels: a side, or (height, width).
     strides: step of the window, pixels.
+    padding: on every side, pixels; None for half the window, as in Caffe and torch.
+    groups: parts of the channels that do not see each other.
     batch_norm: normalise with batch statistics instead of adding a bias.
+    bn_epsilon: added to the variance.
     bn_axis: mapped axis over which statistics are averaged; None for each device
       its own.
+    activation: of the result; None for none.
     kernel_init, bias_init: initialisers.
     dtype: of the computation; parameters and statistics are float32.
   """
 
   features: int
-  kernel_size: int = 1
+  kernel_size: int | tuple[int, int] = 1
   strides: int = 1
+  padding: int | None = None
+  groups: int = 1
   batch_norm: bool = False
+  bn_epsilon: float = 1e-3
   bn_axis: str | None = None
+  activation: Callable | None = nn.relu
   kernel_init: Callable = KERNEL_INITS['xavier']
   bias_init: Callable = nn.initializers.zeros
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-    size, pad = self.kernel_size, self.kernel_size // 2
-    kernel = self.param('kernel', self.kernel_init, (size, size, x.shape[-1], self.features))
-    x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
-    if size == self.strides == 1:
-      x = cpu_forms.conv_1x1(x, kernel)
-    else:
-      x = lax.conv_general_dilated(
-        x,
-        kernel,
-        window_strides=(self.strides, self.strides),
-        padding=[(pad, pad), (pad, pad)],
-        dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
-      )
+  def __call__(self, x: jax.Array, *, train: bool, convolved: bool = False) -> jax.Array:
+    """Args: `convolved` says that `x` is the convolution's result; see `InceptionModule`."""
+    x = x.astype(self.dtype) if convolved else self._convolve(x)
     if self.batch_norm:
       x = nn.BatchNorm(
         use_running_average=not train,
         momentum=0.9,
-        epsilon=1e-3,
+        epsilon=self.bn_epsilon,
         axis_name=self.bn_axis,
         dtype=self.dtype,
         name='bn',
       )(x)
     else:
       x = x + self.param('bias', self.bias_init, (self.features,)).astype(self.dtype)
-    return nn.relu(x)
+    return self.activation(x) if self.activation else x
+
+  def _convolve(self, x):
+    size = self.kernel_size
+    window = size if isinstance(size, tuple) else (size, size)
+    padding = [n // 2 if self.padding is None else self.padding for n in window]
+    if any(n + 2 * pad < side for n, pad, side in zip(x.shape[1:3], padding, window, strict=True)):
+      raise InputError(
+        f'{"/".join(self.path)}: a window of {window[0]}x{window[1]} pixels on a map of '
+        f'{x.shape[1]}x{x.shape[2]}: use larger images'
+      )
+    shape = (*window, x.shape[-1] // self.groups, self.features)
+    kernel = self.param('kernel', self.kernel_init, shape)
+    x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
+    if (*window, self.strides, self.groups, *padding) == (1, 1, 1, 1, 0, 0):
+      return cpu_forms.conv_1x1(x, kernel)
+    return lax.conv_general_dilated(
+      x,
+      kernel,
+      window_strides=(self.strides, self.strides),
+      padding=[(pad, pad) for pad in padding],
+      dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+      feature_group_count=self.groups,
+    )
 
 
 GEOMETRIES = ('same', 'ceil', 'floor')
@@ -140,6 +160,13 @@ def max_pool(x: jax.Array, window: int, stride: int, geometry: str) -> jax.Array
   """Max pooling of `[B, H, W, C]`; padding never wins (see `pool_padding`)."""
   padding = tuple(pool_padding(n, window, stride, geometry) for n in x.shape[1:3])
   return cpu_forms.max_pool(x, window, stride, padding)
+
+
+def avg_pool(x: jax.Array, window: int, stride: int, geometry: str) -> jax.Array:
+  """Average pooling of `[B, H, W, C]`; padding does not count (see `pool_padding`)."""
+  padding = tuple(pool_padding(n, window, stride, geometry) for n in x.shape[1:3])
+  sides = (window, window), (stride, stride)
+  return nn.avg_pool(x, *sides, padding, count_include_pad=False)
 
 
 def adaptive_avg_pool(x: jax.Array, size: int) -> jax.Array:
