@@ -77,39 +77,3 @@ def _backward(window, stride, padding, saved, cotangent):
 
 
 max_pool.defvjp(_forward, _backward)
-
-
-@jax.custom_vjp
-def conv_1x1(x: jax.Array, kernel: jax.Array) -> jax.Array:
-  """The convolution of `[B, H, W, C]` with `[1, 1, C, features]`; on a CPU a matrix product.
-
-  XLA:CPU is faster at products. The gradients are two with the output's gradient, which, left to
-  itself, XLA:CPU computes anew, through ReLU and batch norm, for each of them, once transposed;
-  here it is computed once.
-  """
-  return lax.platform_dependent(x, kernel, cpu=_product, default=_convolution)
-
-
-def _product(x, kernel):
-  return lax.dot_general(x, kernel[0, 0], (((3,), (0,)), ((), ())))
-
-
-def _convolution(x, kernel):
-  numbers = ('NHWC', 'HWIO', 'NHWC')
-  return lax.conv_general_dilated(x, kernel, (1, 1), 'VALID', dimension_numbers=numbers)
-
-
-def _backward_1x1(saved, cotangent):
-  def products(x, kernel, cotangent):
-    cotangent = lax.optimization_barrier(cotangent)
-    to_x = lax.dot_general(cotangent, kernel[0, 0], (((3,), (1,)), ((), ())))
-    to_kernel = lax.dot_general(x, cotangent, (((0, 1, 2), (0, 1, 2)), ((), ())))
-    return to_x, to_kernel[None, None]
-
-  def stock(x, kernel, cotangent):
-    return jax.vjp(_convolution, x, kernel)[1](cotangent)
-
-  return lax.platform_dependent(*saved, cotangent, cpu=products, default=stock)
-
-
-conv_1x1.defvjp(lambda x, kernel: (conv_1x1(x, kernel), (x, kernel)), _backward_1x1)

@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from googlenet_jax.errors import InputError
-from googlenet_jax.models import cpu_forms
 from googlenet_jax.models.layers import (
   GEOMETRIES,
   KERNEL_INITS,
   ConvBlock,
   Outputs,
   adaptive_avg_pool,
+  convolution,
   local_response_norm,
   max_pool,
   scaled,
@@ -147,7 +147,7 @@ class InceptionModule(nn.Module):
     if self.is_initializing():  # each makes its own parameters
       return [block(x, train=train) for block in blocks]
     kernels = [self.get_variable('params', name)['kernel'] for name in names]
-    y = cpu_forms.conv_1x1(x, jnp.concatenate(kernels, -1).astype(x.dtype))
+    y = convolution(x, jnp.concatenate(kernels, -1).astype(x.dtype))
     parts = jnp.split(y, np.cumsum(widths)[:-1], axis=-1)
     return [
       block(part, train=train, convolved=True) for block, part in zip(blocks, parts, strict=True)

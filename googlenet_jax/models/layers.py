@@ -45,6 +45,20 @@ def scaled(channels: int, width: float) -> int:
   return max(8, int(channels * width / 8 + 0.5) * 8)
 
 
+def convolution(
+  x: jax.Array, kernel: jax.Array, stride: int = 1, padding: tuple = (0, 0), groups: int = 1
+) -> jax.Array:
+  """The convolution of `[B, H, W, C]` with an HWIO kernel; padding on both sides, pixels."""
+  return lax.conv_general_dilated(
+    x,
+    kernel,
+    window_strides=(stride, stride),
+    padding=[(pad, pad) for pad in padding],
+    dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+    feature_group_count=groups,
+  )
+
+
 class ConvBlock(nn.Module):
   """Convolution, then a bias or batch norm, then an activation.
 
@@ -100,7 +114,7 @@ class ConvBlock(nn.Module):
   def _convolve(self, x):
     size = self.kernel_size
     window = size if isinstance(size, tuple) else (size, size)
-    padding = [n // 2 if self.padding is None else self.padding for n in window]
+    padding = tuple(n // 2 if self.padding is None else self.padding for n in window)
     if any(n + 2 * pad < side for n, pad, side in zip(x.shape[1:3], padding, window, strict=True)):
       raise InputError(
         f'{"/".join(self.path)}: a window of {window[0]}x{window[1]} pixels on a map of '
@@ -109,16 +123,7 @@ class ConvBlock(nn.Module):
     shape = (*window, x.shape[-1] // self.groups, self.features)
     kernel = self.param('kernel', self.kernel_init, shape)
     x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
-    if (*window, self.strides, self.groups, *padding) == (1, 1, 1, 1, 0, 0):
-      return cpu_forms.conv_1x1(x, kernel)
-    return lax.conv_general_dilated(
-      x,
-      kernel,
-      window_strides=(self.strides, self.strides),
-      padding=[(pad, pad) for pad in padding],
-      dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
-      feature_group_count=self.groups,
-    )
+    return convolution(x, kernel, self.strides, padding, self.groups)
 
 
 GEOMETRIES = ('same', 'ceil', 'floor')
