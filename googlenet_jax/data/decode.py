@@ -84,6 +84,8 @@ def crop_quickly(
   try:
     image = simplejpeg.decode_jpeg(
       data,
+      # Of the colours: 4% faster, 0.2 of 255 from the smooth one, but what is not averaged shows.
+      fastupsample=interpolation != 'nearest',
       min_height=math.ceil(height * SPARE * size / (bottom - top)),
       min_width=math.ceil(width * SPARE * size / (right - left)),
       min_factor=2,
@@ -118,10 +120,18 @@ def _is_plain_jpeg(data: bytes) -> bool:
     colorspace = simplejpeg.decode_jpeg_header(data)[2]
   except ValueError:
     return False
-  upright = True
-  if any(data.find(mark, 0, 2**16) >= 0 for mark in (b'Exif\0\0', b'tiff:Orientation')):
+  upright, header = True, _segments(data)
+  if b'Exif\0\0' in header or b'tiff:Orientation' in header:
     upright = Image.open(io.BytesIO(data)).getexif().get(ORIENTATION, 1) == 1
   return upright and colorspace in ('Gray', 'YCbCr')
+
+
+def _segments(data: bytes) -> bytes:
+  """What lies before a JPEG's scan."""
+  at = 2
+  while data[at : at + 1] == b'\xff' and data[at + 1 : at + 2] != b'\xda':
+    at += 2 + max(int.from_bytes(data[at + 2 : at + 4], 'big'), 2)
+  return data[:at]
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
