@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import optax
 
 from googlenet_jax.errors import InputError
+from googlenet_jax.models.layers import CLASSIFIERS
 from googlenet_jax.schedules import Schedule
 
 NAMES = ('sgd', 'adam', 'adamw')
-CLASSIFIERS = ('linear', 'fc', 'aux')  # beginnings of the names of what is trained anew
+TRAINED_ANEW = (*CLASSIFIERS, 'fc', 'aux')  # beginnings of layers' names
 
 
 def decay_mask(params) -> dict:
@@ -41,7 +42,7 @@ def create(
     clip_norm: bound on the gradient's global norm; 0 for none.
     accumulate: steps whose gradients are averaged into one update.
     frozen: beginnings of the names of layers that stay as they are.
-    trunk_lr: factor on the rate of all other layers but the classifiers' (`CLASSIFIERS`).
+    trunk_lr: factor on the rate of all other layers but the classifiers' (`TRAINED_ANEW`).
   """
   if name not in NAMES:
     raise InputError(f'no optimizer {name!r}: use one of {", ".join(NAMES)}')
@@ -69,7 +70,7 @@ def _scale_layers(frozen, trunk_lr):
   def factor(layer):
     if layer.startswith(tuple(frozen)):
       return 0.0
-    return 1.0 if layer.startswith(CLASSIFIERS) else trunk_lr
+    return 1.0 if layer.startswith(TRAINED_ANEW) else trunk_lr
 
   def scale(updates, params):
     del params

@@ -12,17 +12,51 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 
 from googlenet_jax.errors import InputError
+from googlenet_jax.models import chains
+from googlenet_jax.models.chains import Chain
 from googlenet_jax.models.googlenet import GoogLeNet
+from googlenet_jax.models.inception_v3 import InceptionV3
 from googlenet_jax.models.layers import Outputs
+from googlenet_jax.models.resnet import ResNet
 
 __all__ = ['MODELS', 'Model', 'Outputs', 'create']
 
 
 class Model(NamedTuple):
-  """A network by name: a module, and the values of its fields that make it this one."""
+  """A network by name.
+
+  Attributes:
+    module: its class.
+    fields: the values that make it this one.
+    image_shape: (H, W, C) that it was published for.
+  """
 
   module: type[nn.Module]
   fields: Mapping[str, Any] = MappingProxyType({})
+  image_shape: tuple[int, int, int] = (224, 224, 3)
+
+
+CIFAR = (32, 32, 3)
+VGGS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
+RESNETS = {  # blocks a stage, bottlenecks; arXiv 1512.03385, Table 1
+  18: ((2, 2, 2, 2), False),
+  34: ((3, 4, 6, 3), False),
+  50: ((3, 4, 6, 3), True),
+  101: ((3, 4, 23, 3), True),
+  152: ((3, 8, 36, 3), True),
+}
+CIFAR_RESNETS = (20, 32, 44, 56, 110)  # layers: 2 and 6n, section 4.2
+
+
+def _cifar_resnet(layers: int, shortcut: str) -> Model:
+  fields = {
+    'blocks': 3 * ((layers - 2) // 6,),
+    'features': 16,
+    'stem': 'cifar',
+    'shortcut': shortcut,
+    'classes': 10,
+  }
+  return Model(ResNet, fields, CIFAR)
 
 
 MODELS: dict[str, Model] = {
@@ -31,6 +65,8 @@ MODELS: dict[str, Model] = {
   'googlenet_bvlc': Model(GoogLeNet, {'geometry': 'ceil'}),
   # Batch norm after every convolution in place of its bias, 5x5 as in the paper.
   'googlenet_bn': Model(GoogLeNet, {'norm': 'batch'}),
+  # Without the 1x1 reductions (Figure 2a).
+  'googlenet_naive': Model(GoogLeNet, {'module': 'naive'}),
   # torchvision's: 3x3 for 5x5, a 2x2 last pool, and input normalised once more.
   'googlenet_torchvision': Model(
     GoogLeNet,
@@ -46,6 +82,26 @@ MODELS: dict[str, Model] = {
       'bias_init': 0.0,
     },
   ),
+  'lenet5': Model(
+    Chain,
+    {'layers': chains.LENET5, 'classes': 10, 'activation': nn.tanh, 'kernel_init': 'xavier'},
+    (32, 32, 1),
+  ),
+  'alexnet': Model(Chain, {'layers': chains.ALEXNET}),
+  'alexnet_grouped': Model(
+    Chain, {'layers': chains.ALEXNET_GROUPED, 'kernel_init': 'normal'}, (227, 227, 3)
+  ),
+  'zfnet': Model(Chain, {'layers': chains.zfnet(384, 384, 256), 'kernel_init': 'normal'}),
+  'zfnet_wide': Model(Chain, {'layers': chains.zfnet(512, 1024, 512), 'kernel_init': 'normal'}),
+  'nin': Model(Chain, {'layers': chains.NIN, 'classes': 10}, CIFAR),
+  **{f'vgg{n}': Model(Chain, {'layers': chains.vgg(*depths)}) for n, depths in VGGS.items()},
+  **{
+    f'resnet{n}': Model(ResNet, {'blocks': blocks, 'bottleneck': bottleneck})
+    for n, (blocks, bottleneck) in RESNETS.items()
+  },
+  **{f'resnet{n}': _cifar_resnet(n, 'pad') for n in CIFAR_RESNETS},
+  **{f'plain{n}': _cifar_resnet(n, 'none') for n in CIFAR_RESNETS},
+  'inception_v3': Model(InceptionV3, image_shape=(299, 299, 3)),
 }
 
 
@@ -57,7 +113,7 @@ def create(name: str, **fields) -> nn.Module:
   """
   if name not in MODELS:
     raise InputError(f'no model {name!r}: use one of {", ".join(MODELS)}')
-  module, preset = MODELS[name]
+  module, preset, _ = MODELS[name]
   given = {field: value for field, value in fields.items() if value is not None}
   known = [f.name for f in dataclasses.fields(module) if f.name not in ('parent', 'name')]
   for field in given:

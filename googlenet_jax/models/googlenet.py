@@ -118,7 +118,8 @@ class InceptionModule(nn.Module):
     def conv(name, x, size):
       return self.conv(getattr(widths, name), size, name=name)(x, train=train)
 
-    pooled = max_pool(x, 3, 1, 'same')
+    with jax.named_scope('pool'):
+      pooled = max_pool(x, 3, 1, 'same')
     if self.reduced:
       first, reduced_3x3, reduced_5x5 = self._of_input(x, train)
       branches = (
@@ -175,7 +176,8 @@ class AuxHead(nn.Module):
       x = adaptive_avg_pool(x, 4)
     else:
       window = (5, 5) if min(x.shape[1:3]) >= 5 else x.shape[1:3]
-      x = nn.avg_pool(x, window, (3, 3))  # [B, 4, 4, C] of 14x14
+      with jax.named_scope('pool'):
+        x = nn.avg_pool(x, window, (3, 3))  # [B, 4, 4, C] of 14x14
     x = self.conv(self.conv_features, 1, name='conv')(x, train=train)
     x = x.reshape(x.shape[0], -1)  # [B, 2048]
     x = nn.relu(self.linear(self.fc_features, name='fc')(x))  # [B, 1024]
@@ -270,16 +272,20 @@ class GoogLeNet(nn.Module):
       if name.startswith('conv'):
         x = conv(scaled(features, self.width), window, stride, name=name)(x, train=train)
       elif name.startswith('pool'):
-        x = max_pool(x, window, stride, self.geometry)
+        with jax.named_scope(name):
+          x = max_pool(x, window, stride, self.geometry)
       elif self.norm == 'lrn':
-        x = local_response_norm(x)
+        with jax.named_scope(name):
+          x = local_response_norm(x)
 
     aux = []
     stage = '3'
     for name, widths in MODULES.items():
       if name[0] != stage:  # 28x28 -> 14x14 -> 7x7
         window = self.last_pool if name[0] == '5' else 3
-        x, stage = max_pool(x, window, 2, self.geometry), name[0]
+        with jax.named_scope(f'pool{stage}'):
+          x = max_pool(x, window, 2, self.geometry)
+        stage = name[0]
       x = InceptionModule(
         widths=Widths(*(scaled(w, self.width) for w in widths)),
         reduced=self.module == 'reduced',
@@ -301,7 +307,8 @@ class GoogLeNet(nn.Module):
         aux.append(head(x, train=train))
 
     if self.classifier == 'avgpool':
-      x = jnp.mean(x, axis=(1, 2))  # [B, 1024]
+      with jax.named_scope('pool5'):
+        x = jnp.mean(x, axis=(1, 2))  # [B, 1024]
     else:
       x = x.reshape(x.shape[0], -1)  # [B, 50176]
       x = nn.relu(linear(scaled(1024, self.width), name='fc')(x))

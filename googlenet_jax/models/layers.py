@@ -126,6 +126,7 @@ class ConvBlock(nn.Module):
     return convolution(x, kernel, self.strides, padding, self.groups)
 
 
+CLASSIFIERS = ('linear', 'fc5', 'fc8', 'cccp6')  # names of the layers to the classes
 GEOMETRIES = ('same', 'ceil', 'floor')
 
 

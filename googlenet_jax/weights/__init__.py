@@ -18,7 +18,8 @@ from googlenet_jax import models, train_state
 from googlenet_jax.checkpoint import Checkpoints
 from googlenet_jax.data import folder
 from googlenet_jax.errors import InputError
-from googlenet_jax.weights import files, published
+from googlenet_jax.models.layers import CLASSIFIERS
+from googlenet_jax.weights import files, lineage, published
 from googlenet_jax.weights.published import Preprocessing
 
 __all__ = ['Description', 'Network', 'Preprocessing', 'assign', 'called', 'load', 'save']
@@ -115,9 +116,10 @@ def load(path: str, **overrides) -> Network:
     )
     description = description.override(overrides)
     model = description.create()
-    if not any(path[:1] == ('params',) and path[1].startswith('aux') for path in arrays):
-      model = model.clone(aux_heads=())  # published without them
-    if model.aux_heads == ():
+    heads = getattr(model, 'aux_heads', ())
+    if heads and not any(path[:1] == ('params',) and path[1].startswith('aux') for path in arrays):
+      model, heads = model.clone(aux_heads=()), ()  # published without them
+    if not heads:
       arrays = {path: x for path, x in arrays.items() if not path[1].startswith('aux')}
     report = differences(expected(model, description.image_shape), arrays)
   except InputError:
@@ -130,7 +132,8 @@ def load(path: str, **overrides) -> Network:
   for where, x in arrays.items():
     if not np.isfinite(x).all():
       raise InputError(f'--weights={path}: {"/".join(where)} holds values that are not finite')
-  description = description.override({'aux_heads': model.aux_heads})
+  if hasattr(model, 'aux_heads'):
+    description = description.override({'aux_heads': heads})
   return Network(description, model, _nested(arrays), path)
 
 
@@ -143,16 +146,17 @@ def _file(path: pathlib.Path, overrides: dict) -> tuple[Description, dict]:
       ('file', name) if '/' not in name else tuple(name.split('/')): x
       for name, x in tensors.arrays.items()
     }
-  layout = next((x for x in published.LAYOUTS if x.marker in tensors.arrays), None)
+  layouts = published.LAYOUTS + lineage.LAYOUTS
+  layout = next((x for x in layouts if x.recognise(tensors.arrays.keys())), None)
   if layout is None:
     some = ', '.join(map(repr, sorted(tensors.arrays)[:3]))
     raise InputError(f'--weights={path}: no known network has arrays called {some}, ...')
-  last = tensors.arrays.get(layout.name(('params', 'linear', 'bias')), np.zeros(1000))
+  last = tensors.arrays.get(layout.name(('params', layout.classifier, 'bias')), np.zeros(1000))
   description = Description(
     layout.model, layout.fields(tensors), layout.preprocessing, _names(last.size)
   )
   wanted = expected(description.override(overrides).create(), description.image_shape)
-  return description, _renamed(layout, tensors.arrays, wanted)
+  return description, _renamed(layout, layout.prepare(tensors.arrays), wanted)
 
 
 def save(path: str, network: Network) -> None:
@@ -201,7 +205,7 @@ def assign(
     variables: `{'params', 'batch_stats'}` as initialised; not changed.
     network: whose arrays are taken; auxiliary heads that it lacks stay initialised.
     class_names: of the run.
-    allow_head: they may be others than the network's; the layers to the classes (`linear`)
+    allow_head: they may be others than the network's; the layers to the classes
       stay initialised then.
 
   Returns:
@@ -226,7 +230,7 @@ def assign(
   new = {
     path
     for path in own
-    if (path[1].startswith('aux') and path not in given) or (other and path[-2] == 'linear')
+    if (path[1].startswith('aux') and path not in given) or (other and path[-2] in CLASSIFIERS)
   }
   unused = {path for path in given if path[1].startswith('aux') and path not in own}
   given = {path: x for path, x in given.items() if path not in new | unused}

@@ -3,7 +3,7 @@
 A layout tells, for each array of ours, what it is called in the file and how it lies there.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 import numpy as np
@@ -30,26 +30,33 @@ class Preprocessing(NamedTuple):
   channels: int = 3
 
 
+OF_TORCHVISION = Preprocessing(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
+
+
 class Layout(NamedTuple):
   """Weights of one origin.
 
   Attributes:
     model: name of the network.
-    marker: name of an array that only such files have.
+    recognise: `(names of a file's arrays) ->` whether it is of this origin.
     preprocessing: of its images.
-    name: `(path of an array of ours) -> name in the file`.
+    name: `(path of an array of ours) -> name in the file`; KeyError where it has none.
     convert: `(path, array in the file) -> array of ours`, but for the order of the axes.
     fields: `(file) ->` fields of the network that the file tells.
+    prepare: `(arrays of the file) ->` the same with those merged that are one array of ours.
     ignored: ends of names that are there and not needed.
+    classifier: our name of the layer to the classes.
   """
 
   model: str
-  marker: str
+  recognise: Callable[[Collection[str]], bool]
   preprocessing: Preprocessing
   name: Callable[[tuple[str, ...]], str]
-  convert: Callable[[tuple[str, ...], np.ndarray], np.ndarray]
+  convert: Callable[[tuple[str, ...], np.ndarray], np.ndarray] = lambda path, array: array
   fields: Callable[[Tensors], dict] = lambda file: {}
+  prepare: Callable[[dict], dict] = lambda arrays: arrays
   ignored: tuple[str, ...] = ()
+  classifier: str = 'linear'
 
 
 # Ours, Caffe's and torchvision's names of a module's convolutions.
@@ -134,7 +141,7 @@ def _torchvision_convert(path, array):
 LAYOUTS = (
   Layout(
     model='googlenet_bvlc',
-    marker='conv1/7x7_s2_w_0',
+    recognise=lambda names: 'conv1/7x7_s2_w_0' in names,
     preprocessing=Preprocessing(mean=(123.0, 117.0, 104.0)),
     name=_caffe_name,
     convert=_caffe_convert,
@@ -143,8 +150,8 @@ LAYOUTS = (
   ),
   Layout(
     model='googlenet_torchvision',
-    marker='inception3a.branch1.conv.weight',
-    preprocessing=Preprocessing(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375)),
+    recognise=lambda names: 'inception3a.branch1.conv.weight' in names,
+    preprocessing=OF_TORCHVISION,
     name=_torchvision_name,
     convert=_torchvision_convert,
     ignored=('.num_batches_tracked',),

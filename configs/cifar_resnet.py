@@ -1,0 +1,33 @@
+"""ResNet-20 on CIFAR-10 (arXiv 1512.03385, section 4.2).
+
+    python main.py --config=configs/cifar_resnet.py --config.dataset.data_dir=DIR
+
+Batches of 128, 64,000 steps, rate 0.1 that falls to a tenth after 32,000 and 48,000, weight decay
+1e-4. `--config.model.name=` resnet32, resnet44, resnet56 and resnet110 are deeper, plain20 to
+plain110 have no shortcuts. The paper has 91.25% test top-1 for 20 layers. Reached: not yet run.
+"""
+
+from configs import cifar10
+
+
+def get_config():
+  """See the module's docstring."""
+  c = cifar10.get_config()
+  for field in ('width', 'norm', 'stem', 'aux_heads', 'dropout'):
+    c.model[field] = None
+  c.model.name = 'resnet20'
+
+  c.train.duration = '64000 steps'
+  c.train.batch_size = 128
+  c.train.label_smoothing = 0.0
+  c.optimizer.nesterov = False
+  c.optimizer.weight_decay = 1e-4
+  c.schedule.points = (
+    ('0 steps', 1.0),
+    ('32000 steps', 1.0),
+    ('32001 steps', 0.1),
+    ('48000 steps', 0.1),
+    ('48001 steps', 0.01),
+  )
+  c.average.name = 'none'
+  return c

@@ -1,0 +1,19 @@
+"""LeNet-5 (LeCun et al. 1998) on scikit-learn's handwritten digits, enlarged to 32x32.
+
+    python main.py --config=configs/lenet5.py
+
+Reached: not yet run.
+"""
+
+from configs import digits
+
+
+def get_config():
+  """See the module's docstring."""
+  c = digits.get_config()
+  c.model.name = 'lenet5'
+  c.model.width = None
+  c.model.norm = None
+  c.model.stem = None
+  c.dataset.image_size = 32
+  return c

@@ -1,0 +1,21 @@
+"""ResNet-50 on ImageNet (arXiv 1512.03385, section 3.4).
+
+    python main.py --config=configs/resnet.py --config.dataset.data_dir=DIR
+
+Batches of 256, rate 0.1 that falls to a tenth every 30 of 90 epochs, weight decay 1e-4. The others
+are `--config.model.name=resnet18`, `resnet34`, `resnet101` and `resnet152`. Reached: not yet run.
+"""
+
+from configs import alexnet
+
+
+def get_config():
+  """See the module's docstring."""
+  c = alexnet.get_config()
+  c.model.name = 'resnet50'
+  c.model.dropout = 0.0
+  c.train.batch_size = 256
+  c.optimizer.lr = 0.1
+  c.optimizer.weight_decay = 1e-4
+  c.schedule.warmup = '5 epochs'
+  return c

@@ -1,0 +1,249 @@
+"""Networks without branches, as tables: LeNet-5, AlexNet, ZFNet, Network in Network, VGG."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from googlenet_jax.errors import InputError
+from googlenet_jax.models.layers import (
+  KERNEL_INITS,
+  ConvBlock,
+  Outputs,
+  avg_pool,
+  local_response_norm,
+  max_pool,
+  scaled,
+)
+
+CLASSES = 0  # as features of a layer: as many as there are classes
+
+
+class Conv(NamedTuple):
+  """A convolution and its activation; `padding` as of `ConvBlock`."""
+
+  name: str
+  features: int
+  window: int
+  stride: int = 1
+  padding: int | None = None
+  groups: int = 1
+  bias: float | None = None  # initial; None for the network's
+
+
+class Pool(NamedTuple):
+  """A pool, 'max' or 'avg'; `geometry` as of `layers.pool_padding`."""
+
+  name: str
+  window: int = 3
+  stride: int = 2
+  geometry: str = 'floor'
+  kind: str = 'max'
+
+
+class Norm(NamedTuple):
+  """Local response normalisation as AlexNet's paper has it (section 3.3)."""
+
+  name: str
+
+
+class Dropout(NamedTuple):
+  """Dropout at the network's rate."""
+
+
+class Mean(NamedTuple):
+  """Global average pool."""
+
+  name: str
+
+
+class Linear(NamedTuple):
+  """A fully connected layer of the flattened map; an activation follows all but the classes."""
+
+  name: str
+  features: int
+
+
+# LeCun et al. (1998), "Gradient-based learning applied to document recognition", as it is built
+# today: full connections, pools without weights, 32x32x1.
+LENET5 = (
+  Conv('conv1', 6, 5, padding=0),
+  Pool('pool1', 2, kind='avg'),
+  Conv('conv2', 16, 5, padding=0),
+  Pool('pool2', 2, kind='avg'),
+  Linear('fc3', 120),
+  Linear('fc4', 84),
+  Linear('fc5', CLASSES),
+)
+
+
+# Of AlexNet (2012) and those after it.
+CLASSIFIER = (
+  Linear('fc6', 4096),
+  Dropout(),
+  Linear('fc7', 4096),
+  Dropout(),
+  Linear('fc8', CLASSES),
+)
+
+# Krizhevsky (2014), "One weird trick", arXiv 1404.5997, as torchvision has it.
+ALEXNET = (
+  Conv('conv1', 64, 11, 4, padding=2),
+  Pool('pool1'),
+  Conv('conv2', 192, 5),
+  Pool('pool2'),
+  Conv('conv3', 384, 3),
+  Conv('conv4', 256, 3),
+  Conv('conv5', 256, 3),
+  Pool('pool5'),
+  Dropout(),
+  Linear('fc6', 4096),
+  Dropout(),
+  Linear('fc7', 4096),
+  Linear('fc8', CLASSES),
+)
+
+# Krizhevsky et al. (2012), sections 3 and 5: two GPUs, so two groups; 227x227.
+ALEXNET_GROUPED = (
+  Conv('conv1', 96, 11, 4, padding=0),
+  Norm('norm1'),
+  Pool('pool1'),
+  Conv('conv2', 256, 5, groups=2, bias=1.0),
+  Norm('norm2'),
+  Pool('pool2'),
+  Conv('conv3', 384, 3),
+  Conv('conv4', 384, 3, groups=2, bias=1.0),
+  Conv('conv5', 256, 3, groups=2, bias=1.0),
+  Pool('pool5'),
+  *CLASSIFIER,
+)
+
+
+def zfnet(conv3: int, conv4: int, conv5: int) -> tuple:
+  """Zeiler and Fergus (2013), arXiv 1311.2901, Figure 3, with as many filters in conv3 to 5."""
+  return (
+    Conv('conv1', 96, 7, 2, padding=1),
+    Pool('pool1', geometry='ceil'),
+    Norm('norm1'),
+    Conv('conv2', 256, 5, 2, padding=0),
+    Pool('pool2', geometry='ceil'),
+    Norm('norm2'),
+    Conv('conv3', conv3, 3),
+    Conv('conv4', conv4, 3),
+    Conv('conv5', conv5, 3),
+    Pool('pool5'),
+    *CLASSIFIER,
+  )
+
+
+# Lin et al. (2013), "Network in Network", arXiv 1312.4400, as published for CIFAR-10.
+NIN = (
+  Conv('conv1', 192, 5),
+  Conv('cccp1', 160, 1),
+  Conv('cccp2', 96, 1),
+  Pool('pool1', geometry='ceil'),
+  Dropout(),
+  Conv('conv2', 192, 5),
+  Conv('cccp3', 192, 1),
+  Conv('cccp4', 192, 1),
+  Pool('pool2', geometry='ceil', kind='avg'),
+  Dropout(),
+  Conv('conv3', 192, 3),
+  Conv('cccp5', 192, 1),
+  Conv('cccp6', CLASSES, 1),
+  Mean('pool3'),
+)
+
+
+def vgg(*depths: int) -> tuple:
+  """Simonyan and Zisserman (2014), arXiv 1409.1556, Table 1, of so many convolutions a stage."""
+  layers = []
+  for stage, (depth, features) in enumerate(zip(depths, (64, 128, 256, 512, 512), strict=True), 1):
+    layers += [Conv(f'conv{stage}_{i}', features, 3) for i in range(1, depth + 1)]
+    layers.append(Pool(f'pool{stage}', 2))
+  return (*layers, *CLASSIFIER)
+
+
+class Chain(nn.Module):
+  """A network whose layers follow each other.
+
+  Attributes:
+    layers: the table.
+    classes: number of classes.
+    width: multiplier of all channel counts but the input's and the classes', rounded to
+      multiples of 8.
+    norm: 'none', or 'batch' after every convolution in place of its bias.
+    activation: of every layer but the last.
+    dropout: share of the activations dropped where the table says so.
+    dtype: of the computation; parameters and outputs are float32.
+    kernel_init: a key of `layers.KERNEL_INITS`.
+    bias_init: constant that biases start from.
+    bn_axis: mapped axis over which batch statistics are averaged.
+  """
+
+  layers: tuple
+  classes: int = 1000
+  width: float = 1.0
+  norm: str = 'none'
+  activation: Callable = nn.relu
+  dropout: float = 0.5
+  dtype: Any = jnp.float32
+  kernel_init: str = 'he'
+  bias_init: float = 0.0
+  bn_axis: str | None = None
+
+  @nn.compact
+  def __call__(self, images: jax.Array, *, train: bool) -> Outputs:
+    """Classifies `[B, H, W, C]` float32; see `GoogLeNet`.
+
+    Raises:
+      InputError: a field has no such value, or the image leaves no pixels.
+    """
+    if self.norm not in ('none', 'batch'):
+      raise InputError(f"model.norm={self.norm!r}: this network takes 'none' or 'batch'")
+    dtype, init = jnp.dtype(self.dtype), KERNEL_INITS[self.kernel_init]
+    conv = partial(
+      ConvBlock,
+      batch_norm=self.norm == 'batch',
+      bn_epsilon=1e-5,
+      bn_axis=self.bn_axis,
+      activation=self.activation,
+      kernel_init=init,
+      dtype=dtype,
+    )
+
+    def features(layer):
+      if layer.features == CLASSES:
+        return self.classes
+      return layer.features if self.width == 1 else scaled(layer.features, self.width)
+
+    x = images.astype(dtype)
+    for layer in self.layers:
+      match layer:
+        case Conv(name, _, window, stride, padding, groups, bias):
+          bias_init = nn.initializers.constant(self.bias_init if bias is None else bias)
+          shape = features(layer), window, stride, padding, groups
+          x = conv(*shape, bias_init=bias_init, name=name)(x, train=train)
+        case Pool(name, window, stride, geometry, kind):
+          with jax.named_scope(name):
+            pool = max_pool if kind == 'max' else avg_pool
+            x = pool(x, window, stride, geometry)
+        case Norm(name):
+          with jax.named_scope(name):
+            x = local_response_norm(x, alpha=5e-4, k=2.0)
+        case Mean(name):
+          with jax.named_scope(name):
+            x = jnp.mean(x, axis=(1, 2))
+        case Dropout():
+          x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        case Linear(name):
+          x = x.reshape(len(x), -1)
+          bias_init = nn.initializers.constant(self.bias_init)
+          linear = nn.Dense(
+            features(layer), dtype=dtype, kernel_init=init, bias_init=bias_init, name=name
+          )
+          x = linear(x) if layer.features == CLASSES else self.activation(linear(x))
+    return Outputs(x.astype(jnp.float32))

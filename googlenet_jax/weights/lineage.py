@@ -1,0 +1,186 @@
+"""Layouts of the published weights of the networks that GoogLeNet is compared with."""
+
+import math
+import re
+
+from googlenet_jax.models import MODELS, chains
+from googlenet_jax.models.resnet import ResNet
+from googlenet_jax.weights.published import OF_TORCHVISION, Layout, Preprocessing
+
+BATCH_NORM = {'scale': 'weight', 'bias': 'bias', 'mean': 'running_mean', 'var': 'running_var'}
+WEIGHT = {'kernel': 'weight', 'bias': 'bias'}
+
+
+def _chain(model: str, batch_norm: bool) -> Layout:
+  """AlexNet and VGG of torchvision: layers by their place in a sequence, ReLUs counted too."""
+  names, part, index, last = {}, 'features', 0, 0
+  for layer in MODELS[model].fields['layers']:
+    if isinstance(layer, chains.Linear | chains.Dropout) and part == 'features':
+      part, index = 'classifier', 0
+    if isinstance(layer, chains.Conv):
+      names[layer.name], last = (f'features.{index}', f'features.{index + 1}'), index
+      index += 3 if batch_norm else 2
+    elif isinstance(layer, chains.Linear):
+      names[layer.name] = (f'classifier.{index}',)
+      index += 2
+    else:
+      index += 1
+
+  def recognise(found):
+    convolutions = [re.fullmatch(r'features\.(\d+)\.weight', name) for name in found]
+    normalised = 'features.1.running_mean' in found
+    if 'classifier.6.weight' not in found or normalised != batch_norm:
+      return False
+    greatest = max((int(match[1]) for match in convolutions if match), default=-1)
+    return greatest == last + batch_norm
+
+  def name(path):
+    *layer, leaf = path[1:]
+    if layer[-1] == 'bn':
+      return f'{names[layer[0]][1]}.{BATCH_NORM[leaf]}'
+    return f'{names[layer[0]][0]}.{WEIGHT[leaf]}'
+
+  def prepare(arrays):  # a bias that batch norm takes away again is part of the mean here
+    arrays = dict(arrays)
+    for conv, bn in (pair for pair in names.values() if batch_norm and len(pair) == 2):
+      bias = arrays.pop(f'{conv}.bias', 0)
+      if f'{bn}.running_mean' in arrays:
+        arrays[f'{bn}.running_mean'] = arrays[f'{bn}.running_mean'] - bias
+    return arrays
+
+  return Layout(
+    model=model,
+    recognise=recognise,
+    preprocessing=OF_TORCHVISION,
+    name=name,
+    convert=_first_linear(model),
+    fields=lambda file: {'norm': 'batch'} if batch_norm else {},
+    prepare=prepare,
+    ignored=('.num_batches_tracked',),
+    classifier='fc8',
+  )
+
+
+def _first_linear(model: str):
+  """The layer of the flattened map: CHW in the files, HWC here."""
+  channels = [x for x in MODELS[model].fields['layers'] if isinstance(x, chains.Conv)][-1].features
+
+  def convert(path, array):
+    if path[1:] == ('fc6', 'kernel') and array.ndim == 2:
+      side = math.isqrt(array.shape[1] // channels)
+      maps = array.reshape(len(array), channels, side, side)
+      return maps.transpose(0, 2, 3, 1).reshape(len(array), -1)
+    return array
+
+  return convert
+
+
+def _resnet(model: str) -> Layout:
+  """The ResNets of torchvision."""
+  fields = MODELS[model].fields
+  last = 'conv3' if fields['bottleneck'] else 'conv2'
+
+  def recognise(found):
+    return all(
+      f'layer{stage}.{blocks - 1}.{last}.weight' in found
+      and f'layer{stage}.{blocks}.conv1.weight' not in found
+      and (last == 'conv3' or f'layer{stage}.0.conv3.weight' not in found)
+      for stage, blocks in enumerate(fields['blocks'], 1)
+    )
+
+  def name(path):
+    *layer, leaf = path[1:]
+    if layer == ['linear']:
+      return f'fc.{WEIGHT[leaf]}'
+    prefix = ''
+    if '_' in layer[0]:  # conv2_1 -> layer1.0
+      stage, block = layer.pop(0).removeprefix('conv').split('_')
+      prefix = f'layer{int(stage) - 1}.{int(block) - 1}.'
+    if layer[0] == 'shortcut':
+      return f'{prefix}downsample.' + (
+        f'1.{BATCH_NORM[leaf]}' if layer[-1] == 'bn' else f'0.{WEIGHT[leaf]}'
+      )
+    if layer[-1] == 'bn':
+      return f'{prefix}{layer[0].replace("conv", "bn")}.{BATCH_NORM[leaf]}'
+    return f'{prefix}{layer[0]}.{WEIGHT[leaf]}'
+
+  return Layout(
+    model=model,
+    recognise=recognise,
+    preprocessing=OF_TORCHVISION,
+    name=name,
+    ignored=('.num_batches_tracked',),
+  )
+
+
+def _inception_name(path):
+  *layer, leaf = path[1:]
+  layer = ['AuxLogits' if part == 'aux1' else part for part in layer]
+  if layer[-1] == 'linear':
+    return '.'.join([*layer[:-1], 'fc', WEIGHT[leaf]])
+  if layer[-1] == 'bn':
+    return '.'.join([*layer, BATCH_NORM[leaf]])
+  return '.'.join([*layer, 'conv', WEIGHT[leaf]])
+
+
+def _vgg19_name(path):
+  layer, leaf = path[1:]
+  return f'{layer}_{ {"kernel": "w", "bias": "b"}[leaf] }_0'
+
+
+def _vgg19_convert(path, array):
+  if path[1:] == ('conv1_1', 'kernel') and array.ndim == 4:
+    return array[:, ::-1]  # for BGR
+  return _first_linear('vgg19')(path, array)
+
+
+def _resnet50_name(path):
+  *layer, leaf = path[1:]
+  kind = {'kernel': 'w', 'bias': 'b'}
+  if layer[-1] == 'bn':
+    kind = {'scale': 'bn_s', 'bias': 'bn_b', 'mean': 'bn_rm', 'var': 'bn_riv'}
+  if layer[0] == 'linear':
+    return f'gpu_0/pred_{kind[leaf]}_0'
+  if layer[0] == 'conv1':
+    return f'gpu_0/{"res_conv1" if layer[-1] == "bn" else "conv1"}_{kind[leaf]}_0'
+  stage, block = layer[0].removeprefix('conv').split('_')
+  branch = {'conv1': '2a', 'conv2': '2b', 'conv3': '2c', 'shortcut': '1'}[layer[1]]
+  return f'gpu_0/res{stage}_{int(block) - 1}_branch{branch}_{kind[leaf]}_0'
+
+
+LAYOUTS = (
+  *(_chain(model, False) for model in ('alexnet', 'vgg11', 'vgg13', 'vgg16', 'vgg19')),
+  *(_chain(model, True) for model in ('vgg11', 'vgg13', 'vgg16', 'vgg19')),
+  *(
+    _resnet(name)
+    for name, model in MODELS.items()
+    if model.module is ResNet and 'stem' not in model.fields
+  ),
+  Layout(
+    model='inception_v3',
+    recognise=lambda names: 'Mixed_7c.branch1x1.conv.weight' in names,
+    # torchvision's network brings its images from ImageNet's statistics to these.
+    preprocessing=Preprocessing(size=299, shorter=342, mean=(127.5,), std=(127.5,)),
+    name=_inception_name,
+    ignored=('.num_batches_tracked',),
+  ),
+  Layout(  # of the ONNX model zoo, from Caffe
+    model='vgg19',
+    recognise=lambda names: 'conv5_4_w_0' in names,
+    preprocessing=Preprocessing(mean=(123.68, 116.779, 103.939)),
+    name=_vgg19_name,
+    convert=_vgg19_convert,
+    ignored=('OC2_DUMMY_1',),
+    classifier='fc8',
+  ),
+  Layout(  # of the ONNX model zoo, from Caffe2
+    model='resnet50',
+    recognise=lambda names: 'gpu_0/res5_2_branch2c_w_0' in names,
+    preprocessing=OF_TORCHVISION,
+    name=_resnet50_name,
+    ignored=(
+      'OC2_DUMMY_1',
+      'gpu_0/imagenet1k_blobs_queue_f22e83c9-22cd-4a8b-a66d-113af6b832b4_0',
+    ),
+  ),
+)

@@ -1,0 +1,34 @@
+"""The larger of the other networks: minutes, and some GB of memory."""
+
+import numpy as np
+import pytest
+
+from tests import test_lineage
+
+# Fields, pixels, learning rate.
+NETWORKS = {
+  'alexnet': ({'width': 0.125}, 224, 0.02),
+  'alexnet_grouped': ({'width': 0.125, 'kernel_init': 'he'}, 227, 0.02),
+  'zfnet': ({'width': 0.125, 'kernel_init': 'he'}, 224, 0.02),
+  'vgg11': ({'width': 0.125, 'norm': 'batch'}, 64, 0.02),
+  'resnet18': ({'width': 0.25}, 64, 0.1),
+  'resnet50': ({'width': 0.25}, 64, 0.1),
+  'plain20': ({'width': 0.5}, 32, 0.1),
+  'googlenet_naive': ({'width': 0.125, 'norm': 'batch'}, 64, 0.05),
+  'inception_v3': ({'width': 0.125}, 299, 0.05),
+}
+
+
+@pytest.mark.parametrize('name', NETWORKS)
+def test_loss_falls_in_50_steps(name, tmp_path):
+  test_lineage.losses_fall(name, *NETWORKS[name], tmp_path)
+
+
+@pytest.mark.parametrize('name', ['vgg11', 'vgg11_bn', 'resnet50'])
+def test_state_dicts_of_torchvision(name, tmp_path):
+  found, expected = test_lineage.as_torchvision(name, tmp_path)
+  np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_vgg19_of_the_onnx_zoo(tmp_path):
+  assert test_lineage.as_onnx_runtime('vgg19', tmp_path) < 1e-4
