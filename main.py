@@ -2,9 +2,9 @@
 
     python main.py --config=configs/cifar10.py --config.optimizer.lr=0.05 --workdir=runs/try
 
-Without --config it takes the digits, with --weights their network. Exit status: 0; 2 for bad
-input, with one line that says what to do; 130 or 143 when interrupted, saved; 1 for a crash of
-the program itself.
+Without --config it takes the digits; with --weights their network; to summarize, the paper's. Exit
+status: 0; 2 for bad input, with one line that says what to do; 130 or 143 when interrupted, saved;
+1 for a crash of the program itself.
 """
 
 import logging
@@ -31,6 +31,7 @@ MODES = {
   'explain': 'draw what --weights see in --images, into the workdir',
   'export': 'write --weights to --output, .safetensors or .stablehlo',
   'preview': 'draw what is trained and evaluated on into the workdir',
+  'summarize': 'print what every layer of the network of the config, or --model, costs',
   'prepare': 'download and prepare, or convert, the TFDS set of the config',
 }
 MODE = flags.DEFINE_enum(
@@ -43,6 +44,10 @@ WORKDIR = flags.DEFINE_string('workdir', '', 'folder of the run (gs:// too); run
 WEIGHTS = flags.DEFINE_list('weights', [], 'weights files or workdirs of runs')
 IMAGES = flags.DEFINE_list('images', [], 'photos, and folders of photos')
 OUTPUT = flags.DEFINE_string('output', '', 'file that is written')
+MODEL = flags.DEFINE_string('model', '', 'network by name, in place of the config, to summarize')
+COMPARE = flags.DEFINE_list('compare', [], 'networks by name to summarize side by side')
+SHAPE = flags.DEFINE_list('image_shape', [], 'H,W,C of the images of --mode=summarize')
+PLOT = flags.DEFINE_string('plot', '', 'PNG file that --mode=summarize draws')
 MODULE = flags.DEFINE_string('module', '4a', 'that --mode=explain draws the branches of')
 ALLOW = flags.DEFINE_enum(
   'weights_allow', '', ['', 'head'], 'head: config.init.weights may be of other classes'
@@ -92,6 +97,12 @@ def run(config, workdir) -> dict:
     from googlenet_jax import preview
 
     return preview.preview(config, workdir) | shown
+  if mode == 'summarize':
+    from googlenet_jax import summarize
+
+    names = COMPARE.value or ([MODEL.value] if MODEL.value else [])
+    print(summarize.summarize(config, names, SHAPE.value, OUTPUT.value, PLOT.value))
+    return {}
   if mode == 'train' and WEIGHTS.value:
     raise InputError('--mode=train starts from --config.init.weights=FILE, not from --weights')
   if mode == 'train':
@@ -149,7 +160,7 @@ def parse_flags(argv: list[str]) -> None:
       raise InputError(f'--config.{override[1]}: no such field; did you mean --config.{near}?')
   if not any(re.match(r'--?config(=|$)', argument) for argument in argv):
     # First, because the overrides are flags only once the config is known.
-    given = any(re.match(r'--?weights(=|$)', argument) for argument in argv)
+    given = any(re.match(r'--?(weights(=|$)|mode=summarize)', argument) for argument in argv)
     name = 'default' if given else 'digits'  # weights bring their own network
     argv = [argv[0], f'--config={ROOT / f"configs/{name}.py"}', *argv[1:]]
   try:

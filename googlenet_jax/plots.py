@@ -165,6 +165,63 @@ def tiles(images: np.ndarray, title: str) -> bytes:
   return _png(figure)
 
 
+def costs(
+  stages: dict[str, dict[str, tuple[int, int, int]]], errors: dict[str, tuple[float, str]]
+) -> bytes:
+  """Where networks have their parameters, multiply-adds and memory; accuracy against cost.
+
+  Args:
+    stages: (parameters, multiply-adds, bytes kept for the backward pass) of each stage, named by
+      the size of its maps, by network.
+    errors: published top-5 error in percent, and its source, by network.
+  """
+  known = [name for name in stages if name in errors]
+  names = list(stages)
+  figure = Figure(figsize=(13 if known else 10, 2.2 + 0.4 * len(names)), layout='constrained')
+  places = figure.subplots(1, 4 if len(known) > 1 else 3)
+  bands = {'100 and more': 100, '50 to 99': 50, '25 to 49': 25, '12 to 24': 12, 'below 12': 0}
+  palette = matplotlib.colormaps['viridis'](np.linspace(0.95, 0.15, len(bands)))
+  colors = dict(zip(bands, palette, strict=True)) | {'classifier': 'C3'}
+
+  def band(size):
+    pixels = size.split('x')[0]
+    if not pixels.isdigit():
+      return size
+    return next(name for name, least in bands.items() if int(pixels) >= least)
+
+  titles = ('parameters (M)', 'multiply-adds (M)', 'kept for the backward pass (MB)')
+  for i, (axes, title) in enumerate(zip(places, titles, strict=False)):
+    left = np.zeros(len(names))
+    for name_of, color in colors.items():
+      width = np.array(
+        [sum(x[i] for size, x in stages[name].items() if band(size) == name_of) for name in names]
+      )
+      axes.barh(names, width / 1e6, left=left, color=color, label=name_of, edgecolor='w', lw=0.3)
+      left += width / 1e6
+    axes.set_title(title)
+    axes.invert_yaxis()
+    if i:
+      axes.set_yticks([])
+  figure.legend(
+    *places[0].get_legend_handles_labels(),
+    title='layers by the side of their maps, pixels',
+    loc='outside lower center',
+    ncols=12,
+    fontsize=8,
+  )
+  if len(known) > 1:
+    axes = places[-1]
+    for name in known:
+      macs, error = sum(x[1] for x in stages[name].values()) / 1e9, errors[name][0]
+      area = 8 * math.sqrt(sum(x[0] for x in stages[name].values()) / 1e5)
+      axes.scatter(macs, error, s=area, color='C0', alpha=0.5)
+      axes.annotate(name, (macs, error), fontsize=7, xytext=(4, 3), textcoords='offset points')
+    axes.set(xscale='log', xlabel='multiply-adds (G)', title='published top-5 error (%)')
+    axes.set_xlim(right=2.5 * axes.get_xlim()[1])  # for the names
+    axes.grid(alpha=0.3)
+  return _png(figure)
+
+
 def _png(figure: Figure) -> bytes:
   buffer = io.BytesIO()
   figure.savefig(buffer, format='png', dpi=110)

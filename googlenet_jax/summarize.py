@@ -1,0 +1,302 @@
+"""What layers cost, as tables, files and pictures: `--mode=summarize`."""
+
+import csv
+import io
+import json
+import pathlib
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from googlenet_jax import cost, models, plots, record
+from googlenet_jax.errors import InputError
+from googlenet_jax.models.googlenet import GoogLeNet
+
+# Parameters (thousands) and operations (millions) as the paper prints them (Table 1).
+TABLE_1 = {
+  'conv1': (2.7, 34),
+  'conv2': (112, 360),
+  'inception_3a': (159, 128),
+  'inception_3b': (380, 304),
+  'inception_4a': (364, 73),
+  'inception_4b': (437, 88),
+  'inception_4c': (463, 100),
+  'inception_4d': (580, 119),
+  'inception_4e': (840, 170),
+  'inception_5a': (1072, 54),
+  'inception_5b': (1388, 71),
+  'linear': (1000, 1),
+}
+
+# Top-5 error on ImageNet's validation set of one network, in percent, and who published it.
+PUBLISHED = {
+  'alexnet': (20.93, "torchvision's weights, 1 crop"),
+  'alexnet_grouped': (18.2, 'Krizhevsky et al. 2012, Table 2'),
+  'zfnet': (16.5, 'arXiv 1311.2901, Table 2'),
+  'zfnet_wide': (16.0, 'arXiv 1311.2901, Table 2'),
+  'vgg11': (10.4, 'arXiv 1409.1556, Table 3'),
+  'vgg13': (9.9, 'arXiv 1409.1556, Table 3'),
+  'vgg16': (8.1, 'arXiv 1409.1556, Table 3'),
+  'vgg19': (8.0, 'arXiv 1409.1556, Table 3'),
+  'googlenet': (10.07, 'arXiv 1409.4842, Table 3, 1 crop'),
+  'resnet34': (7.40, 'arXiv 1512.03385, Table 3, 10 crops'),
+  'resnet50': (6.71, 'arXiv 1512.03385, Table 3, 10 crops'),
+  'resnet101': (6.05, 'arXiv 1512.03385, Table 3, 10 crops'),
+  'resnet152': (5.71, 'arXiv 1512.03385, Table 3, 10 crops'),
+  'inception_v3': (5.6, 'arXiv 1512.00567, Table 3, 1 crop'),
+}
+
+
+class Table(NamedTuple):
+  """A table that can be shown and written.
+
+  Attributes:
+    title: what it is of.
+    columns: titles; the first is of text.
+    rows: values; numbers, text, or None for nothing.
+    notes: lines below it.
+  """
+
+  title: str
+  columns: tuple[str, ...]
+  rows: list[tuple]
+  notes: tuple[str, ...] = ()
+
+
+LAYERS = (
+  'layer',
+  'kind',
+  'output',
+  'parameters',
+  'MACs',
+  'MACs, %',
+  'pool ops',
+  'output, KB',
+  'kept, KB',
+  'field',
+  'stride',
+)
+
+
+def layers(name: str, model, image_shape: tuple[int, int, int]) -> Table:
+  """One row a layer, subtotals a stage (layers of one map size), totals."""
+  found = cost.cost(model, image_shape)
+  total = found.total('macs') or 1
+
+  def line(name, kind, shape, rows, field='', stride=''):
+    macs = sum(row.macs for row in rows)
+    return (
+      name,
+      kind,
+      shape,
+      sum(row.parameters for row in rows),
+      macs,
+      100 * macs / total,
+      sum(row.pool_ops for row in rows),
+      sum(row.output_bytes for row in rows) / 1024,
+      sum(row.kept_bytes for row in rows) / 1024,
+      field,
+      stride,
+    )
+
+  rows, stage = [], []
+  for i, row in enumerate(found.rows):
+    stage.append(row)
+    shape = 'x'.join(map(str, row.shape))
+    rows.append(
+      line(row.name, row.kind, shape, [row], _side(row.receptive_field), _side(row.stride))
+    )
+    following = found.rows[i + 1 : i + 2]
+    if not following or _map_size(following[0]) != _map_size(row):
+      rows.append(line(f'= stage {_map_size(row)}', '', '', stage))
+      stage = []
+  rows.append(line('= total', '', '', found.rows))
+  if found.training_rows:
+    rows += [line(r.name, r.kind, 'x'.join(map(str, r.shape)), [r]) for r in found.training_rows]
+    rows.append(line('= training only', '', '', found.training_rows))
+  notes = (
+    f'input {"x".join(map(str, image_shape))}; KB of 1024 bytes an image, float32',
+    f'training keeps {found.kept_bytes / 1024:,.0f} KB for the backward pass (the input, every '
+    'output, what batch norm normalises); inference has at most '
+    f'{found.peak_bytes / 1024:,.0f} KB alive at once',
+    f'XLA counts {cost.flops(model, image_shape) / 1e6:,.1f} MFLOP in the forward pass, against '
+    f'2 x {found.total("macs") / 1e6:,.1f} M multiply-adds here: it leaves out multiplications '
+    'with padding and adds elementwise work',
+  )
+  return Table(name, LAYERS, rows, notes)
+
+
+def compare(named: dict[str, tuple[Any, tuple[int, int, int]]]) -> Table:
+  """Networks side by side.
+
+  Args:
+    named: (network, image shape) by name.
+  """
+  rows = []
+  for name, (model, image_shape) in named.items():
+    found = cost.cost(model, image_shape)
+    error, source = PUBLISHED.get(name, (None, ''))
+    maps = [row for row in found.rows if row.kind.startswith('conv')]
+    rows.append(
+      (
+        name,
+        'x'.join(map(str, image_shape)),
+        found.total('parameters') + sum(row.parameters for row in found.training_rows),
+        found.total('parameters'),
+        found.total('macs') / 1e6,
+        cost.flops(model, image_shape) / 2e6,
+        found.kept_bytes / 1024,
+        found.peak_bytes / 1024,
+        _side(maps[-1].receptive_field),
+        error,
+        source,
+      )
+    )
+  columns = (
+    'network',
+    'input',
+    'parameters',
+    'without aux',
+    'MMACs',
+    'MFLOP/2 (XLA)',
+    'kept, KB',
+    'peak, KB',
+    'field',
+    'top-5 error, %',
+    'of',
+  )
+  return Table('networks', columns, rows)
+
+
+def table_1(model, image_shape: tuple[int, int, int]) -> Table:
+  """GoogLeNet's modules beside what the paper prints; K may be 1000 or 1024 there."""
+  found, rows = cost.cost(model, image_shape), []
+  for module, (thousands, millions) in TABLE_1.items():
+    mine = [r for r in found.rows if r.name.split('/')[0] in (module, f'{module}_reduce')]
+    parameters, macs = sum(r.parameters for r in mine), sum(r.macs for r in mine)
+    agree = [
+      any(abs(exact / k - printed) <= 0.01 * printed for k in (unit, unit * 1.024**power))
+      for exact, printed, unit, power in (
+        (parameters, thousands, 1e3, 1),
+        (macs, millions, 1e6, 2),
+      )
+    ]
+    marks = ['' if x else 'differs' for x in agree]
+    rows.append((module, parameters, thousands, marks[0], macs, millions, marks[1]))
+  columns = ('module', 'parameters', 'printed, K', '', 'MACs', 'printed, M', '')
+  note = 'differs: by more than 1% from what is printed, with K of 1000 and of 1024'
+  return Table("the paper's Table 1", columns, rows, (note,))
+
+
+def summarize(
+  config: ConfigDict,
+  names: list[str] | None = None,
+  image_shape: list[str] | None = None,
+  output: str = '',
+  plot: str = '',
+) -> str:
+  """The tables of one network, or of several side by side, as text.
+
+  Args:
+    config: checked; its network is shown where no names are given.
+    names: of networks, with their own fields.
+    image_shape: H, W and C; None for those that the networks were published for.
+    output: file that the first table is written to as well, '' for none.
+    plot: PNG file with where parameters, multiply-adds and memory are, '' for none.
+
+  Raises:
+    InputError: no such network, a shape that it cannot take, or an unusable file name.
+  """
+  if output and pathlib.Path(output).suffix not in WRITERS:
+    raise InputError(f'--output={output}: its name must end in one of {", ".join(WRITERS)}')
+  if plot and pathlib.Path(plot).suffix != '.png':
+    raise InputError(f'--plot={plot}: its name must end in .png')
+  if image_shape and not (len(image_shape) == 3 and all(x.isdigit() for x in image_shape)):
+    raise InputError(f'--image_shape={",".join(image_shape)}: write H,W,C, like 224,224,3')
+  given = tuple(map(int, image_shape)) if image_shape else None
+  networks = {}
+  for name in names or [config.model.name]:
+    fields = {} if names else {x: value for x, value in config.model.items() if x != 'name'}
+    networks[name] = models.create(name, **fields), given or _published(name, fields)
+  if len(networks) > 1:
+    tables = [compare(networks)]
+  else:
+    (name, (model, shape)), *_ = networks.items()
+    tables = [layers(name, model, shape)]
+    if isinstance(model, GoogLeNet) and (model.stem, model.width) == ('imagenet', 1):
+      tables.append(table_1(model, shape))
+  if output:
+    record.write(pathlib.Path(output), WRITERS[pathlib.Path(output).suffix](tables[0]))
+  if plot:
+    record.write(pathlib.Path(plot), plots.costs(_stages(networks), PUBLISHED))
+  return '\n\n'.join(map(_text, tables))
+
+
+def _published(name, fields):
+  """Shape of the images that a network is for: small where its stem keeps resolution."""
+  small = fields.get('stem') in ('cifar', 'compact')
+  return models.CIFAR if small else models.MODELS[name].image_shape
+
+
+def _stages(named) -> dict[str, dict[str, tuple[int, int, int]]]:
+  """(parameters, multiply-adds, kept bytes) by stage, by network."""
+  result = {}
+  for name, (model, image_shape) in named.items():
+    stages = result[name] = {}
+    for row in cost.cost(model, image_shape).rows:
+      old = stages.get(_map_size(row), (0, 0, 0))
+      new = row.parameters, row.macs, row.kept_bytes
+      stages[_map_size(row)] = tuple(a + b for a, b in zip(old, new, strict=True))
+  return result
+
+
+def _map_size(row) -> str:
+  return _side(row.shape[:2]) if len(row.shape) == 3 else 'classifier'
+
+
+def _side(pair) -> str:
+  return str(pair[0]) if pair[0] == pair[1] else f'{pair[0]}x{pair[1]}'
+
+
+def _shown(x) -> str:
+  if x is None:
+    return ''
+  if isinstance(x, float):
+    return f'{x:,.1f}' if abs(x) < 100 else f'{x:,.0f}'
+  return f'{x:,}' if isinstance(x, int) else x
+
+
+def _text(table: Table) -> str:
+  cells = [table.columns, *([_shown(x) for x in row] for row in table.rows)]
+  widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+  left = [all(isinstance(x, str) for x in column) for column in zip(*table.rows, strict=True)]
+  lines = [
+    '  '.join(
+      cell.ljust(width) if to_left else cell.rjust(width)
+      for cell, width, to_left in zip(row, widths, left, strict=True)
+    ).rstrip()
+    for row in cells
+  ]
+  return '\n'.join([table.title, *lines, *table.notes])
+
+
+def _markdown(table: Table) -> str:
+  rows = [table.columns, ['---'] * len(table.columns)]
+  rows += [[_shown(x) for x in row] for row in table.rows]
+  lines = [f'| {" | ".join(row)} |' for row in rows]
+  return '\n'.join([*lines, '', *table.notes]) + '\n'
+
+
+def _csv(table: Table) -> str:
+  buffer = io.StringIO()
+  writer = csv.writer(buffer, lineterminator='\n')
+  writer.writerows([table.columns, *table.rows])
+  return buffer.getvalue()
+
+
+def _json(table: Table) -> str:
+  rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+  return json.dumps({'title': table.title, 'rows': rows, 'notes': table.notes}, indent=2) + '\n'
+
+
+WRITERS = {'.json': _json, '.csv': _csv, '.md': _markdown}
