@@ -44,8 +44,9 @@ WORKDIR = flags.DEFINE_string('workdir', '', 'folder of the run (gs:// too); run
 WEIGHTS = flags.DEFINE_list('weights', [], 'weights files or workdirs of runs')
 IMAGES = flags.DEFINE_list('images', [], 'photos, and folders of photos')
 OUTPUT = flags.DEFINE_string('output', '', 'file that is written')
-MODEL = flags.DEFINE_string('model', '', 'network by name, in place of the config, to summarize')
+MODEL = flags.DEFINE_string('model', '', 'short for --config.model.name')
 COMPARE = flags.DEFINE_list('compare', [], 'networks by name to summarize side by side')
+CLASSES = flags.DEFINE_integer('classes', 0, 'of the network of --mode=summarize; 0 for its own')
 SHAPE = flags.DEFINE_list('image_shape', [], 'H,W,C of the images of --mode=summarize')
 PLOT = flags.DEFINE_string('plot', '', 'PNG file that --mode=summarize draws')
 MODULE = flags.DEFINE_string('module', '4a', 'that --mode=explain draws the branches of')
@@ -66,6 +67,8 @@ def main() -> int:
 
   os.environ['XLA_FLAGS'] = startup.xla_flags()
   config = CONFIG.value
+  if MODEL.value:
+    config.model.name = MODEL.value
   checks.check(config, default.get_config())
   if jax.config.jax_compilation_cache_dir is None:
     cache = pathlib.Path.home() / '.cache' / 'googlenet_jax'
@@ -100,8 +103,8 @@ def run(config, workdir) -> dict:
   if mode == 'summarize':
     from googlenet_jax import summarize
 
-    names = COMPARE.value or ([MODEL.value] if MODEL.value else [])
-    print(summarize.summarize(config, names, SHAPE.value, OUTPUT.value, PLOT.value))
+    given = SHAPE.value, CLASSES.value, OUTPUT.value, PLOT.value
+    print(summarize.summarize(config, COMPARE.value, *given))
     return {}
   if mode == 'train' and WEIGHTS.value:
     raise InputError('--mode=train starts from --config.init.weights=FILE, not from --weights')

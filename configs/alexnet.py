@@ -3,7 +3,7 @@
     python main.py --config=configs/alexnet.py --config.dataset.data_dir=DIR
 
 The recipe of 2012: batches of 128, rate 0.01 that falls to a tenth, here every 30 of 90 epochs,
-weight decay 5e-4; crops as of today. The network in two groups:
+weight decay 5e-4; crops, distortions and bfloat16 of `imagenet_bn.py`. The network in two groups:
 `--config.model.name=alexnet_grouped --config.dataset.image_size=227`. Reached: not yet run.
 """
 
@@ -14,7 +14,6 @@ def get_config():
   """See the module's docstring."""
   c = imagenet_bn.get_config()
   c.model.name = 'alexnet'
-  c.model.aux_heads = None
   c.model.dropout = 0.5
   c.augment.mixup = 0.0
 

@@ -14,8 +14,8 @@ def get_config() -> ConfigDict:
   c.seed = 0  # of initial parameters, data order, augmentation, dropout
   c.distributed = False  # call jax.distributed.initialize() first: one process a host
 
-  c.model = ConfigDict()  # None leaves a field as the network has it
-  c.model.name = 'googlenet'  # googlenet | googlenet_bvlc | googlenet_bn | googlenet_torchvision
+  c.model = ConfigDict()  # None leaves a field as the network has it; fields that it has not: None
+  c.model.name = 'googlenet'  # of googlenet_jax/models: googlenet_bn, alexnet, vgg16, resnet50, ...
   c.model.width = unset(float)  # multiplier of the channels, > 0
   c.model.module = unset(str)  # reduced | naive
   c.model.norm = unset(str)  # none | lrn | batch

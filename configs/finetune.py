@@ -3,7 +3,8 @@ r"""The published BVLC weights, trained on for your own classes: `DIR/<class>/*.
     python main.py --config=configs/finetune.py --config.dataset.data_dir=DIR \
         --config.init.weights=bvlc_googlenet.onnx --weights_allow=head
 
-The classifier is new; the stem stays as it is and the modules learn at a tenth of the rate.
+The classifier is new; the stem stays as it is and the modules learn at a tenth of the rate. For
+other networks than GoogLeNet set `init.frozen`: every layer of a VGG begins with 'conv'.
 """
 
 from configs import folder

@@ -3,8 +3,8 @@
     python main.py --config=configs/inception_v3.py --config.dataset.data_dir=DIR
 
 From the paper: rate 0.045 that falls 6% every two epochs, gradients clipped at 2, label smoothing,
-100 epochs, a moving average of the parameters. Momentum stands in for its RMSProp. Reached: not
-yet run.
+100 epochs, a moving average of the parameters. Momentum stands in for its RMSProp; the auxiliary
+head counts 0.3 as in GoogLeNet. Reached: not yet run.
 """
 
 from configs import imagenet_bn
@@ -27,6 +27,7 @@ def get_config():
   c.optimizer.weight_decay = 4e-5
   c.optimizer.clip_norm = 2.0
   c.schedule.name = 'exponential'
+  c.schedule.warmup = '0 epochs'
   c.schedule.decay_rate = 0.94
   c.schedule.decay_every = '2 epochs'
   c.average.name = 'ema'

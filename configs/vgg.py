@@ -16,6 +16,7 @@ def get_config():
   c.model.name = 'vgg16'
   c.train.duration = '74 epochs'
   c.train.batch_size = 256
+  c.schedule.decay_every = '20 epochs'
   c.optimizer.clip_norm = 5.0  # without batch norm and grown from nothing
   c.schedule.warmup = '1 epochs'
   return c

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from googlenet_jax import optim, schedules, train_state
 from googlenet_jax.data import boxes, decode
 from googlenet_jax.errors import InputError
-from googlenet_jax.models import MODELS, create
+from googlenet_jax.models import MODELS, create, inception_v3
 from googlenet_jax.models.googlenet import CHOICES, MODULES
 from googlenet_jax.models.layers import KERNEL_INITS
 
@@ -46,7 +46,10 @@ RULES = {
   'model.name': _one_of(*MODELS),
   'model.width': POSITIVE,
   **{f'model.{field}': _one_of(*values) for field, values in CHOICES.items()},
-  'model.aux_heads': (lambda x: set(x) <= set(MODULES), f'some of {", ".join(MODULES)}'),
+  'model.aux_heads': (
+    lambda x: set(x) <= {*MODULES, inception_v3.AUX},
+    f'some of {", ".join(MODULES)}, or {inception_v3.AUX} of Inception v3',
+  ),
   'model.dropout': BELOW_1,
   'model.aux_dropout': BELOW_1,
   'model.dtype': _one_of('float32', 'bfloat16'),
@@ -177,10 +180,9 @@ def _check_together(config: ConfigDict) -> None:
   if config.eval.split == 'validation' and not config.dataset.validation:
     raise InputError('config.eval.split="validation", but config.dataset.validation is empty')
   model = create(**config.model)  # refuses fields that it has not
-  if config.train.sync_batch_norm and not config.init.weights and model.norm != 'batch':
-    raise InputError(
-      f'config.train.sync_batch_norm needs config.model.norm="batch", not {model.norm!r}'
-    )
+  norm = getattr(model, 'norm', 'batch')  # networks without the field have batch norm
+  if config.train.sync_batch_norm and not config.init.weights and norm != 'batch':
+    raise InputError(f'config.train.sync_batch_norm needs config.model.norm="batch", not {norm!r}')
   if config.schedule.name == 'piecewise_linear' and not config.schedule.points:
     raise InputError('config.schedule.points is empty: "piecewise_linear" needs at least one')
   _check_input(config)

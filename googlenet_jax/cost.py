@@ -3,12 +3,14 @@
 The forward pass is traced without allocating anything; convolutions, products with parameters,
 pools and local response normalisations become rows, named after the modules that do them. So any
 module has a table, and one that runs several layers as one has a row for each (the trace is that
-of initialisation, which makes every layer's parameters apart).
+of initialisation, which makes every layer's parameters apart). What a `while` loop does is not
+counted.
 """
 
 import math
 from typing import NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.extend import core
@@ -56,7 +58,7 @@ class Cost(NamedTuple):
     training_rows: of the layers that act in training alone (auxiliary heads).
     input_bytes: of an image.
     peak_bytes: most that is alive at once in evaluation, an image: every layer's output from
-      when it is made until its last use; a concatenation is its parts, an addition in place.
+      when it is made until its last use; a concatenation is its parts, elementwise work in place.
   """
 
   rows: tuple[Row, ...]
@@ -93,6 +95,9 @@ def cost(model, image_shape: tuple[int, int, int]) -> Cost:
   names = {row.name for row in rows}
   in_training, _ = _traced(model, image_shape, True, counts, normalised)
   extra = tuple(row for row in in_training if row.name not in names)
+  left = sum(counts.values()) - sum(row.parameters for row in (*rows, *extra))
+  if left:  # of modules that do nothing with the images
+    rows += (Row('elsewhere', 'other', (), left, 0, 0, 0, 0, (0, 0), (0, 0)),)
   return Cost(rows, extra, 4 * math.prod(image_shape), peak)
 
 
@@ -111,11 +116,18 @@ def _traced(model, image_shape, train, counts, normalised):
     return model.init_with_output({'params': key, 'dropout': key}, images, train=train)[0]
 
   shapes = jax.eval_shape(lambda: jax.random.key(0)), jax.ShapeDtypeStruct((1, *image_shape), 'f4')
-  closed = jax.make_jaxpr(forward)(*shapes)
+  with nn.intercept_methods(_named):
+    closed = jax.make_jaxpr(forward)(*shapes)
   trace = _Trace()
   image = trace.new(4 * math.prod(image_shape), (1, 1), (1, 1))
-  trace.walk(closed.jaxpr, closed.consts, [PARAMETER, image], ())
+  trace.walk(closed.jaxpr, [PARAMETER, image], ())
   return tuple(_with_parameters(trace, counts, normalised)), trace.peak()
+
+
+def _named(method, args, kwargs, context):
+  """Marks what a module computes with its path, whatever method or transformation runs it."""
+  with jax.named_scope(f'@{":".join(context.module.path)}'):
+    return method(*args, **kwargs)
 
 
 class _Map(NamedTuple):
@@ -146,7 +158,7 @@ class _Trace:
     lives = list(zip(self._born, self._last, self._bytes, strict=True))
     return max(sum(b for born, last, b in lives if born <= t <= last) for t in set(self._born))
 
-  def walk(self, jaxpr, consts, arguments, scope):
+  def walk(self, jaxpr, arguments, scope):
     """Follows the equations of a jaxpr; returns what is known of its results."""
     known = dict(zip(jaxpr.invars, arguments, strict=True))
     known |= dict.fromkeys(jaxpr.constvars)
@@ -156,7 +168,13 @@ class _Trace:
       names = _modules(scope, equation)
       inner, skipped = _inner(equation)
       if inner is not None:
-        results = self.walk(inner.jaxpr, inner.consts, inputs[skipped:], names)
+        before = len(self.rows)
+        results = self.walk(inner, inputs[skipped:], names)
+        times = equation.params.get('length', 1)  # of a scan
+        self.rows[before:] = [
+          row._replace(macs=times * row.macs, pool_ops=times * row.pool_ops)
+          for row in self.rows[before:]
+        ]
       else:
         results = self._apply(equation, inputs, names)
       known |= dict(zip(equation.outvars, results, strict=True))
@@ -205,11 +223,14 @@ def _layer(equation, inputs):
   if name == 'conv_general_dilated':
     spec = params['dimension_numbers'].rhs_spec
     shape = equation.invars[1].aval.shape
-    step, window = params['window_strides'], [shape[i] for i in spec[2:]]
-    spread = [(n - 1) * d + 1 for n, d in zip(window, params['rhs_dilation'], strict=True)]
+    step, window, dilation = (  # of one dimension, the other is 1
+      (*x, 1)[:2]
+      for x in (params['window_strides'], [shape[i] for i in spec[2:]], params['rhs_dilation'])
+    )
+    spread = [(n - 1) * d + 1 for n, d in zip(window, dilation, strict=True)]
     macs = out.size * math.prod(shape) // shape[spec[0]]
     return f'conv {_sides(window, step)}', *slid(spread, step), macs, None
-  if name == 'dot_general' and inputs[1] == PARAMETER:
+  if name == 'dot_general' and PARAMETER in inputs:
     contracted = params['dimension_numbers'][0][0]
     macs = out.size * math.prod(first.shape[i] for i in contracted)
     return 'linear', field, stride, macs, None
@@ -239,25 +260,35 @@ def _inner(equation):
   """The jaxpr that an equation runs, and how many of its inputs are not that one's."""
   params = equation.params
   if equation.primitive.name == 'cond':  # of platforms: the last is any other
-    return params['branches'][-1], 1
+    return params['branches'][-1].jaxpr, 1
   for name in ('jaxpr', 'call_jaxpr', 'fun_jaxpr'):
     inner = params.get(name)
     if inner is not None:
-      return inner if hasattr(inner, 'consts') else core.ClosedJaxpr(inner, ()), 0
+      return getattr(inner, 'jaxpr', inner), 0
   return None, 0
 
 
 def _modules(scope, equation):
-  """Names of the modules and scopes that an equation lies in, without the network's own."""
-  names = [str(part) for part in str(equation.source_info.name_stack).split('/') if part]
-  return scope or tuple(x for x in names[1:] if not set(x) & set('().'))
+  """Path of the module that an equation lies in, and the scopes there."""
+  _, marked, within = str(equation.source_info.name_stack).rpartition('@')
+  if not marked:
+    return scope
+  path, *scopes = within.split('/')
+  plain = [x for x in scopes if x and not set(x) & set('().')]
+  return (*(x for x in path.split(':') if x), *plain)
 
 
 def _with_parameters(trace, counts, normalised):
   """The rows with the parameters of their modules, and rows for modules that have none."""
   rows, used, names = list(trace.rows), set(), {}
+  layers = {row.name for row in rows if row.macs}
   for i, row in enumerate(rows):
-    below = [m for m in counts if f'{m}/'.startswith(f'{row.name}/') and m not in used]
+    below = [
+      module
+      for module in counts
+      if f'{module}/'.startswith(f'{row.name}/') and module not in used
+      if module == row.name or module not in layers
+    ]
     if not row.macs or not row.name:
       below = []
     used |= set(below)
@@ -271,6 +302,7 @@ def _with_parameters(trace, counts, normalised):
     )
   left = [(*trace.seen[m], m) for m in counts if m not in used and m in trace.seen]
   for at, shape, result, module in sorted(left, key=lambda x: -x[0]):
-    parameters = (counts[module], 0, 0, 0, 0, result.field, result.stride)
-    rows.insert(at, Row(module, 'other', shape, *parameters))
+    kept = 4 * math.prod(shape) if module in normalised else 0
+    numbers = (counts[module], 0, 0, 0, kept, result.field, result.stride)
+    rows.insert(at, Row(module, 'other', shape, *numbers))
   return rows

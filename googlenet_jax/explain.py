@@ -91,7 +91,9 @@ def explain(
   params, names = network.variables['params'], network.description.class_names
   modules = [name for name in googlenet.MODULES if f'inception_{name}' in params]
   if not modules:
-    raise InputError(f'{network.source}: {network.description.model} has no inception modules')
+    raise InputError(
+      f"{network.source}: {network.description.model} has none of GoogLeNet's inception modules"
+    )
   if module not in modules:
     raise InputError(f'no inception module {module!r}: use one of {", ".join(modules)}')
   if label is not None and not 0 <= label < len(names):

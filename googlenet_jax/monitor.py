@@ -150,7 +150,7 @@ class DeadHeadAlarm:
     self._heads = [h for h in self._heads if h not in dead]
     return [
       f'WARNING: head {head!r} is still at ln({self._classes}) = {guessing:.3f} at step '
-      f'{step:,}: it has learnt nothing. Try --config.model.norm=batch, another optimizer.lr '
-      'or a warm-up'
+      f'{step:,}: it has learnt nothing. Try batch norm, another '
+      'optimizer.lr or a warm-up'
       for head in dead
     ]

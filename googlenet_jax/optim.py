@@ -9,7 +9,6 @@ from googlenet_jax.models.layers import CLASSIFIERS
 from googlenet_jax.schedules import Schedule
 
 NAMES = ('sgd', 'adam', 'adamw')
-TRAINED_ANEW = (*CLASSIFIERS, 'fc', 'aux')  # beginnings of layers' names
 
 
 def decay_mask(params) -> dict:
@@ -42,7 +41,8 @@ def create(
     clip_norm: bound on the gradient's global norm; 0 for none.
     accumulate: steps whose gradients are averaged into one update.
     frozen: beginnings of the names of layers that stay as they are.
-    trunk_lr: factor on the rate of all other layers but the classifiers' (`TRAINED_ANEW`).
+    trunk_lr: factor on the rate of all other layers but the classifiers' (GoogLeNet's hidden one
+      and auxiliary heads included).
   """
   if name not in NAMES:
     raise InputError(f'no optimizer {name!r}: use one of {", ".join(NAMES)}')
@@ -70,7 +70,8 @@ def _scale_layers(frozen, trunk_lr):
   def factor(layer):
     if layer.startswith(tuple(frozen)):
       return 0.0
-    return 1.0 if layer.startswith(TRAINED_ANEW) else trunk_lr
+    anew = layer in (*CLASSIFIERS, 'fc') or layer.startswith('aux')
+    return 1.0 if anew else trunk_lr
 
   def scale(updates, params):
     del params

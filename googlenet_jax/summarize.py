@@ -6,6 +6,7 @@ import json
 import pathlib
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from googlenet_jax import cost, models, plots, record
@@ -39,12 +40,20 @@ PUBLISHED = {
   'vgg16': (8.1, 'arXiv 1409.1556, Table 3'),
   'vgg19': (8.0, 'arXiv 1409.1556, Table 3'),
   'googlenet': (10.07, 'arXiv 1409.4842, Table 3, 1 crop'),
-  'resnet34': (7.40, 'arXiv 1512.03385, Table 3, 10 crops'),
+  'resnet34': (7.46, 'arXiv 1512.03385, Table 3, 10 crops'),
   'resnet50': (6.71, 'arXiv 1512.03385, Table 3, 10 crops'),
   'resnet101': (6.05, 'arXiv 1512.03385, Table 3, 10 crops'),
   'resnet152': (5.71, 'arXiv 1512.03385, Table 3, 10 crops'),
   'inception_v3': (5.6, 'arXiv 1512.00567, Table 3, 1 crop'),
 }
+
+
+class Shown(NamedTuple):
+  """A network of a table, the (H, W, C) of its images, and what it costs with them."""
+
+  model: Any
+  image_shape: tuple[int, int, int]
+  cost: cost.Cost
 
 
 class Table(NamedTuple):
@@ -78,10 +87,9 @@ LAYERS = (
 )
 
 
-def layers(name: str, model, image_shape: tuple[int, int, int]) -> Table:
+def layers(name: str, network: Shown) -> Table:
   """One row a layer, subtotals a stage (layers of one map size), totals."""
-  found = cost.cost(model, image_shape)
-  total = found.total('macs') or 1
+  found, total = network.cost, network.cost.total('macs') or 1
 
   def line(name, kind, shape, rows, field='', stride=''):
     macs = sum(row.macs for row in rows)
@@ -114,40 +122,37 @@ def layers(name: str, model, image_shape: tuple[int, int, int]) -> Table:
   if found.training_rows:
     rows += [line(r.name, r.kind, 'x'.join(map(str, r.shape)), [r]) for r in found.training_rows]
     rows.append(line('= training only', '', '', found.training_rows))
+  xla = cost.flops(network.model, network.image_shape)
   notes = (
-    f'input {"x".join(map(str, image_shape))}; KB of 1024 bytes an image, float32',
+    f'images of {"x".join(map(str, network.image_shape))}, {network.model.classes} classes; KB are '
+    f'1024 bytes, an image; computed in {jnp.dtype(network.model.dtype).name}',
     f'training keeps {found.kept_bytes / 1024:,.0f} KB for the backward pass (the input, every '
     'output, what batch norm normalises); inference has at most '
     f'{found.peak_bytes / 1024:,.0f} KB alive at once',
-    f'XLA counts {cost.flops(model, image_shape) / 1e6:,.1f} MFLOP in the forward pass, against '
-    f'2 x {found.total("macs") / 1e6:,.1f} M multiply-adds here: it leaves out multiplications '
-    'with padding and adds elementwise work',
+    f'XLA counts {xla / 1e6:,.1f} MFLOP in the forward pass, against 2 x {total / 1e6:,.1f} M '
+    'multiply-adds here: it leaves out multiplications with padding and adds elementwise work',
   )
   return Table(name, LAYERS, rows, notes)
 
 
-def compare(named: dict[str, tuple[Any, tuple[int, int, int]]]) -> Table:
-  """Networks side by side.
-
-  Args:
-    named: (network, image shape) by name.
-  """
+def compare(networks: dict[str, Shown]) -> Table:
+  """Networks side by side, by name."""
   rows = []
-  for name, (model, image_shape) in named.items():
-    found = cost.cost(model, image_shape)
+  for name, network in networks.items():
+    found = network.cost
     error, source = PUBLISHED.get(name, (None, ''))
-    maps = [row for row in found.rows if row.kind.startswith('conv')]
+    fields = [row.receptive_field for row in found.rows if row.kind.startswith('conv')]
     rows.append(
       (
         name,
-        'x'.join(map(str, image_shape)),
+        'x'.join(map(str, network.image_shape)),
         found.total('parameters') + sum(row.parameters for row in found.training_rows),
         found.total('parameters'),
         found.total('macs') / 1e6,
-        cost.flops(model, image_shape) / 2e6,
+        cost.flops(network.model, network.image_shape) / 2e6,
         found.kept_bytes / 1024,
         found.peak_bytes / 1024,
-        _side(maps[-1].receptive_field),
+        _side(tuple(map(max, zip(*fields, strict=True)))) if fields else '',
         error,
         source,
       )
@@ -168,23 +173,26 @@ def compare(named: dict[str, tuple[Any, tuple[int, int, int]]]) -> Table:
   return Table('networks', columns, rows)
 
 
-def table_1(model, image_shape: tuple[int, int, int]) -> Table:
+def table_1(found: cost.Cost) -> Table:
   """GoogLeNet's modules beside what the paper prints; K may be 1000 or 1024 there."""
-  found, rows = cost.cost(model, image_shape), []
+  rows = []
   for module, (thousands, millions) in TABLE_1.items():
     mine = [r for r in found.rows if r.name.split('/')[0] in (module, f'{module}_reduce')]
     parameters, macs = sum(r.parameters for r in mine), sum(r.macs for r in mine)
+    weights = parameters - sum(r.shape[-1] for r in mine if r.parameters)  # no biases
     agree = [
-      any(abs(exact / k - printed) <= 0.01 * printed for k in (unit, unit * 1.024**power))
-      for exact, printed, unit, power in (
-        (parameters, thousands, 1e3, 1),
-        (macs, millions, 1e6, 2),
+      any(
+        abs(exact / unit - printed) < (1 if printed == int(printed) else 0.1) for exact, unit in x
+      )
+      for printed, x in (
+        (thousands, [(n, k) for n in (parameters, weights) for k in (1000, 1024)]),
+        (millions, [(macs, 1e6)]),
       )
     ]
     marks = ['' if x else 'differs' for x in agree]
     rows.append((module, parameters, thousands, marks[0], macs, millions, marks[1]))
   columns = ('module', 'parameters', 'printed, K', '', 'MACs', 'printed, M', '')
-  note = 'differs: by more than 1% from what is printed, with K of 1000 and of 1024'
+  note = 'differs: with and without biases, a K of 1000 or of 1024, rounded up or down'
   return Table("the paper's Table 1", columns, rows, (note,))
 
 
@@ -192,6 +200,7 @@ def summarize(
   config: ConfigDict,
   names: list[str] | None = None,
   image_shape: list[str] | None = None,
+  classes: int = 0,
   output: str = '',
   plot: str = '',
 ) -> str:
@@ -200,7 +209,8 @@ def summarize(
   Args:
     config: checked; its network is shown where no names are given.
     names: of networks, with their own fields.
-    image_shape: H, W and C; None for those that the networks were published for.
+    image_shape: H, W and C; None for the config's, or those that the networks were published for.
+    classes: 0 for the networks' own.
     output: file that the first table is written to as well, '' for none.
     plot: PNG file with where parameters, multiply-adds and memory are, '' for none.
 
@@ -217,37 +227,51 @@ def summarize(
   networks = {}
   for name in names or [config.model.name]:
     fields = {} if names else {x: value for x, value in config.model.items() if x != 'name'}
-    networks[name] = models.create(name, **fields), given or _published(name, fields)
+    model = models.create(name, **fields, classes=classes or None)
+    shape = given or (models.MODELS[name].image_shape if names else _shape(config))
+    networks[name] = Shown(model, shape, cost.cost(model, shape))
   if len(networks) > 1:
     tables = [compare(networks)]
   else:
-    (name, (model, shape)), *_ = networks.items()
-    tables = [layers(name, model, shape)]
-    if isinstance(model, GoogLeNet) and (model.stem, model.width) == ('imagenet', 1):
-      tables.append(table_1(model, shape))
+    (name, network), *_ = networks.items()
+    tables = [layers(name, network)]
+    if _is_of_table_1(network):
+      tables.append(table_1(network.cost))
   if output:
     record.write(pathlib.Path(output), WRITERS[pathlib.Path(output).suffix](tables[0]))
   if plot:
-    record.write(pathlib.Path(plot), plots.costs(_stages(networks), PUBLISHED))
+    stages = {name: _stages(network.cost) for name, network in networks.items()}
+    record.write(pathlib.Path(plot), plots.costs(stages, PUBLISHED))
   return '\n\n'.join(map(_text, tables))
 
 
-def _published(name, fields):
-  """Shape of the images that a network is for: small where its stem keeps resolution."""
-  small = fields.get('stem') in ('cifar', 'compact')
-  return models.CIFAR if small else models.MODELS[name].image_shape
+def _shape(config):
+  """Shape of a config's images; small where the data say nothing and the stem keeps resolution."""
+  height, width, channels = models.MODELS[config.model.name].image_shape
+  if config.dataset.image_size:
+    height = width = config.dataset.image_size
+  elif config.model.stem in ('cifar', 'compact'):
+    height, width = models.CIFAR[:2]
+  return height, width, channels
 
 
-def _stages(named) -> dict[str, dict[str, tuple[int, int, int]]]:
-  """(parameters, multiply-adds, kept bytes) by stage, by network."""
-  result = {}
-  for name, (model, image_shape) in named.items():
-    stages = result[name] = {}
-    for row in cost.cost(model, image_shape).rows:
-      old = stages.get(_map_size(row), (0, 0, 0))
-      new = row.parameters, row.macs, row.kept_bytes
-      stages[_map_size(row)] = tuple(a + b for a, b in zip(old, new, strict=True))
-  return result
+def _is_of_table_1(network):
+  model = network.model
+  return (
+    isinstance(model, GoogLeNet)
+    and network.image_shape == (224, 224, 3)
+    and ((model.stem, model.width, model.module) == ('imagenet', 1, 'reduced'))
+  )
+
+
+def _stages(found: cost.Cost) -> dict[str, tuple[int, int, int]]:
+  """(parameters, multiply-adds, kept bytes) by stage."""
+  stages = {}
+  for row in found.rows:
+    old = stages.get(_map_size(row), (0, 0, 0))
+    new = row.parameters, row.macs, row.kept_bytes
+    stages[_map_size(row)] = tuple(a + b for a, b in zip(old, new, strict=True))
+  return stages
 
 
 def _map_size(row) -> str:

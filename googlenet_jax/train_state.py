@@ -43,7 +43,7 @@ def abstract_variables(model, image_shape: tuple[int, int, int]) -> dict[str, An
   """Shapes and types of a network's `params` (auxiliary heads included) and `batch_stats`."""
   rngs = {'params': jax.random.key(0), 'dropout': jax.random.key(0)}
   made = jax.eval_shape(lambda: model.init(rngs, jnp.zeros((1, *image_shape)), train=True))
-  return {'params': made['params'], 'batch_stats': made.get('batch_stats', {})}
+  return {'params': made.get('params', {}), 'batch_stats': made.get('batch_stats', {})}
 
 
 def create(

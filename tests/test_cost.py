@@ -4,6 +4,7 @@ import csv
 import json
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import pytest
 
@@ -155,16 +156,69 @@ def test_parameters_apart_from_any_layer():
   assert [(row.name, row.parameters) for row in found] == [('Conv_0', 12), ('LayerNorm_0', 8)]
 
 
+class Encoder(nn.Module):
+  """Called by a method of its own."""
+
+  @nn.compact
+  def encode(self, x):
+    return nn.relu(nn.Conv(4, (3, 3), name='conv')(x))
+
+
+class Twice(nn.Module):
+  """A step of a scan."""
+
+  @nn.compact
+  def __call__(self, x, _):
+    return nn.Dense(2, use_bias=False)(x), None
+
+
+def test_modules_of_any_kind_have_their_parameters():
+  shape = (6, 6, 2)
+
+  def scoped(x, train):
+    with jax.named_scope('stage'):
+      return nn.Conv(4, (3, 3))(x)
+
+  scan = nn.scan(Twice, variable_axes={'params': 0}, split_rngs={'params': True}, length=3)
+  for function, name, parameters, macs in (
+    (lambda x, train: nn.Sequential([nn.Conv(4, (3, 3))])(x), 'Conv_0', 76, 36 * 72),
+    (scoped, 'Conv_0', 76, 36 * 72),
+    (lambda x, train: Encoder().encode(x), 'Encoder_0/conv', 76, 36 * 72),
+    (lambda x, train: nn.remat(nn.Conv)(4, (3, 3))(x), 'CheckpointConv_0', 76, 36 * 72),
+    (lambda x, train: nn.Conv(4, (3,))(x[:, 0]), 'Conv_0', 28, 6 * 24),
+    (lambda x, train: scan()(x.mean((1, 2)), None)[0], 'ScanTwice_0/Dense_0', 12, 12),
+  ):
+    found = of(function, shape)
+    assert sum(row.parameters for row in found) == parameters, name
+    assert sum(row.macs for row in found) == macs, name
+    assert name in [row.name for row in found], [row.name for row in found]
+
+
+def test_batch_norm_keeps_what_it_normalises():
+  def apart(x, train):
+    return nn.BatchNorm(use_running_average=not train)(nn.Conv(4, (1, 1), use_bias=False)(x))
+
+  assert sum(row.kept_bytes for row in of(apart, (4, 4, 2))) == 2 * 4 * 4 * 16
+  found = rows('googlenet_bn')['conv2']
+  assert found.kept_bytes == 2 * found.output_bytes
+
+
 def test_xlas_count_is_near():
   model = models.create('vgg16')
   ours = 2 * costs('vgg16').total('macs')
   assert 0.95 < cost.flops(model, (224, 224, 3)) / ours < 1.05
 
 
+def of_model(name):
+  c = default.get_config()
+  c.model.name = name
+  return c
+
+
 @pytest.mark.parametrize('suffix', ['.json', '.csv', '.md'])
 def test_tables_are_written(suffix, tmp_path):
   path = tmp_path / f'table{suffix}'
-  shown = summarize.summarize(default.get_config(), ['lenet5'], output=str(path))
+  shown = summarize.summarize(of_model('lenet5'), output=str(path))
   assert '61,706' in shown
   written = path.read_text()
   if suffix == '.json':
@@ -179,7 +233,21 @@ def test_tables_are_written(suffix, tmp_path):
 def test_googlenet_beside_table_1():
   shown = summarize.summarize(default.get_config())
   conv1 = next(x for x in shown.split('Table 1')[1].splitlines() if x.startswith('conv1'))
+  lines = shown.split('Table 1')[1].splitlines()[2:]
+  differ = [line.split()[0] for line in lines if 'differs' in line.split()[1:]]
+  assert differ == [
+    'conv1',
+    *(f'inception_{x}' for x in ('4a', '4b', '4c', '4d', '4e', '5a', '5b')),
+  ]
   assert conv1.split() == ['conv1', '9,472', '2.7', 'differs', '118,013,952', '34', 'differs']
+
+
+def test_the_network_of_a_config():
+  c = of_model('googlenet')
+  c.model.update(width=0.25, norm='batch', stem='compact', aux_heads=())
+  shown = summarize.summarize(c, classes=10)
+  assert '400,386' in shown and '32x32x3, 10 classes' in shown
+  assert 'Table 1' not in shown
 
 
 def test_networks_side_by_side(tmp_path):
@@ -187,13 +255,14 @@ def test_networks_side_by_side(tmp_path):
   plot = tmp_path / 'costs.png'
   shown = summarize.summarize(default.get_config(), names, plot=str(plot))
   assert '60,965,224' in shown and '6,998,552' in shown
+  assert ' 715 ' in shown  # 5b sees 587 + 2 x 64 of its 5x5's
   assert plot.read_bytes()[1:4] == b'PNG'
 
 
 @pytest.mark.parametrize(
   ('given', 'says'),
   [
-    ({'names': ['vgg17']}, 'no model'),
+    ({'names': ['vgg17', 'vgg16']}, 'no model'),
     ({'image_shape': ['224']}, 'H,W,C'),
     ({'output': 'table.txt'}, '.json'),
     ({'plot': 'plot.jpg'}, '.png'),

@@ -251,5 +251,5 @@ def test_network_without_inception_modules(tmp_path):
   made = network()
   plain = {name: x for name, x in made.variables['params'].items() if 'inception' not in name}
   made = made._replace(variables={'params': plain, 'batch_stats': {}})
-  with pytest.raises(InputError, match='googlenet has no inception modules'):
+  with pytest.raises(InputError, match='has none of GoogLeNet'):
     explain.explain(made, picture(), epath.Path(tmp_path))

@@ -116,6 +116,8 @@ def create(name: str, **fields) -> nn.Module:
   module, preset, _ = MODELS[name]
   given = {field: value for field, value in fields.items() if value is not None}
   known = [f.name for f in dataclasses.fields(module) if f.name not in ('parent', 'name')]
+  if 'aux_heads' not in known and given.get('aux_heads') == ():
+    del given['aux_heads']  # it has none
   for field in given:
     if field not in known:
       near = difflib.get_close_matches(field, known, 1, 0) or known[:1]

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 
 from googlenet_jax.errors import InputError
 from googlenet_jax.models.layers import (
-  KERNEL_INITS,
   ConvBlock,
   Outputs,
   avg_pool,
+  initializer,
   local_response_norm,
   max_pool,
   scaled,
@@ -65,6 +65,7 @@ class Linear(NamedTuple):
 
   name: str
   features: int
+  bias: float | None = None  # initial; None for the network's
 
 
 # LeCun et al. (1998), "Gradient-based learning applied to document recognition", as it is built
@@ -118,7 +119,11 @@ ALEXNET_GROUPED = (
   Conv('conv4', 384, 3, groups=2, bias=1.0),
   Conv('conv5', 256, 3, groups=2, bias=1.0),
   Pool('pool5'),
-  *CLASSIFIER,
+  Linear('fc6', 4096, bias=1.0),
+  Dropout(),
+  Linear('fc7', 4096, bias=1.0),
+  Dropout(),
+  Linear('fc8', CLASSES),
 )
 
 
@@ -176,7 +181,7 @@ class Chain(nn.Module):
     width: multiplier of all channel counts but the input's and the classes', rounded to
       multiples of 8.
     norm: 'none', or 'batch' after every convolution in place of its bias.
-    activation: of every layer but the last.
+    activation: of every layer but a last linear one.
     dropout: share of the activations dropped where the table says so.
     dtype: of the computation; parameters and outputs are float32.
     kernel_init: a key of `layers.KERNEL_INITS`.
@@ -204,7 +209,7 @@ class Chain(nn.Module):
     """
     if self.norm not in ('none', 'batch'):
       raise InputError(f"model.norm={self.norm!r}: this network takes 'none' or 'batch'")
-    dtype, init = jnp.dtype(self.dtype), KERNEL_INITS[self.kernel_init]
+    dtype, init = jnp.dtype(self.dtype), initializer(self.kernel_init)
     conv = partial(
       ConvBlock,
       batch_norm=self.norm == 'batch',
@@ -239,9 +244,9 @@ class Chain(nn.Module):
             x = jnp.mean(x, axis=(1, 2))
         case Dropout():
           x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        case Linear(name):
+        case Linear(name, _, bias):
           x = x.reshape(len(x), -1)
-          bias_init = nn.initializers.constant(self.bias_init)
+          bias_init = nn.initializers.constant(self.bias_init if bias is None else bias)
           linear = nn.Dense(
             features(layer), dtype=dtype, kernel_init=init, bias_init=bias_init, name=name
           )

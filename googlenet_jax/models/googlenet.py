@@ -12,11 +12,11 @@ import numpy as np
 from googlenet_jax.errors import InputError
 from googlenet_jax.models.layers import (
   GEOMETRIES,
-  KERNEL_INITS,
   ConvBlock,
   Outputs,
   adaptive_avg_pool,
   convolution,
+  initializer,
   local_response_norm,
   max_pool,
   scaled,
@@ -250,7 +250,7 @@ class GoogLeNet(nn.Module):
     """
     self._check()
     dtype = jnp.dtype(self.dtype)
-    init = self.kernel_init if callable(self.kernel_init) else KERNEL_INITS[self.kernel_init]
+    init = initializer(self.kernel_init)
     bias_init = nn.initializers.constant(self.bias_init)
     conv = partial(
       ConvBlock,
@@ -320,9 +320,5 @@ class GoogLeNet(nn.Module):
     for field, allowed in CHOICES.items():
       if getattr(self, field) not in allowed:
         raise InputError(f'GoogLeNet.{field}={getattr(self, field)!r}: use one of {allowed}')
-    if not callable(self.kernel_init) and self.kernel_init not in KERNEL_INITS:
-      raise InputError(
-        f'GoogLeNet.kernel_init={self.kernel_init!r}: use one of {tuple(KERNEL_INITS)}'
-      )
     if set(self.aux_heads) - set(MODULES):
       raise InputError(f'GoogLeNet.aux_heads={self.aux_heads!r}: use modules of {tuple(MODULES)}')

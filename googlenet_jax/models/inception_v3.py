@@ -11,7 +11,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from googlenet_jax.models.layers import KERNEL_INITS, ConvBlock, Outputs, max_pool, scaled
+from googlenet_jax.errors import InputError
+from googlenet_jax.models.layers import ConvBlock, Outputs, initializer, max_pool, scaled
 
 
 class Conv(NamedTuple):
@@ -120,6 +121,7 @@ MODULES: dict[str, Branches] = {
   'Mixed_7b': MODULE_E,
   'Mixed_7c': MODULE_E,
 }
+AUX = 'Mixed_6e'  # the module that the auxiliary classifier follows
 
 
 class InceptionModule(nn.Module):
@@ -172,7 +174,7 @@ class InceptionV3(nn.Module):
 
   classes: int = 1000
   width: float = 1.0
-  aux_heads: tuple[str, ...] = ('Mixed_6e',)
+  aux_heads: tuple[str, ...] = (AUX,)
   dropout: float = 0.5
   dtype: Any = jnp.float32
   kernel_init: str = 'he'
@@ -183,9 +185,11 @@ class InceptionV3(nn.Module):
     """Classifies `[B, H, W, C]` float32; see `GoogLeNet`.
 
     Raises:
-      InputError: the image leaves no pixels.
+      InputError: a field has no such value, or the image leaves no pixels.
     """
-    dtype, init = jnp.dtype(self.dtype), KERNEL_INITS[self.kernel_init]
+    if self.aux_heads not in ((), (AUX,)):
+      raise InputError(f'model.aux_heads={self.aux_heads!r}: Inception v3 takes {(AUX,)} or ()')
+    dtype, init = jnp.dtype(self.dtype), initializer(self.kernel_init)
     block = partial(ConvBlock, batch_norm=True, bn_axis=self.bn_axis, kernel_init=init, dtype=dtype)
     linear = partial(nn.Dense, kernel_init=init, dtype=dtype)
 

@@ -40,6 +40,15 @@ KERNEL_INITS: dict[str, Callable] = {
 }
 
 
+def initializer(kernel_init: str | Callable) -> Callable:
+  """A key of `KERNEL_INITS`, or an initialiser itself; InputError for another."""
+  if callable(kernel_init):
+    return kernel_init
+  if kernel_init not in KERNEL_INITS:
+    raise InputError(f'model.kernel_init={kernel_init!r}: use one of {tuple(KERNEL_INITS)}')
+  return KERNEL_INITS[kernel_init]
+
+
 def scaled(channels: int, width: float) -> int:
   """`channels * width` rounded to the nearest multiple of 8, at least 8."""
   return max(8, int(channels * width / 8 + 0.5) * 8)

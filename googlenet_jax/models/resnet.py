@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from googlenet_jax.errors import InputError
-from googlenet_jax.models.layers import KERNEL_INITS, ConvBlock, Outputs, max_pool, scaled
+from googlenet_jax.models.layers import ConvBlock, Outputs, initializer, max_pool, scaled
 
 STEMS = ('imagenet', 'cifar')  # 7x7/2 and a pool; 3x3
 
@@ -92,7 +92,7 @@ class ResNet(nn.Module):
     """
     if self.stem not in STEMS:
       raise InputError(f'model.stem={self.stem!r}: a ResNet takes one of {STEMS}')
-    dtype, init = jnp.dtype(self.dtype), KERNEL_INITS[self.kernel_init]
+    dtype, init = jnp.dtype(self.dtype), initializer(self.kernel_init)
     conv = partial(
       ConvBlock,
       batch_norm=True,

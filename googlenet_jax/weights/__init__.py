@@ -230,7 +230,7 @@ def assign(
   new = {
     path
     for path in own
-    if (path[1].startswith('aux') and path not in given) or (other and path[-2] in CLASSIFIERS)
+    if (path[1].startswith('aux') and path not in given) or (other and set(path) & set(CLASSIFIERS))
   }
   unused = {path for path in given if path[1].startswith('aux') and path not in own}
   given = {path: x for path, x in given.items() if path not in new | unused}
