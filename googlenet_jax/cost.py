@@ -102,8 +102,9 @@ def cost(model, image_shape: tuple[int, int, int]) -> Cost:
 
 
 def flops(model, image_shape: tuple[int, int, int]) -> float:
-  """XLA's own count for the forward pass of an image: it leaves out multiplications with padding
-  and adds elementwise work; a multiply-add is two.
+  """XLA's own count for the forward pass of an image, as lowered.
+
+  It leaves out multiplications with padding and adds elementwise work; a multiply-add is two.
   """
   variables = train_state.abstract_variables(model, image_shape)
   images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
