@@ -2,7 +2,7 @@
 
     python main.py --config=configs/cifar10.py --config.dataset.data_dir=DIR
 
-Reached: 87.13% test top-1 in 50 minutes on 2 cores (one run, seed 0; results/cifar10).
+Reached: 89.13% test top-1 in 55 minutes on 2 cores (one run, seed 0; results/cifar10).
 """
 
 from configs import default
