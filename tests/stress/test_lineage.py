@@ -13,11 +13,12 @@ NETWORKS = {
   'zfnet': (ALEXNETS, 224, 0.02),
   'zfnet_wide': (ALEXNETS, 224, 0.02),
   **{f'vgg{n}': ({'width': 0.125, 'norm': 'batch'}, 64, 0.02) for n in (11, 13, 16, 19)},
-  **{f'resnet{n}': ({'width': 0.125}, 64, 0.1) for n in (18, 34, 50, 101, 152)},
+  **{f'resnet{n}': ({'width': 0.125}, 64, 0.1) for n in (18, 34, 50, 101)},
+  'resnet152': ({'width': 0.125}, 64, 0.3),
   **{f'resnet{n}': ({'width': 0.5}, 32, 0.1) for n in (32, 44, 56, 110)},
   'plain20': ({'width': 0.5}, 32, 0.1),
   'googlenet_naive': ({'width': 0.125, 'norm': 'batch'}, 64, 0.05),
-  'inception_v3': ({'width': 0.125}, 299, 0.05),
+  'inception_v3': ({'width': 0.125, 'dropout': 0.0}, 299, 0.2),
 }
 
 
