@@ -4,13 +4,14 @@
 
 Without --config it takes the digits; with --weights their network; to summarize, the paper's. Exit
 status: 0; 2 for bad input, with one line that says what to do; 130 or 143 when interrupted, saved;
-1 for a crash of the program itself.
+1 for a crash of the program itself, or of another one of several processes.
 """
 
 import logging
 import os
 import pathlib
 import re
+import signal
 import sys
 import traceback
 
@@ -53,6 +54,9 @@ MODULE = flags.DEFINE_string('module', '4a', 'that --mode=explain draws the bran
 ALLOW = flags.DEFINE_enum(
   'weights_allow', '', ['', 'head'], 'head: config.init.weights may be of other classes'
 )
+COORDINATOR = flags.DEFINE_string('coordinator', '', 'HOST:PORT of process 0 of several')
+PROCESSES = flags.DEFINE_integer('process_count', 0, 'of several processes; 0 asks the cluster')
+PROCESS = flags.DEFINE_integer('process_index', -1, 'of this one; -1 asks the cluster')
 DEBUG = flags.DEFINE_bool('debug', False, 'show the traceback of an error in the input')
 
 
@@ -62,6 +66,7 @@ def main() -> int:
   import jax
   from etils import epath
 
+  from googlenet_jax import cluster
   from googlenet_jax import config as checks
   from googlenet_jax.train import Interrupted
 
@@ -73,11 +78,7 @@ def main() -> int:
   if jax.config.jax_compilation_cache_dir is None:
     cache = pathlib.Path.home() / '.cache' / 'googlenet_jax'
     jax.config.update('jax_compilation_cache_dir', str(cache))
-  if config.distributed:
-    try:
-      jax.distributed.initialize()
-    except (ValueError, RuntimeError) as error:
-      raise InputError(f'--config.distributed: no cluster was found here: {error}') from error
+  cluster.join(config.distributed, COORDINATOR.value, PROCESSES.value, PROCESS.value)
   name = pathlib.Path(config_flags.get_config_filename(flags.FLAGS['config'])).stem
   workdir = epath.Path(WORKDIR.value or f'runs/{name}')
   try:
@@ -113,9 +114,9 @@ def run(config, workdir) -> dict:
 
     return train.train(config, workdir, allow_head=ALLOW.value == 'head') | shown
   if mode == 'evaluate' and not WEIGHTS.value:
-    from googlenet_jax import train
+    from googlenet_jax import score
 
-    return train.evaluate(config, workdir) | shown
+    return score.evaluate(config, workdir) | shown
 
   from googlenet_jax import weights
 
@@ -183,17 +184,42 @@ def _last_line(error: Exception) -> str:
   return str(error).strip().splitlines()[-1].strip()
 
 
+def failed(text: str, status: int) -> None:
+  """Says in one line what is wrong, and ends the program."""
+  from googlenet_jax import cluster
+
+  if any(re.fullmatch(r'--?debug(=true)?', argument) for argument in sys.argv):
+    traceback.print_exc()
+  try:
+    print(f'error: {cluster.name()}{" ".join(text.split())}', file=sys.stderr, flush=True)
+  finally:  # also where nobody reads any more
+    cluster.leave(status)
+
+
+def say_once(unraisable) -> None:
+  """`sys.unraisablehook`, but for TensorStore's threads after a write that failed and was raised."""
+  if str(unraisable.exc_value) != 'Event loop is closed':
+    sys.__unraisablehook__(unraisable)
+
+
 if __name__ == '__main__':
-  absl_logging.set_verbosity(absl_logging.ERROR)
+  absl_logging.set_verbosity(absl_logging.FATAL)  # Orbax logs what it raises, with the traceback
   logging.basicConfig(level=logging.WARNING, format='%(message)s', stream=sys.stdout)
   logging.getLogger('googlenet_jax').setLevel(logging.INFO)
+  sys.unraisablehook = say_once
+  signal.signal(signal.SIGINT, signal.SIG_DFL)  # at once, but where there is something to save
   try:
     parse_flags(sys.argv)
     sys.exit(main())
   except InputError as error:
-    if any(re.fullmatch(r'--?debug(=true)?', argument) for argument in sys.argv):
-      traceback.print_exc()
-    print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
-    sys.exit(2)
-  except KeyboardInterrupt:  # before the first step: there is nothing to save yet
-    sys.exit(130)
+    failed(str(error), 2)
+  except Exception as error:
+    from googlenet_jax import cluster
+
+    if not cluster.name():
+      raise
+    failed(
+      f'{type(error).__name__}: {error}; another process has ended, or this one has failed '
+      '(--debug shows where): start all of them again, they go on from the last checkpoint',
+      1,
+    )

@@ -12,7 +12,8 @@ def get_config() -> ConfigDict:
   """All fields, at their defaults."""
   c = ConfigDict()
   c.seed = 0  # of initial parameters, data order, augmentation, dropout
-  c.distributed = False  # call jax.distributed.initialize() first: one process a host
+  c.distributed = 'auto'  # auto | on | off: take part in the cluster that is found, if any
+  c.on_nonfinite = 'stop'  # stop | skip | rollback, where loss or gradients are not finite
 
   c.model = ConfigDict()  # None leaves a field as the network has it; fields that it has not: None
   c.model.name = 'googlenet'  # of googlenet_jax/models: googlenet_bn, alexnet, vgg16, resnet50, ...

@@ -1,10 +1,17 @@
 """Checkpoints of a run, with Orbax.
 
 A checkpoint holds each part of the state as an item of its own (`params`, `batch_stats`,
-`opt_state`, `average`, `log_sums`) and `meta`: the step and the version of this layout.
+`opt_state`, `average`, `log_sums`), `meta`: the version of this layout and the state's counts, and
+`SHA256SUMS` of all these files, which `sha256sum -c` reads too: Orbax restores what a disk has
+changed without a word.
 """
 
+import contextlib
 import dataclasses
+import functools
+import hashlib
+import json
+import logging
 
 import jax
 import numpy as np
@@ -16,12 +23,15 @@ from googlenet_jax import parallel, train_state
 from googlenet_jax.errors import InputError
 from googlenet_jax.train_state import TrainState
 
-FORMAT = 1
-ITEMS = tuple(f.name for f in dataclasses.fields(TrainState) if f.name != 'step')
+LOG = logging.getLogger('googlenet_jax')
 
-
-def _score(metrics) -> float:
-  return metrics['validation_top1']
+FORMAT = 2  # 1 had no digests, and a state without `left_out`
+COUNTS = ('step', 'left_out')
+ITEMS = tuple(f.name for f in dataclasses.fields(TrainState) if f.name not in COUNTS)
+SUMS = 'SHA256SUMS'
+STAMP = '_CHECKPOINT_METADATA'  # Orbax's, with the time at which the folder got its name
+SCORE = 'validation_top1'
+REFUSED = 'os_error_code='  # in TensorStore's ValueErrors: the system did not write
 
 
 class Checkpoints:
@@ -30,61 +40,119 @@ class Checkpoints:
   Args:
     workdir: its folder `checkpoints` is made when the first one is saved.
     keep: how many of the last are kept, beside the best.
-    read_only: touch nothing, as when another process may be training there.
+    read_only: touch nothing, as when another process may be training there; else a damaged
+      checkpoint is moved to the folder `damaged`.
   """
 
   def __init__(self, workdir: epath.Path, keep: int = 2, *, read_only: bool = False):
-    best = policies.BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False)
-    self._manager = ocp.CheckpointManager(
-      epath.Path(workdir).resolve() / 'checkpoints',
+    self._workdir, self._keep, self._read_only = epath.Path(workdir).resolve(), keep, read_only
+    self._folder = self._workdir / 'checkpoints'
+    self._saving = None
+
+  @functools.cached_property
+  def _manager(self):
+    best = policies.BestN(
+      get_metric_fn=lambda scores: scores[SCORE], n=1, keep_checkpoints_without_metrics=False
+    )
+    return ocp.CheckpointManager(
+      self._folder,
       item_names=(*ITEMS, 'meta'),
       options=ocp.CheckpointManagerOptions(
-        preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(keep), best]),
-        best_fn=_score,
-        cleanup_tmp_directories=not read_only,
-        read_only=read_only,
-        create=not read_only,
+        preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(self._keep), best]),
+        best_fn=lambda scores: scores[SCORE],
+        cleanup_tmp_directories=True,
+        # Called when all is written, before Orbax gives the folder its name.
+        async_options=ocp.AsyncOptions(post_finalization_callback=self._sign),
       ),
     )
+
+  def _sign(self) -> None:
+    if not parallel.is_main():
+      return
+    unnamed = list(self._folder.glob(f'{self._saving}.orbax-checkpoint-tmp*'))
+    # In an object store the folder has its name from the start.
+    folder = unnamed[0] if unnamed else self._folder / str(self._saving)
+    (folder / SUMS).write_text(''.join(f'{sum_}  {name}\n' for name, sum_ in _sums(folder).items()))
 
   def save(self, state: TrainState, validation_top1: float | None) -> None:
-    """Saves in the background; a step that is there already is left alone."""
-    step = int(parallel.fetch(state.step))
-    if step in self._manager.all_steps():
-      return
-    # Orbax writes no empty trees: an item without arrays is left out.
-    items = {name: getattr(state, name) for name in ITEMS if jax.tree.leaves(getattr(state, name))}
-    self._manager.save(
-      step,
-      args=ocp.args.Composite(
-        meta=ocp.args.JsonSave({'format': FORMAT, 'step': step}),
-        **{n: ocp.args.StandardSave(parallel.globalize(tree)) for n, tree in items.items()},
-      ),
-      metrics=None if validation_top1 is None else {'validation_top1': validation_top1},
-    )
+    """Saves in the background.
+
+    A step that is there already is left alone, but that a score takes the place of none.
+
+    Raises:
+      InputError: this one or the one before cannot be written.
+    """
+    counts = {name: int(parallel.fetch(getattr(state, name))) for name in COUNTS}
+    step = counts['step']
+    with _writing(self._folder):
+      if step in self._manager.all_steps():
+        if validation_top1 is None or self._manager.metrics(step) is not None:
+          return
+        self._manager.wait_until_finished()
+        self._manager.delete(step)
+      self._manager.wait_until_finished()
+      self._saving = step
+      # Orbax writes no empty trees: an item without arrays is left out.
+      items = {
+        name: getattr(state, name) for name in ITEMS if jax.tree.leaves(getattr(state, name))
+      }
+      self._manager.save(
+        step,
+        args=ocp.args.Composite(
+          meta=ocp.args.JsonSave({'format': FORMAT} | counts),
+          **{n: ocp.args.StandardSave(parallel.globalize(tree)) for n, tree in items.items()},
+        ),
+        metrics=None if validation_top1 is None else {SCORE: validation_top1},
+      )
 
   def latest(self) -> int | None:
-    """Step of the last checkpoint, None where there is none."""
-    return self._manager.latest_step()
+    """Step of the last checkpoint that is undamaged, None where there is none."""
+    return max(self._intact(), default=None)
 
   def best(self) -> int | None:
     """Step of the best checkpoint on validation, the last where none was scored."""
-    step = self._manager.best_step()
-    return self.latest() if step is None else step
+    intact = self._intact()
+    scored = [step for step, score in intact.items() if score is not None]
+    # Of equals the last, as Orbax keeps it.
+    return max(scored or intact, key=lambda step: (intact[step] or 0, step), default=None)
+
+  def _intact(self) -> dict[int, float | None]:
+    """The undamaged checkpoints' steps and scores, the same in every process; warns of others."""
+    found = parallel.from_main(self._look)
+    return {step: score for step, score in found}
+
+  def _look(self) -> list[tuple[int, float | None]]:
+    intact = []
+    for step in _steps(self._folder):
+      folder = self._folder / str(step)
+      damage = _damage(folder)
+      if not damage:
+        scores = folder / 'metrics' / 'metrics'
+        intact.append((step, json.loads(scores.read_text())[SCORE] if scores.exists() else None))
+        continue
+      moved = ''
+      if not self._read_only:
+        (self._workdir / 'damaged').mkdir(exist_ok=True)
+        moved = self._workdir / 'damaged' / str(step)
+        if moved.exists():
+          moved.rmtree()
+        folder.rename(moved)
+        moved = f', moved to {moved}'
+      LOG.warning('WARNING: checkpoint %s is damaged (%s) and is not used%s', folder, damage, moved)
+    return intact
 
   def restore(self, state: TrainState, step: int) -> TrainState:
     """The state at a step.
 
     Args:
       state: any state of the same run; it gives the structure, its values are not used.
-      step: of a checkpoint that is there.
-
-    Raises:
-      InputError: the checkpoint was written by a newer version.
+      step: that `latest` or `best` gave.
     """
     items = {name: getattr(state, name) for name in ITEMS}
     found = self._read(step, {n: tree for n, tree in items.items() if jax.tree.leaves(tree)})
-    return state.replace(step=parallel.replicate(np.int32(step)), **items | found)
+    meta = _meta(self._folder / str(step))
+    counts = {name: parallel.replicate(np.int32(meta[name])) for name in COUNTS}
+    return state.replace(**counts, **items | found)
 
   def variables(self, model, image_shape: tuple[int, int, int], step: int) -> dict:
     """What `model.apply` takes, at a step; the averaged values where the run has them.
@@ -92,13 +160,10 @@ class Checkpoints:
     Args:
       model: the run's network, for any number of devices.
       image_shape: (H, W, C).
-      step: of a checkpoint that is there.
-
-    Raises:
-      InputError: the checkpoint was written by a newer version.
+      step: that `latest` or `best` gave.
     """
     wanted = train_state.abstract_variables(model, image_shape)
-    if (self._manager.directory / str(step) / 'average').exists():
+    if (self._folder / str(step) / 'average').exists():
       count = jax.ShapeDtypeStruct((), np.int32)
       found = self._read(step, {'average': wanted | {'count': count}})['average']
       return {name: found[name] for name in wanted}
@@ -106,24 +171,82 @@ class Checkpoints:
 
   def _read(self, step: int, items: dict) -> dict:
     """The items of a checkpoint, replicated; `items` gives their structure."""
-    meta = self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())).meta
-    if meta['format'] > FORMAT:
-      raise InputError(
-        f'checkpoint {step} in {self._manager.directory} has format {meta["format"]}, this '
-        f'version reads up to {FORMAT}: use a newer version of googlenet_jax'
-      )
     sharding = parallel.replicated()
     shapes = jax.tree.map(
       lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), items
     )
     args = {name: ocp.args.StandardRestore(tree) for name, tree in shapes.items()}
-    found = self._manager.restore(step, args=ocp.args.Composite(**args))
+    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as reader:
+      found = reader.restore(self._folder / str(step), args=ocp.args.Composite(**args))
     return {name: found[name] for name in items}
 
   def wait(self) -> None:
-    """Returns when everything is on disk."""
-    self._manager.wait_until_finished()
+    """Returns when everything is on disk; InputError where it cannot be written."""
+    with _writing(self._folder):
+      self._manager.wait_until_finished()
 
   def close(self) -> None:
     """Waits, and frees Orbax's threads."""
     self._manager.close()
+
+
+@contextlib.contextmanager
+def _writing(folder: epath.Path):
+  """Raises what a disk refuses as an InputError."""
+  try:
+    yield
+  except (OSError, ValueError) as error:
+    if isinstance(error, ValueError) and REFUSED not in str(error):
+      raise
+    raise InputError(
+      f'a checkpoint in {folder} cannot be written ({str(error).splitlines()[0]}); the earlier '
+      'ones are as they were: make room, and the same command goes on'
+    ) from error
+
+
+def _steps(folder: epath.Path) -> list[int]:
+  """Steps of the finished checkpoints in a folder, ascending."""
+  names = [path.name for path in folder.iterdir()] if folder.exists() else []
+  return sorted(int(name) for name in names if name.isdigit())
+
+
+def _meta(folder: epath.Path) -> dict:
+  return json.loads((folder / 'meta' / 'metadata').read_text())
+
+
+def _sums(folder: epath.Path) -> dict[str, str]:
+  """SHA-256 of every file in a folder, by its name relative to it."""
+  found = {}
+  for path in sorted(folder.iterdir()):
+    if path.is_dir():
+      found |= {f'{path.name}/{name}': sum_ for name, sum_ in _sums(path).items()}
+    elif path.name not in (SUMS, STAMP):
+      with path.open('rb') as file:
+        found[path.name] = hashlib.file_digest(file, 'sha256').hexdigest()
+  return found
+
+
+def _damage(folder: epath.Path) -> str:
+  """What is wrong with the files of a checkpoint, '' for nothing.
+
+  Raises:
+    InputError: they were written by another version.
+  """
+  try:
+    json.loads((folder / STAMP).read_text())
+    written = _meta(folder)['format']
+  except (OSError, ValueError, KeyError, TypeError) as error:
+    return f'its metadata: {error}'
+  if written != FORMAT:
+    raise InputError(
+      f'checkpoint {folder} has format {written}, this version of googlenet_jax reads '
+      f'{FORMAT}: use the version that wrote it, or another --workdir'
+    )
+  try:
+    lines = (folder / SUMS).read_text().splitlines()
+  except (OSError, ValueError) as error:
+    return f'{SUMS}: {error}'
+  signed = {name: sum_ for sum_, _, name in (line.partition('  ') for line in lines)}
+  found = _sums(folder)
+  wrong = [name for name, sum_ in signed.items() if found.get(name) != sum_]
+  return ', '.join(f'{name} is {"another" if name in found else "missing"}' for name in wrong[:3])

@@ -6,7 +6,7 @@ import re
 
 from ml_collections import ConfigDict
 
-from googlenet_jax import optim, schedules, train_state
+from googlenet_jax import optim, schedules, steps, train_state
 from googlenet_jax.data import boxes, decode
 from googlenet_jax.errors import InputError
 from googlenet_jax.models import MODELS, create, inception_v3
@@ -43,6 +43,8 @@ DURATION = (
 # What a field may be, where its type alone does not say it.
 RULES = {
   'seed': _within(0, 2**31 - 1),
+  'distributed': _one_of('auto', 'on', 'off'),
+  'on_nonfinite': _one_of(*steps.ON_NONFINITE),
   'model.name': _one_of(*MODELS),
   'model.width': POSITIVE,
   **{f'model.{field}': _one_of(*values) for field, values in CHOICES.items()},
@@ -127,6 +129,7 @@ RULES = {
 # Fields that may differ between a run and its resumption: they change nothing that is learnt.
 FREE = (
   'distributed',
+  'on_nonfinite',
   'dataset.data_dir',
   'dataset.test',
   'dataset.threads',
@@ -224,14 +227,14 @@ def to_json(config: ConfigDict) -> str:
   return json.dumps(config.to_dict(), indent=2) + '\n'
 
 
-def differences(earlier: str, config: ConfigDict) -> list[str]:
+def differences(earlier: dict, config: ConfigDict) -> list[str]:
   """Fields that forbid going on with a run, as 'optimizer.lr: 0.1 there, 0.2 here'.
 
   Args:
-    earlier: text of the run's `config.json`.
+    earlier: what the run's `config.json` holds.
     config: that it is to go on with.
   """
-  old, new = flat(json.loads(earlier)), flat(json.loads(to_json(config)))
+  old, new = flat(earlier), flat(json.loads(to_json(config)))
   return [
     f'{field}: {old.get(field)!r} there, {new.get(field)!r} here'
     for field in sorted(old.keys() | new.keys())

@@ -1,7 +1,8 @@
 """Exact evaluation of a network over a split."""
 
 import contextlib
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -57,8 +58,8 @@ class Evaluator:
       steps.make_eval_step(model, data.read, batch_size=self._batch_size), arguments=3
     )
 
-  def __call__(self, variables) -> Result:
-    """Scores `{'params', 'batch_stats'}`, replicated."""
+  def __call__(self, variables, stop: Callable[[], Any] = lambda: False) -> Result | None:
+    """Scores `{'params', 'batch_stats'}`, replicated; None where `stop()` ended it early."""
     sums = parallel.replicate(steps.eval_sums(len(self._data.class_names)))
     count = -(-self._data.size // self._batch_size)
     with contextlib.closing(self._data):
@@ -66,6 +67,8 @@ class Evaluator:
         start = np.uint32(i * self._batch_size)
         fed = self._data.feed(i, 1, self._batch_size)
         sums = self._step(sums, fed, self._resident, variables, start)
+        if stop():
+          return None
     sums = parallel.fetch(sums)
     count = float(sums['examples'])
     if not count:

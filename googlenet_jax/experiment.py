@@ -226,6 +226,7 @@ class Run:
       accumulate=config.optimizer.accumulate,
       log_norms=config.log.norms,
       looped=config.train.steps_per_call > 1,
+      on_nonfinite=config.on_nonfinite,
     )
     self.step = parallel.compile_step(self.one_device, arguments=3)
 

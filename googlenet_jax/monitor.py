@@ -7,15 +7,18 @@ import time
 
 import jax
 
+from googlenet_jax import parallel
+
 
 class Stopwatch:
   """Training speed without compilation, evaluation and saving, and the run's wall time."""
 
   def __init__(self):
-    self._began = time.monotonic()
+    self._began = self._process_began = time.monotonic()
     self._images, self._seconds, self._since = 0, 0.0, None
     self._waited = 0.0
     self._compiled = False
+    self._saving = 0.0
 
   def add_time(self, earlier: float) -> None:
     """Counts the seconds of the run before its interruption."""
@@ -32,6 +35,13 @@ class Stopwatch:
     began = time.monotonic()
     yield
     self._waited += time.monotonic() - began
+
+  @contextlib.contextmanager
+  def held_up(self):
+    """Counts what is inside as saving."""
+    began = time.monotonic()
+    yield
+    self._saving += time.monotonic() - began
 
   def add(self, state, images: int) -> None:
     """Counts a call's images; the first call, which compiles, is left out."""
@@ -60,34 +70,81 @@ class Stopwatch:
     self._images, self._seconds, self._waited = 0, 0.0, 0.0
     return lap
 
+  def saving_share(self) -> float:
+    """Share of this process's time that the loop waited for checkpoints."""
+    return self._saving / (time.monotonic() - self._process_began)
+
   def elapsed(self) -> float:
     """Seconds since the run began."""
     return time.monotonic() - self._began
 
 
+class Lead:
+  """Keeps the host at most some seconds ahead of the devices: a signal has to wait for them.
+
+  Args:
+    seconds: of work that may be dispatched.
+  """
+
+  def __init__(self, seconds: float = 2.0):
+    self._seconds, self._calls, self._most = seconds, 0, 1
+    self._since = time.monotonic()
+
+  def bound(self, state) -> None:
+    """To be called with what each call of the step returned."""
+    self._calls += 1
+    if self._calls < self._most:
+      return
+    jax.block_until_ready(state)
+    now = time.monotonic()
+    self._most = max(1, int(self._seconds * self._calls / max(now - self._since, 1e-9)))
+    self._calls, self._since = 0, now
+
+
 class Signals:
   """Catches SIGINT and SIGTERM so that the step is finished; a second one ends at once.
 
-  Attributes:
-    received: number of the signal, 0 for none.
+  Before `begin` a signal ends the process at once, as there is nothing to be saved. Of several
+  processes any may get it: jax agrees on where all of them stop.
   """
 
+  def __init__(self):
+    self._received, self._asked, self._old = 0, 0, {}
+    self.stop = 0  # number of the signal, once all processes have agreed
+
   def __enter__(self):
-    self.received = 0
-    self._old = {s: signal.signal(s, self._receive) for s in (signal.SIGINT, signal.SIGTERM)}
     return self
+
+  def begin(self) -> None:
+    """From now on signals are caught."""
+    if self._old:
+      return
+    # Of several processes SIGTERM is jax's, which tells the others.
+    caught = [signal.SIGINT] if parallel.several_processes() else [signal.SIGINT, signal.SIGTERM]
+    self._old = {signum: signal.signal(signum, self._receive) for signum in caught}
 
   def _receive(self, signum, frame):
     del frame
-    self.received = signum
-    self._restore()
+    self._received = signum
+    for caught in self._old:
+      signal.signal(caught, signal.SIG_DFL)
+    if parallel.several_processes():
+      signal.raise_signal(signal.SIGTERM)
 
-  def _restore(self):
-    for signum, handler in self._old.items():
-      signal.signal(signum, handler)
+  def asked(self) -> int:
+    """The signal that asks to stop here, 0 for none; every process must ask equally often."""
+    if self.stop:
+      return self.stop
+    self._asked += 1
+    if not parallel.several_processes():
+      self.stop = self._received
+    elif parallel.agreed_to_stop(self._asked):
+      self.stop = self._received or signal.SIGTERM
+    return self.stop
 
   def __exit__(self, *unused):
-    self._restore()
+    for signum, handler in self._old.items():
+      signal.signal(signum, handler)
 
 
 class Trace:

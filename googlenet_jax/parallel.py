@@ -4,15 +4,19 @@ Arrays are replicated over all devices of all processes; a step runs on every de
 its own part of the batch, and what it returns is the same on each.
 """
 
+import json
 import resource
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from googlenet_jax.errors import InputError
 
 AXIS = 'batch'  # the mapped axis: its size is the number of devices of all processes
 
@@ -105,11 +109,35 @@ def _mapped(step, arguments, devices=None):
   )
 
 
-def any_process(number: int) -> int:
-  """The largest of the processes' numbers; every process must ask at the same step."""
+def from_main(function: Callable[[], Any]):
+  """What a function returns in the main process, in every process; its InputError too.
+
+  Args:
+    function: called in the main process only; what it returns has to be what JSON can hold.
+  """
   if jax.process_count() == 1:
-    return number
-  return int(multihost_utils.process_allgather(np.int32(number)).max())
+    return function()
+  told = b''
+  if is_main():
+    try:
+      told = json.dumps({'returns': function()}).encode()
+    except InputError as error:
+      told = json.dumps({'raises': str(error)}).encode()
+  size = int(multihost_utils.broadcast_one_to_all(np.int32(len(told))))
+  told = np.frombuffer(told.ljust(size), np.uint8) if is_main() else np.zeros(size, np.uint8)
+  told = json.loads(np.asarray(multihost_utils.broadcast_one_to_all(told)).tobytes())
+  if 'raises' in told:
+    raise InputError(told['raises'])
+  return told['returns']
+
+
+def agreed_to_stop(asked: int) -> bool:
+  """Whether all processes stop here, since one of them got SIGTERM.
+
+  Args:
+    asked: how often this was asked, this time included; equally often in every process.
+  """
+  return multihost_utils.reached_preemption_sync_point(asked)
 
 
 def is_main() -> bool:

@@ -4,6 +4,7 @@
 and curves are made from it and can be made again: `python -m googlenet_jax.record WORKDIR`.
 """
 
+import contextlib
 import json
 import shutil
 import sys
@@ -23,6 +24,8 @@ def write(path: epath.Path, content: str | bytes) -> None:
     part.write_text(content) if isinstance(content, str) else part.write_bytes(content)
     part.replace(path)
   except OSError as error:
+    with contextlib.suppress(OSError):
+      part.unlink(missing_ok=True)
     raise InputError(f'{path} cannot be written: {error}') from error
 
 
@@ -34,10 +37,19 @@ def make_folder(workdir: epath.Path) -> None:
     raise InputError(f'--workdir={workdir} cannot be written: {error}') from error
 
 
+def read_json(path: epath.Path, text: str | None = None):
+  """What a JSON file (or a line of it) holds; InputError where it holds none."""
+  try:
+    return json.loads(path.read_text() if text is None else text)
+  except (OSError, ValueError) as error:
+    raise InputError(f'{path} cannot be read: {error}') from error
+
+
 def read(workdir: epath.Path) -> list[dict]:
   """The records in `metrics.jsonl`, none where there is no such file."""
   path = workdir / 'metrics.jsonl'
-  return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+  lines = path.read_text().splitlines() if path.exists() else []
+  return [read_json(path, line) for line in lines]
 
 
 class Record:
@@ -51,17 +63,26 @@ class Record:
   """
 
   def __init__(self, workdir: epath.Path, step: int, active: bool = True):
-    self.lines = [line for line in read(workdir) if line['step'] <= step]
+    self.lines = read(workdir)
     self._workdir, self._active = workdir, active
-    if not active:
-      return
-    for old in workdir.glob('events.out.tfevents.*'):
-      old.unlink()
     # tensorboardX writes local files only: for gs:// they are copied at the end.
     self._remote = '://' in str(workdir)
-    self._folder = tempfile.mkdtemp() if self._remote else str(workdir)
-    self._events = SummaryWriter(self._folder)
+    self._folder = tempfile.mkdtemp() if self._remote and active else str(workdir)
+    self._events = None
+    self.rewind(step)
+
+  def rewind(self, step: int) -> None:
+    """Drops the lines after a step; the event file is made again."""
+    self.lines = [line for line in self.lines if line['step'] <= step]
+    if not self._active:
+      return
+    if self._events:
+      self._events.close()
+    for place in {self._workdir, epath.Path(self._folder)}:
+      for old in place.glob('events.out.tfevents.*'):
+        old.unlink()
     self._save()
+    self._events = SummaryWriter(self._folder)
     for line in self.lines:
       self._event(line)
 
@@ -88,7 +109,7 @@ class Record:
         (self._workdir / path.name).write_bytes(path.read_bytes())
       shutil.rmtree(self._folder)
     if self.lines:
-      (self._workdir / 'curves.png').write_bytes(plots.curves(self.lines))
+      write(self._workdir / 'curves.png', plots.curves(self.lines))
 
   def _save(self):
     text = ''.join(json.dumps(line) + '\n' for line in self.lines)

@@ -10,12 +10,15 @@ from jax import lax
 from googlenet_jax import losses, optim, train_state
 from googlenet_jax.parallel import AXIS, positions
 
+ON_NONFINITE = ('stop', 'skip', 'rollback')
+
 
 def train_metrics(head_names: tuple[str, ...], groups: tuple[str, ...]) -> tuple[str, ...]:
-  """Names of the sums that a training step adds to."""
+  """Names of the sums that a training step adds to; 'nonfinite/...' count steps."""
   per_head = [f'{head}_{what}' for head in head_names for what in ('loss', 'top1')]
   norms = [f'{what}_norm/{group}' for group in groups for what in ('gradient', 'parameter')]
-  return ('examples', 'steps', 'loss', *per_head, *norms)
+  nonfinite = [f'nonfinite/{what}' for what in ('step', *head_names, 'update')]
+  return ('examples', 'steps', 'loss', *per_head, *norms, *nonfinite)
 
 
 def make_gradients(model, *, aux_weight: float, label_smoothing: float) -> Callable:
@@ -71,6 +74,7 @@ def make_train_step(
   accumulate: int,
   log_norms: bool,
   looped: bool,
+  on_nonfinite: str = 'stop',
 ) -> Callable:
   """A training step.
 
@@ -87,6 +91,9 @@ def make_train_step(
     log_norms: sum the norms of gradients and parameters a group.
     looped: do any number of steps a call. XLA:CPU runs a convolution in a loop 8 times
       slower than outside (jax 0.10), so one step a call is a program of its own.
+    on_nonfinite: one of `ON_NONFINITE`. A step whose loss, gradients or new parameters are not
+      finite changes nothing but the sums 'nonfinite/...'. With 'skip' it counts as a step; else
+      `state.step` stays, and later calls do nothing until these sums are back at zero.
 
   Returns:
     `(state, fed, resident, key, count) -> state`, which does `count` steps if looped, else one.
@@ -97,7 +104,7 @@ def make_train_step(
 
   def step(state, fed, resident, key):
     key_data, key_dropout = jax.random.split(key)
-    start = state.step.astype(jnp.uint32) * jnp.uint32(batch_size)
+    start = (state.step + state.left_out).astype(jnp.uint32) * jnp.uint32(batch_size)
     batch = read(resident, fed, positions(start, batch_size), key_data)
     key_dropout = jax.random.fold_in(key_dropout, state.step)
     key_dropout = jax.random.fold_in(key_dropout, lax.axis_index(AXIS))
@@ -106,12 +113,20 @@ def make_train_step(
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
 
+    each = jax.tree.map(lambda g, p: jnp.all(jnp.isfinite(g) & jnp.isfinite(p)), grads, params)
+    nonfinite = {x.removesuffix('_loss'): ~jnp.isfinite(sums[x]) for x in sums if '_loss' in x}
+    nonfinite['update'] = ~jnp.stack(jax.tree.leaves(each)).all()
+    fine = ~jnp.stack(list(nonfinite.values())).any()
+    nonfinite['step'] = ~fine
+    if on_nonfinite != 'skip':
+      fine &= state.log_sums['nonfinite/step'] == 0
+
     sums['steps'] = jnp.ones(())
     if log_norms:
       for what, tree in (('gradient', grads), ('parameter', params)):
         for group, norm in optim.group_norms(tree).items():
           sums[f'{what}_norm/{group}'] = norm
-    done = state.step + 1
+    done = state.step + (fine | (on_nonfinite == 'skip'))
     averaged = state.average
     if averaged:
       new = {'params': params, 'batch_stats': batch_stats}
@@ -120,14 +135,19 @@ def make_train_step(
       )
       keep = done % accumulate != 0  # between two updates there is nothing new to average
       averaged = jax.tree.map(lambda old, new: jnp.where(keep, old, new), averaged, updated)
-    return state.replace(
-      step=done,
+    log_sums = {name: state.log_sums[name] + x for name, x in sums.items()}
+    changed = state.replace(
       params=params,
       batch_stats=batch_stats,
       opt_state=opt_state,
       average=averaged,
-      log_sums={name: total + sums[name] for name, total in state.log_sums.items()},
+      log_sums=state.log_sums | log_sums,
     )
+    # By `where` an array, XLA:CPU takes ten times as long to compile.
+    state = lax.cond(fine, lambda: changed, lambda: state)
+    counts = {f'nonfinite/{name}': x.astype(jnp.float32) for name, x in nonfinite.items()}
+    counts = {name: state.log_sums[name] + x for name, x in counts.items()}
+    return state.replace(step=done, log_sums=state.log_sums | counts)
 
   def steps(state, fed, resident, key, count):
     def body(i, state):

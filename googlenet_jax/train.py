@@ -1,5 +1,6 @@
-"""The training run, and the evaluation of a run that is there."""
+"""The training run."""
 
+import collections
 import contextlib
 import importlib.metadata
 import json
@@ -10,13 +11,16 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from googlenet_jax import config as configs
-from googlenet_jax import experiment, parallel, plots, record, train_state, weights
+from googlenet_jax import experiment, parallel, record, score, train_state
+from googlenet_jax import workdir as workdirs
 from googlenet_jax.checkpoint import Checkpoints
 from googlenet_jax.errors import InputError
 from googlenet_jax.evaluate import Evaluator
-from googlenet_jax.monitor import DeadHeadAlarm, Signals, Stopwatch, Trace
+from googlenet_jax.monitor import DeadHeadAlarm, Lead, Signals, Stopwatch, Trace
 from googlenet_jax.progress import Progress
+
+ROLLBACKS = 3  # from one checkpoint, before the run ends
+BARREN = 20  # steps in a row that may be skipped, before it ends
 
 
 class Interrupted(Exception):
@@ -42,236 +46,275 @@ def train(
     What `summary.json` holds; None when stopped before the end.
 
   Raises:
-    InputError: unusable data, or an unusable workdir or one of another run.
+    InputError: unusable data, an unusable workdir or one of another run, or a loss that is not
+      finite.
     Interrupted: by a signal.
   """
   watch = Stopwatch()
-  check_workdir(config, workdir)
+  workdirs.check(config, workdir)
   if (workdir / 'summary.json').exists():
-    return json.loads((workdir / 'summary.json').read_text())
+    return record.read_json(workdir / 'summary.json')
   data = experiment.load(config, 'train')
-  begun = _begun(workdir)
+  begun = workdirs.begun(workdir)
   run = experiment.Run(config, data, allow_head=allow_head, begun=begun)
-  _check_classes(run.description, data, workdir)
+  workdirs.check_classes(run.description, data.class_names, workdir)
   validator = None
   if config.dataset.validation:
     validation = experiment.load(config, 'validation')
     validator = Evaluator(run.model, validation, config.eval.batch_size)
-  state, total = run.initial_state(), run.clock.total_steps
-  _begin_workdir(config, run.description, workdir)
-  checkpoints = Checkpoints(workdir, config.checkpoint.keep)
-  if checkpoints.latest() is not None:
-    state = checkpoints.restore(state, checkpoints.latest())
-  first = step = int(parallel.fetch(state.step))
-  history = record.Record(workdir, step, parallel.is_main())
-  for line in history.lines[-1:]:
-    if not math.isclose(line['epoch'], run.clock.epochs(line['step'])):
-      raise InputError(f'{workdir}: the training set has another size than when the run began')
-  watch.add_time(max((line.get('seconds', 0) for line in history.lines), default=0))
-  progress = Progress(total, step, parallel.is_main())
-  progress.say(
-    f'{run.description.model}, {run.parameters:,} parameters; {config.dataset.name}, '
-    f'{data.size:,} images; {total:,} steps of {config.train.batch_size} images on '
-    f'{parallel.describe()}' + (f'; going on from step {step:,}' if step else '')
-  )
+  state = run.initial_state()
+  with contextlib.ExitStack() as stack:
+    stack.enter_context(contextlib.closing(data))
+    signals = stack.enter_context(Signals())
 
-  resident = parallel.replicate(data.resident)
-  warm = run.clock.round(config.schedule.warmup) or math.ceil(run.clock.steps_per_epoch)
-  alarm = DeadHeadAlarm(run.heads, len(data.class_names), warm)
-  trace = Trace(config.profile, workdir / 'profile')
-  stop = 0
-  with Signals() as signals, contextlib.closing(data):
-    while step < total and not stop and (not stop_at or step < stop_at):
-      log_at = run.clock.due(step, config.log.every)
-      eval_at = run.clock.due(step, config.eval.every)
-      count = min(n - step for n in (log_at, eval_at, stop_at, *trace.ends) if n > step)
-      count = min(count, config.train.steps_per_call)
-      trace.update(step, state)
-      watch.start()
-      with watch.waiting():
-        fed = data.feed(step, count, config.train.batch_size)
-      state = run.step(state, fed, resident, run.key, np.int32(count))
-      watch.add(state, count * config.train.batch_size)
-      step += count
-      progress.advance(step)
+    def begin():
+      stack.enter_context(workdirs.locked(workdir))
+      workdirs.begin(config, run.description, workdir)
 
-      if step == log_at:
-        watch.pause(state)
-        line = train_line(state, run, step) | watch.lap()
-        state = run.without_sums(state)
-        history.add(step, 'train', **line)
-        progress.show(step, line)
-        for warning in alarm.warnings(step, line):
-          progress.say(warning)
-      if step == eval_at:
-        watch.pause(state)
-        top1 = _validate(validator, state, run, step, history, progress) if validator else None
-        checkpoints.save(state, top1)
-      # Several processes must agree to stop, which they can only where all of them wait.
-      if step == log_at or not parallel.several_processes():
-        stop = parallel.any_process(signals.received)
-    trace.close(state)
-    checkpoints.save(state, None)  # of a run that stops between two evaluations
-
-  checkpoints.wait()
-  progress.close()
-  summary = None
-  if step == total:
-    summary = _finish(config, run, checkpoints, history, workdir)
-    summary |= {'seconds': watch.elapsed(), 'resumed_from_step': first}
-    if parallel.is_main():
+    parallel.from_main(begin)
+    loop = Loop(config, workdir, run, data, validator, state, watch, signals)
+    try:
+      loop.train(stop_at or run.clock.total_steps)
+    except InputError:
+      loop.finish_saving()
+      raise
+    summary = None
+    if loop.step == run.clock.total_steps and not signals.stop:
+      summary = loop.finish()
+    loop.close()
+    if signals.stop:
+      raise Interrupted(signals.stop)
+    if summary and parallel.is_main():  # last, as it says that all the rest is there
       record.write(workdir / 'summary.json', json.dumps(summary, indent=2) + '\n')
-  history.close()
-  checkpoints.close()
-  if summary is None and stop:
-    progress.say(f'interrupted: saved at step {step:,}; the same command goes on from there')
-    raise Interrupted(stop)
-  return summary
+    return summary
 
 
-def evaluate(config: ConfigDict, workdir: epath.Path) -> dict:
-  """Scores the run in a workdir on `config.eval.split`, on any number of devices.
+class Loop:
+  """A run while it trains: its state, its step, and what is kept of them.
 
-  Returns:
-    The scores; `evaluation_SPLIT.json` holds them and the confusion matrix.
-
-  Raises:
-    InputError: no such run, or a run of another config.
+  Args:
+    config: checked.
+    workdir: of the run, locked.
+    run, data, validator: made of the config; no validator where nothing is validated.
+    state: the initial one; where there is a checkpoint, that takes its place.
+    watch: running since the run was asked for.
+    signals: that end it.
   """
-  check_workdir(config, workdir)
-  if config.eval.crops != 1:
-    raise InputError(f'config.eval.crops={config.eval.crops} needs --weights={workdir}')
-  if not (workdir / 'checkpoints').exists():
-    raise InputError(f'{workdir} holds no checkpoint: train first, or give --workdir')
-  checkpoints = Checkpoints(workdir, read_only=True)
-  data = experiment.load(config, config.eval.split, evaluating=True)
-  description = _begun(workdir) or experiment.describe(config, data)
-  _check_classes(description, data, workdir)
-  model = experiment.network(config, description)
-  step = _chosen(config, checkpoints, workdir)
-  scores = _score(config, model, data, checkpoints, workdir, step, config.eval.split)
-  checkpoints.close()
-  return scores
 
-
-def check_workdir(config: ConfigDict, workdir: epath.Path) -> None:
-  """Raises InputError if the workdir is a file, or holds a run of another config."""
-  try:
-    there = next((path for path in (workdir, *workdir.parents) if path.exists()), None)
-    if there is not None and not there.is_dir():
-      raise InputError(f'--workdir={workdir}: {there} is a file: give a folder')
-    path = workdir / 'config.json'
-    earlier = path.read_text() if path.exists() else None
-  except (OSError, ImportError) as error:  # ImportError: etils, of what gs:// needs
-    raise InputError(f'--workdir={workdir} cannot be read: {error}') from error
-  differing = configs.differences(earlier, config) if earlier else []
-  if differing:
-    raise InputError(
-      f'{workdir} holds a run of another config ({"; ".join(differing)}): give another '
-      '--workdir, or the same values'
+  def __init__(self, config, workdir, run, data, validator, state, watch, signals):
+    self._config, self._workdir, self._run, self._data = config, workdir, run, data
+    self._validator, self._watch, self._signals = validator, watch, signals
+    self._checkpoints = Checkpoints(workdir, config.checkpoint.keep)
+    latest = self._checkpoints.latest()
+    self._set(state if latest is None else self._checkpoints.restore(state, latest))
+    self._first = self.step
+    self._history = record.Record(workdir, self.step, parallel.is_main())
+    for line in self._history.lines[-1:]:
+      if not math.isclose(line['epoch'], run.clock.epochs(line['step'])):
+        raise InputError(f'{workdir}: the training set has another size than when the run began')
+    watch.add_time(max((line.get('seconds', 0) for line in self._history.lines), default=0))
+    total = run.clock.total_steps
+    self._progress = Progress(total, self.step, parallel.is_main())
+    self._progress.say(
+      f'{run.description.model}, {run.parameters:,} parameters; {config.dataset.name}, '
+      f'{data.size:,} images; {total:,} steps of {config.train.batch_size} images on '
+      f'{parallel.describe()}' + (f'; going on from step {self.step:,}' if self.step else '')
     )
+    self._resident = parallel.replicate(data.resident)
+    warm = run.clock.round(config.schedule.warmup) or math.ceil(run.clock.steps_per_epoch)
+    self._alarm = DeadHeadAlarm(run.heads, len(data.class_names), warm)
+    self._trace = Trace(config.profile, workdir / 'profile')
+    self._lead = Lead()
+    self._rollbacks, self._barren = collections.Counter(), 0
+
+  def train(self, end: int) -> None:
+    """Trains to a step or a signal, and saves."""
+    evaluate = self._unevaluated()
+    while True:
+      if evaluate:
+        self._evaluate()
+      if self._signals.asked() or self.step >= end:
+        break
+      evaluate = self._steps(end)
+    self._trace.close(self._state)
+    with self._watch.held_up():
+      self._checkpoints.save(self._state, None)  # where it stops between two evaluations
+      self._checkpoints.wait()
+
+  def _set(self, state):
+    self._state, self.step = state, int(parallel.fetch(state.step))
+    self._left_out = int(parallel.fetch(state.left_out))
+
+  def _steps(self, end) -> bool:
+    """Does some steps, to the next one at which something is due; returns whether to evaluate."""
+    config, clock, step = self._config, self._run.clock, self.step
+    log_at, eval_at = clock.due(step, config.log.every), clock.due(step, config.eval.every)
+    count = min(n - step for n in (log_at, eval_at, end, *self._trace.ends) if n > step)
+    count = min(count, config.train.steps_per_call)
+    self._trace.update(step, self._state)
+    self._watch.start()
+    with self._watch.waiting():
+      fed = self._data.feed(step + self._left_out, count, config.train.batch_size)
+    self._state = self._run.step(self._state, fed, self._resident, self._run.key, np.int32(count))
+    self._watch.add(self._state, count * config.train.batch_size)
+    self._lead.bound(self._state)
+    self._signals.begin()
+    self.step = step = step + count
+    self._progress.advance(step)
+    if step in (log_at, eval_at, end):
+      self._watch.pause(self._state)
+      if self._stuck():
+        return self._unevaluated()
+    if step == log_at:
+      self._log()
+    return step == eval_at
+
+  def _log(self):
+    line = train_line(self._state, self._run, self.step, self._history.lines) | self._watch.lap()
+    self._state = self._run.without_sums(self._state)
+    self._history.add(self.step, 'train', **line)
+    self._progress.show(self.step, line)
+    for warning in self._alarm.warnings(self.step, line):
+      self._progress.say(warning)
+
+  def _unevaluated(self) -> bool:
+    """Whether the run was stopped while it was evaluated at this step."""
+    due = self.step and self._run.clock.due(self.step - 1, self._config.eval.every) == self.step
+    return bool(self._validator and due and not self._history.find(self.step, 'validation'))
+
+  def _evaluate(self):
+    """Scores the last and the averaged parameters, and saves; does neither once it is to stop."""
+    self._watch.pause(self._state)
+    results = {}
+    if self._validator:
+      splits = ('validation', 'validation_averaged') if self._state.average else ('validation',)
+      for split in splits:
+        variables = train_state.variables(self._state, averaged=split != 'validation')
+        results[split] = self._validator(variables, self._signals.asked)
+        if results[split] is None:
+          return
+    epoch, top1 = self._run.clock.epochs(self.step), None
+    for split, result in results.items():
+      self._history.add(self.step, split, epoch=epoch, **result.means())
+      scores = f'loss {result.loss:.3f}, top-1 {result.top1:.2%}'
+      self._progress.say(f'epoch {epoch:.2f}, {split.replace("_", ", ")}: {scores}')
+      top1 = result.top1  # the best is chosen by the averaged parameters where there are any
+    with self._watch.held_up():
+      self._checkpoints.save(self._state, top1)
+
+  def _stuck(self) -> bool:
+    """Looks for steps that were not finite; whether the run went back because of one.
+
+    Raises:
+      InputError: the run cannot go on.
+    """
+    sums, good = parallel.fetch(self._state.log_sums), int(parallel.fetch(self._state.step))
+    skipped = int(sums['nonfinite/step'])
+    if not skipped:
+      self._barren = 0
+      return False
+    heads = [head for head in self._run.heads if sums[f'nonfinite/{head}']]
+    what = f'the loss of {", ".join(heads)}' if heads else 'a gradient or a new parameter'
+    rate = f'learning rate {float(self._run.schedule(good)):.3g}'
+    if self._config.on_nonfinite == 'skip':
+      self._barren = self._barren + skipped if not sums['steps'] else 0
+      what = f'{skipped} steps up to {good:,} were skipped: {what} was not finite at {rate}'
+      self._progress.say(f'WARNING: {what}')
+      if self._barren < BARREN:
+        return False
+    else:
+      what = f'step {good + 1:,}: {what} is not finite at {rate}'
+    self._checkpoints.wait()
+    latest = self._checkpoints.latest()
+    self._rollbacks[latest] += 1
+    if self._config.on_nonfinite != 'rollback' or self._rollbacks[latest] > ROLLBACKS:
+      kept = 'there is no checkpoint yet' if latest is None else f'the last is of step {latest:,}'
+      raise InputError(
+        f'{what}; no checkpoint was overwritten, {kept}: lower --config.optimizer.lr in another '
+        '--workdir, or go on here with --config.on_nonfinite=skip or rollback'
+      )
+    state = self._run.initial_state()
+    if latest is not None:
+      state = self._checkpoints.restore(state, latest)
+    # On with the batch after the one that did it.
+    left_out = self._left_out + good + 1 - int(parallel.fetch(state.step))
+    self._set(state.replace(left_out=parallel.replicate(np.int32(left_out))))
+    self._history.rewind(self.step)
+    self._progress.say(
+      f'WARNING: {what}; back to step {self.step:,}, on with the batch after that one'
+    )
+    return True
+
+  def finish(self) -> dict:
+    """Scores the test split, once, with the checkpoint that validation chose; the summary."""
+    config, run, history = self._config, self._run, self._history
+    step = score.chosen(config, self._checkpoints, self._workdir)
+    summary = {'test_top1': None, 'test_top5': None, 'test_loss': None}
+    if config.dataset.test:
+      data = experiment.load(config, 'test')
+      scores = score.score(config, run.model, data, self._checkpoints, self._workdir, step, 'test')
+      means = {name: scores[name] for name in ('loss', 'top1', 'top5')}
+      summary = {f'test_{name}': value for name, value in means.items()}
+      if not history.find(step, 'test'):
+        history.add(step, 'test', epoch=run.clock.epochs(step), **means)
+    averaged = config.average.name != 'none'
+    validated = history.find(step, 'validation_averaged' if averaged else 'validation')
+    waits = [line['input_wait'] for line in history.lines if 'input_wait' in line]
+    speeds = [line['images_per_second'] for line in history.lines if 'images_per_second' in line]
+    return summary | {
+      'validation_top1': validated['top1'] if validated else None,
+      'tested_step': step,
+      'steps': run.clock.total_steps,
+      'epochs': run.clock.epochs(run.clock.total_steps),
+      'parameters': run.parameters,
+      'images_per_second': float(np.median(speeds)) if speeds else None,
+      'input_wait': float(np.mean(waits)) if waits else None,
+      'saving': self._watch.saving_share(),
+      'peak_memory_mb': parallel.peak_memory(),
+      'seed': config.seed,
+      'versions': {name: importlib.metadata.version(name) for name in ('jax', 'flax', 'optax')}
+      | {'python': platform.python_version()},
+      'device': parallel.describe(),
+      'seconds': self._watch.elapsed(),
+      'resumed_from_step': self._first,
+    }
+
+  def finish_saving(self) -> None:
+    """Lets a checkpoint that is being written be finished, where that can be."""
+    if not parallel.several_processes():  # others may have ended
+      with contextlib.suppress(InputError):
+        self._checkpoints.wait()
+
+  def close(self) -> None:
+    """Draws the curves, and says so where a signal ended it."""
+    self._progress.close()
+    self._history.close()
+    self._checkpoints.close()
+    if self._signals.stop:
+      saved = int(parallel.fetch(self._state.step))
+      self._progress.say(
+        f'interrupted: saved at step {saved:,}; the same command goes on from there'
+      )
 
 
-def train_line(state: train_state.TrainState, run: experiment.Run, step: int) -> dict:
-  """The training record: means since the last one, by head and by layer group."""
+def train_line(
+  state: train_state.TrainState, run: experiment.Run, step: int, earlier: list[dict] = ()
+) -> dict:
+  """The training record: means since the last one, by head and by layer group.
+
+  Args:
+    state: with its sums.
+    run: it belongs to.
+    step: of the record.
+    earlier: records before it.
+  """
   sums = {name: float(value) for name, value in parallel.fetch(state.log_sums).items()}
+  skipped = int(sums['nonfinite/step'])
+  sums = {name: value for name, value in sums.items() if not name.startswith('nonfinite/')}
   examples, steps = max(sums.pop('examples'), 1), max(sums.pop('steps'), 1)
-  line = {'epoch': run.clock.epochs(step), 'learning_rate': float(run.schedule(step - 1))}
+  # The schedule counts updates, and a skipped step was none.
+  updates = step - skipped - sum(line.get('skipped', 0) for line in earlier)
+  line = {'epoch': run.clock.epochs(step), 'learning_rate': float(run.schedule(updates - 1))}
   for name, value in sums.items():
     line[name] = value / (steps if '_norm/' in name else examples)
-  return line
-
-
-def _begin_workdir(config, description, workdir):
-  if not parallel.is_main():
-    return
-  record.make_folder(workdir)
-  record.write(workdir / 'config.json', configs.to_json(config))
-  record.write(workdir / 'network.json', description.to_json() + '\n')
-
-
-def _begun(workdir):
-  """What the network is of a run that has a checkpoint, else None."""
-  about = workdir / 'network.json'
-  if not about.exists() or not any((workdir / 'checkpoints').glob('[0-9]*')):
-    return None
-  return weights.Description.from_json(about.read_text(), str(about))
-
-
-def _check_classes(description, data, workdir):
-  """A folder's classes may have changed since the run began, and labels with them."""
-  earlier, now = description.class_names, weights.called(data.class_names)
-  if earlier != now:
-    raise InputError(
-      f'{workdir} holds a run of {len(earlier)} classes ({", ".join(earlier[:3])}, ...), the '
-      f'data has {len(now)} ({", ".join(now[:3])}, ...)'
-    )
-
-
-def _validate(validator, state, run, step, history, progress) -> float:
-  """Scores the last and the averaged parameters; the top-1 that the best is chosen by."""
-  epoch = run.clock.epochs(step)
-  for split in ('validation', 'validation_averaged') if state.average else ('validation',):
-    result = validator(train_state.variables(state, averaged=split != 'validation'))
-    history.add(step, split, epoch=epoch, **result.means())
-    label = split.replace('_', ', ')
-    progress.say(f'epoch {epoch:.2f}, {label}: loss {result.loss:.3f}, top-1 {result.top1:.2%}')
-  return result.top1
-
-
-def _chosen(config, checkpoints, workdir) -> int:
-  """Step of the checkpoint that is tested."""
-  step = checkpoints.best() if config.eval.checkpoint == 'best' else checkpoints.latest()
-  if step is None:
-    raise InputError(f'{workdir} holds no finished checkpoint: train first, or give --workdir')
-  return step
-
-
-def _score(config, model, data, checkpoints, workdir, step, split) -> dict:
-  """Scores a checkpoint on a split, and writes the scores and a picture."""
-  evaluator = Evaluator(model, data, config.eval.batch_size)
-  result = evaluator(checkpoints.variables(model, data.image_shape, step))
-  scores = {'split': split, 'step': step, 'examples': result.examples, **result.means()}
-  if parallel.is_main():
-    accuracies = [None if math.isnan(x) else x for x in result.per_class.tolist()]
-    details = scores | {
-      'per_class_top1': dict(zip(data.class_names, accuracies, strict=True)),
-      'confusion': result.confusion.tolist(),  # [label][prediction]
-    }
-    record.write(workdir / f'evaluation_{split}.json', json.dumps(details) + '\n')
-    title = f'{config.dataset.name}, {split}: top-1 {result.top1:.2%}'
-    picture = plots.confusion(result.confusion, data.class_names, title)
-    name = 'confusion.png' if split == 'test' else f'confusion_{split}.png'
-    (workdir / name).write_bytes(picture)
-  return scores
-
-
-def _finish(config, run, checkpoints, history, workdir) -> dict:
-  """Scores the test split, once, with the checkpoint that validation chose; the summary."""
-  step = _chosen(config, checkpoints, workdir)
-  summary = {'test_top1': None, 'test_top5': None, 'test_loss': None}
-  if config.dataset.test:
-    data = experiment.load(config, 'test')
-    scores = _score(config, run.model, data, checkpoints, workdir, step, 'test')
-    means = {name: scores[name] for name in ('loss', 'top1', 'top5')}
-    summary = {f'test_{name}': value for name, value in means.items()}
-    if not history.find(step, 'test'):
-      history.add(step, 'test', epoch=run.clock.epochs(step), **means)
-  averaged = config.average.name != 'none'
-  validated = history.find(step, 'validation_averaged' if averaged else 'validation')
-  waits = [line['input_wait'] for line in history.lines if 'input_wait' in line]
-  speeds = [line['images_per_second'] for line in history.lines if 'images_per_second' in line]
-  return summary | {
-    'validation_top1': validated['top1'] if validated else None,
-    'tested_step': step,
-    'steps': run.clock.total_steps,
-    'epochs': run.clock.epochs(run.clock.total_steps),
-    'parameters': run.parameters,
-    'images_per_second': float(np.median(speeds)) if speeds else None,
-    'input_wait': float(np.mean(waits)) if waits else None,
-    'peak_memory_mb': parallel.peak_memory(),
-    'seed': config.seed,
-    'versions': {name: importlib.metadata.version(name) for name in ('jax', 'flax', 'optax')}
-    | {'python': platform.python_version()},
-    'device': parallel.describe(),
-  }
+  return line | ({'skipped': skipped} if skipped else {})

@@ -23,9 +23,8 @@ def gradients_over_devices(model, variables, batch):
     return compute(params, batch_stats, fed, jax.random.key(0))
 
   fed = jax.tree.map(lambda x: np.asarray(x).reshape(-1, share, *x.shape[1:]), batch)
-  zeros = {
-    name: 0.0 for name in steps.train_metrics(('main', 'aux1', 'aux2'), ()) if name != 'steps'
-  }
+  names = steps.train_metrics(('main', 'aux1', 'aux2'), ())
+  zeros = {x: 0.0 for x in names if x != 'steps' and not x.startswith('nonfinite/')}
   carry = (variables['params'], variables.get('batch_stats', {}), zeros)
   return parallel.fetch(parallel.compile_step(step, 0)(parallel.replicate(carry), fed))
 

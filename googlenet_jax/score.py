@@ -1,0 +1,62 @@
+"""The scores of a run: its best checkpoint on a split."""
+
+import json
+import math
+
+from etils import epath
+from ml_collections import ConfigDict
+
+from googlenet_jax import experiment, parallel, plots, record, workdir
+from googlenet_jax.checkpoint import Checkpoints
+from googlenet_jax.errors import InputError
+from googlenet_jax.evaluate import Evaluator
+
+
+def evaluate(config: ConfigDict, folder: epath.Path) -> dict:
+  """Scores the run in a workdir on `config.eval.split`, on any number of devices.
+
+  Returns:
+    The scores; `evaluation_SPLIT.json` holds them and the confusion matrix.
+
+  Raises:
+    InputError: no such run, or a run of another config.
+  """
+  workdir.check(config, folder)
+  if config.eval.crops != 1:
+    raise InputError(f'config.eval.crops={config.eval.crops} needs --weights={folder}')
+  if not (folder / 'checkpoints').exists():
+    raise InputError(f'{folder} holds no checkpoint: train first, or give --workdir')
+  checkpoints = Checkpoints(folder, read_only=True)
+  data = experiment.load(config, config.eval.split, evaluating=True)
+  description = workdir.begun(folder) or experiment.describe(config, data)
+  workdir.check_classes(description, data.class_names, folder)
+  model = experiment.network(config, description)
+  step = chosen(config, checkpoints, folder)
+  return score(config, model, data, checkpoints, folder, step, config.eval.split)
+
+
+def chosen(config: ConfigDict, checkpoints: Checkpoints, folder: epath.Path) -> int:
+  """Step of the checkpoint that is tested."""
+  step = checkpoints.best() if config.eval.checkpoint == 'best' else checkpoints.latest()
+  if step is None:
+    raise InputError(f'{folder} holds no finished checkpoint: train first, or give --workdir')
+  return step
+
+
+def score(config, model, data, checkpoints, folder: epath.Path, step: int, split: str) -> dict:
+  """Scores a checkpoint on a split, and writes the scores and a picture."""
+  evaluator = Evaluator(model, data, config.eval.batch_size)
+  result = evaluator(checkpoints.variables(model, data.image_shape, step))
+  scores = {'split': split, 'step': step, 'examples': result.examples, **result.means()}
+  if parallel.is_main():
+    accuracies = [None if math.isnan(x) else x for x in result.per_class.tolist()]
+    details = scores | {
+      'per_class_top1': dict(zip(data.class_names, accuracies, strict=True)),
+      'confusion': result.confusion.tolist(),  # [label][prediction]
+    }
+    record.write(folder / f'evaluation_{split}.json', json.dumps(details) + '\n')
+    title = f'{config.dataset.name}, {split}: top-1 {result.top1:.2%}'
+    picture = plots.confusion(result.confusion, data.class_names, title)
+    name = 'confusion.png' if split == 'test' else f'confusion_{split}.png'
+    record.write(folder / name, picture)
+  return scores

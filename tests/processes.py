@@ -1,0 +1,145 @@
+"""Runs of the program in several processes on this machine, over loopback, and what they leave."""
+
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from etils import epath
+
+from googlenet_jax import record
+from googlenet_jax.checkpoint import Checkpoints
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+# Three narrow modules, synchronised batch norm, no dropout: what several processes must agree on.
+CONFIG = """
+from configs import default
+from googlenet_jax.models import googlenet
+
+
+def get_config():
+  googlenet.MODULES = {name: googlenet.MODULES[name] for name in ('3a', '4a', '5a')}
+  c = default.get_config()
+  c.model.width, c.model.norm, c.model.stem = 0.1, 'batch', 'cifar'
+  c.model.aux_heads = ('3a', '4a')
+  c.model.dropout = c.model.aux_dropout = 0.0
+  c.train.sync_batch_norm = True
+  c.train.batch_size = 24
+  c.average.name = 'ema'
+  c.eval.batch_size = 16
+  c.log.every = '1 steps'
+  return c
+"""
+DIGITS = (
+  '--config.dataset.train=train[:64]',
+  '--config.dataset.validation=train[1200:1237]',
+  '--config.dataset.test=test[:50]',
+  '--config.augment.pad=1',
+)
+
+
+def photos(folder):
+  """Arguments of a run on a folder of photos, decoded as they are used."""
+  return (
+    '--config.dataset.name=folder',
+    '--config.dataset.in_memory=False',
+    f'--config.dataset.data_dir={folder}',
+    '--config.dataset.train=all[:60%]',
+    '--config.dataset.validation=all[60%:80%]',
+    '--config.dataset.test=all[80%:]',
+    '--config.dataset.image_size=16',
+    '--config.augment.area=(0.25, 1.0)',
+    '--config.augment.flip=True',
+  )
+
+
+class Job:
+  """The processes of a run; killed after five minutes.
+
+  Args:
+    count: of processes, each of one device.
+    workdir: of the run; `config.py` is written beside it.
+    arguments: flags.
+  """
+
+  LIMIT = 300.0  # seconds
+
+  def __init__(self, count: int, workdir: pathlib.Path, *arguments: str):
+    file = workdir.parent / 'config.py'
+    file.write_text(CONFIG)
+    with socket.socket() as free:
+      free.bind(('127.0.0.1', 0))
+      port = free.getsockname()[1]
+    self.processes = []
+    for i in range(count):
+      command = [sys.executable, str(ROOT / 'main.py'), f'--config={file}', *arguments]
+      command += [f'--workdir={workdir}']
+      if count > 1:
+        command += [f'--coordinator=127.0.0.1:{port}', f'--process_count={count}']
+        command += [f'--process_index={i}']
+      self.processes.append(
+        subprocess.Popen(
+          command,
+          stdout=subprocess.PIPE,
+          stderr=subprocess.PIPE,
+          text=True,
+          cwd=ROOT,
+          env=os.environ | {'JAX_NUM_CPU_DEVICES': '1'},
+        )
+      )
+
+    self._timer = threading.Timer(self.LIMIT, self._kill)
+    self._timer.start()
+
+  def _kill(self):
+    for process in self.processes:
+      process.kill()
+
+  def wait_for(self, pattern: str) -> str:
+    """Reads what the main process says until a line matches; returns the line."""
+    said = ''
+    for line in self.processes[0].stdout:
+      said += line
+      if re.match(pattern, line):
+        return line
+    raise AssertionError(f'{pattern!r} was not said: {said}{self.processes[0].stderr.read()}')
+
+  def finish(self) -> list[tuple[int, str, str]]:
+    """Status, output and errors of each process."""
+    said = [process.communicate() for process in self.processes]
+    self._timer.cancel()
+    return [(p.returncode, *x) for p, x in zip(self.processes, said, strict=True)]
+
+  def send(self, index: int, signum: signal.Signals) -> None:
+    """Sends a signal to one of the processes."""
+    self.processes[index].send_signal(signum)
+
+
+def run(count: int, workdir: pathlib.Path, *arguments: str) -> list[dict]:
+  """A run to its end; its records."""
+  for status, output, errors in Job(count, workdir, *arguments).finish():
+    assert status == 0, output + errors
+  return record.read(epath.Path(workdir))
+
+
+def parameters(workdir: pathlib.Path) -> dict:
+  """Parameters of the last checkpoint, as numpy arrays."""
+  step = Checkpoints(epath.Path(workdir), read_only=True).latest()
+  folder = workdir / 'checkpoints' / str(step) / 'params'
+  with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
+    tree = reader.metadata(folder).item_metadata.tree
+    kinds = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+    return reader.restore(folder, args=ocp.args.PyTreeRestore(restore_args=kinds))
+
+
+def losses(lines: list[dict]) -> dict[int, float]:
+  """The training loss by step, of records."""
+  return {line['step']: line['loss'] for line in lines if line['split'] == 'train'}

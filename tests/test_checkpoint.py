@@ -1,0 +1,175 @@
+"""What a disk does to checkpoints: kept apart, gone around, told in one line."""
+
+import json
+import os
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from etils import epath
+from processes import CONFIG, DIGITS, ROOT
+
+from googlenet_jax import checkpoint, parallel, train_state, workdir
+from googlenet_jax.checkpoint import SUMS, Checkpoints
+from googlenet_jax.errors import InputError
+
+
+def state(step):
+  """A small state whose parameters tell its step."""
+  made = train_state.TrainState(
+    step=np.int32(step),
+    params={'linear': {'kernel': np.arange(1000, dtype=np.float32) + step}},
+    batch_stats={},
+    opt_state={'trace': np.ones(7, np.float32)},
+    average={},
+    log_sums={'loss': np.float32(step / 3)},
+    left_out=np.int32(step % 2),
+  )
+  return parallel.replicate(made)
+
+
+def saved(folder, scores):
+  """Checkpoints of steps with scores, written."""
+  checkpoints = Checkpoints(epath.Path(folder))
+  for step, score in scores.items():
+    checkpoints.save(state(step), score)
+  checkpoints.wait()
+  checkpoints.close()
+
+
+def test_what_is_restored_is_what_was_saved(tmp_path):
+  saved(tmp_path, {3: 0.5})
+  checkpoints = Checkpoints(epath.Path(tmp_path))
+  found = parallel.fetch(checkpoints.restore(state(0), 3))
+  jax.tree.map(np.testing.assert_array_equal, found, parallel.fetch(state(3)))
+  done = subprocess.run(
+    ['sha256sum', '-c', SUMS], cwd=tmp_path / 'checkpoints' / '3', capture_output=True, check=False
+  )
+  assert done.returncode == 0 and done.stdout.count(b': OK') > 10
+
+
+def largest(folder):
+  return max((x for x in folder.rglob('*') if x.is_file()), key=lambda x: x.stat().st_size)
+
+
+def truncate(folder):
+  file = largest(folder / 'params')
+  file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def flip(folder):
+  file = largest(folder / 'params')
+  data = bytearray(file.read_bytes())
+  data[len(data) // 2] ^= 1
+  file.write_bytes(data)
+
+
+def half_delete(folder):
+  for file in [x for x in sorted(folder.rglob('*')) if x.is_file()][::2]:
+    file.unlink()
+
+
+DAMAGES = {
+  'truncated': truncate,
+  'one bit': flip,
+  'half deleted': half_delete,
+  'no digests': lambda folder: (folder / SUMS).unlink(),
+  'no score': lambda folder: (folder / 'metrics' / 'metrics').write_text(''),
+  'no stamp': lambda folder: (folder / checkpoint.STAMP).write_bytes(b''),
+}
+
+
+@pytest.mark.parametrize('what', DAMAGES)
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(tmp_path, caplog, what):
+  saved(tmp_path, {4: 0.3, 6: 0.9})
+  DAMAGES[what](tmp_path / 'checkpoints' / '6')
+  for read_only in (True, False):
+    caplog.clear()
+    checkpoints = Checkpoints(epath.Path(tmp_path), read_only=read_only)
+    assert (checkpoints.latest(), checkpoints.best()) == (4, 4)
+    assert f'checkpoint {tmp_path}/checkpoints/6 is damaged' in caplog.text
+    assert (tmp_path / 'checkpoints' / '6').exists() == read_only
+  assert (tmp_path / 'damaged' / '6').exists()
+  checkpoints.save(state(6), 0.8)  # the run gets there again
+  checkpoints.wait()
+  assert (checkpoints.latest(), checkpoints.best()) == (6, 6)
+  checkpoints.close()
+
+
+def test_the_best_is_kept_beside_the_last_ones(tmp_path):
+  saved(tmp_path, {1: 0.3, 2: 0.9, 3: 0.5, 4: 0.6, 5: None})
+  assert {path.name for path in (tmp_path / 'checkpoints').iterdir()} == {'2', '4', '5'}
+  again = Checkpoints(epath.Path(tmp_path), read_only=True)
+  assert (again.best(), again.latest()) == (2, 5)
+
+
+def test_a_score_takes_the_place_of_none(tmp_path):
+  saved(tmp_path, {2: 0.4, 4: None})
+  saved(tmp_path, {4: 0.7})
+  saved(tmp_path, {4: None})
+  assert Checkpoints(epath.Path(tmp_path)).best() == 4
+
+
+@pytest.mark.parametrize('written', [1, checkpoint.FORMAT + 1])
+def test_a_checkpoint_of_another_version_is_refused_and_left(tmp_path, monkeypatch, written):
+  with monkeypatch.context() as patch:
+    patch.setattr(checkpoint, 'FORMAT', written)
+    saved(tmp_path, {3: 0.5})
+  with pytest.raises(InputError, match=f'format {written}'):
+    Checkpoints(epath.Path(tmp_path)).latest()
+  assert (tmp_path / 'checkpoints' / '3').exists()
+
+
+def test_a_second_run_is_refused_and_a_stale_lock_is_none(tmp_path):
+  hold = (
+    'import sys, time\nfrom etils import epath\nfrom googlenet_jax import workdir\n'
+    'with workdir.locked(epath.Path(sys.argv[1])):\n  print("held", flush=True)\n  time.sleep(60)\n'
+  )
+  command = [sys.executable, '-c', hold, str(tmp_path)]
+  with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as other:
+    assert other.stdout.readline() == 'held\n'
+    with (
+      pytest.raises(InputError, match=f'process {other.pid} .* trains there'),
+      workdir.locked(epath.Path(tmp_path)),
+    ):
+      pass
+    other.kill()
+  assert (tmp_path / 'lock').read_text()
+  with workdir.locked(epath.Path(tmp_path)):
+    pass
+
+
+def test_a_full_disk_is_one_line_and_earlier_checkpoints_stay(tmp_path):
+  """A limit on the size of a file stands for the disk: the same error from the system."""
+  (tmp_path / 'config.py').write_text(CONFIG)
+  command = [
+    sys.executable,
+    str(ROOT / 'main.py'),
+    f'--config={tmp_path}/config.py',
+    f'--workdir={tmp_path}/run',
+    *DIGITS,
+    '--config.train.duration=6 steps',
+    '--config.eval.every=3 steps',
+  ]
+
+  def program(blocks='unlimited'):
+    return subprocess.run(
+      ['sh', '-c', f'ulimit -f {blocks}; exec "$@"', 'sh', *command],
+      capture_output=True,
+      text=True,
+      check=False,
+      cwd=ROOT,
+      env=os.environ | {'JAX_NUM_CPU_DEVICES': '1', 'JAX_ENABLE_COMPILATION_CACHE': '0'},
+    )
+
+  done = program(60)
+  assert done.returncode == 2, done.stderr
+  assert done.stderr.startswith('error: ') and done.stderr.count('\n') == 1, done.stderr
+  assert 'cannot be written' in done.stderr
+  assert not (tmp_path / 'run' / 'summary.json').exists()
+  assert Checkpoints(epath.Path(tmp_path / 'run'), read_only=True).latest() is None
+  done = program()
+  assert done.returncode == 0, done.stderr
+  assert json.loads((tmp_path / 'run' / 'summary.json').read_text())['steps'] == 6

@@ -1,0 +1,85 @@
+"""Two real processes over loopback: they train as one, agree where they stop, and miss each other.
+
+`tests/stress/test_processes_of_four.py` does the same with four.
+"""
+
+import re
+import shutil
+import signal
+import time
+
+import jax
+import numpy as np
+import pytest
+from processes import DIGITS, Job, losses, parameters, photos, run
+
+COUNT = 2
+SLOWLY = '--config.optimizer.lr=1e-5'  # what a step sees is told by its loss alone
+
+
+def same_parameters(count, tmp_path):
+  arguments = (*DIGITS, '--config.train.duration=5 steps', '--config.optimizer.lr=0.05')
+  one = run(1, tmp_path / 'one', *arguments)
+  several = run(count, tmp_path / 'several', *arguments)
+  assert losses(one) == pytest.approx(losses(several), rel=1e-5)
+
+  def compare(a, b):
+    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * np.abs(a).max())
+
+  jax.tree.map(compare, parameters(tmp_path / 'one'), parameters(tmp_path / 'several'))
+
+
+def signal_to_one_then_others_go_on(count, others, data, tmp_path):
+  """SIGTERM to the last of `count` processes; `others` go on at the same sample."""
+  arguments = (*data, '--config.train.duration=24 steps', '--config.eval.every=9 steps', SLOWLY)
+  straight = losses(run(1, tmp_path / 'straight', *arguments))
+  assert len(straight) == 24
+  job = Job(count, tmp_path / 'stopped', *arguments)
+  job.wait_for('step 5/')
+  job.send(count - 1, signal.SIGTERM)
+  began = time.monotonic()
+  done = job.finish()
+  assert [status for status, *_ in done] == [128 + signal.SIGTERM] * count, done
+  assert time.monotonic() - began < 15
+  stopped = int(re.search(r'saved at step (\d+)', done[0][1])[1])
+  assert 5 <= stopped < 24
+  for n in others:
+    folder = tmp_path / f'by_{n}'
+    shutil.copytree(tmp_path / 'stopped', folder)
+    again = losses(run(n, folder, *arguments))
+    assert again == pytest.approx(straight, rel=1e-4)
+
+
+def killed_one_ends_the_others(count, tmp_path):
+  arguments = (*DIGITS, '--config.train.duration=3000 steps', '--config.eval.every=5 steps', SLOWLY)
+  job = Job(count, tmp_path / 'killed', *arguments)
+  job.wait_for('step 12/')
+  job.send(count - 1, signal.SIGKILL)
+  began = time.monotonic()
+  done = job.finish()
+  assert time.monotonic() - began < 60
+  assert done[-1][0] == -signal.SIGKILL
+  for status, _, errors in done[:-1]:
+    assert status == 1
+    assert 'start all of them again' in errors, errors
+  job = Job(count, tmp_path / 'killed', *arguments)
+  job.wait_for('googlenet.*going on from step')
+  job.wait_for(r'step \d+/')
+  job.send(0, signal.SIGTERM)
+  assert [status for status, *_ in job.finish()] == [128 + signal.SIGTERM] * count
+
+
+def test_same_parameters_as_one_process(tmp_path):
+  same_parameters(COUNT, tmp_path)
+
+
+def test_sigterm_to_one_saves_all_and_other_counts_go_on(tmp_path):
+  signal_to_one_then_others_go_on(COUNT, (1, 4), DIGITS, tmp_path)
+
+
+def test_the_same_of_a_stream(tmp_path, two_classes):
+  signal_to_one_then_others_go_on(COUNT, (1, 4), photos(two_classes), tmp_path)
+
+
+def test_one_killed_ends_the_others_and_all_go_on(tmp_path):
+  killed_one_ends_the_others(COUNT, tmp_path)
