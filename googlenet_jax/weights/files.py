@@ -40,10 +40,10 @@ def read(path: pathlib.Path) -> Tensors:
     Exception: of any kind, as the libraries have it, for a broken file.
   """
   readers = {'.safetensors': _safetensors, '.onnx': _onnx, '.pth': _torch, '.pt': _torch}
-  if path.suffix not in readers:
-    raise InputError(f'--weights={path}: its name must end in one of {", ".join(readers)}')
   if not path.is_file():
     raise InputError(f'--weights={path}: no such file')
+  if path.suffix not in readers:
+    raise InputError(f'--weights={path}: its name must end in one of {", ".join(readers)}')
   found = readers[path.suffix](path)
   floats = {name: x for name, x in found.arrays.items() if x.dtype.kind in 'fV'}  # V: bfloat16
   cast = {name: np.asarray(x, np.float32) for name, x in floats.items()}
@@ -72,6 +72,9 @@ def _onnx(path):
   outside = [t.name for t in graph.initializer if t.data_location == onnx.TensorProto.EXTERNAL]
   if outside:
     raise InputError(f'--weights={path}: {outside[0]!r} lies in another file, which is not read')
+  sparse = [t.values.name for t in graph.sparse_initializer]
+  if sparse:
+    raise InputError(f'--weights={path}: {sparse[0]!r} is sparse: store it as a dense array')
   arrays = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
   pools = tuple(
     {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
