@@ -49,7 +49,7 @@ def tell_small_images(call: Callable) -> Callable:
         others = ', --config.model.geometry=same or --config.model.stem=cifar'
       raise InputError(
         f'images of {images.shape[1]}x{images.shape[2]} pixels are too small for {where}: {error}: '
-        f'use larger ones (--config.dataset.image_size enlarges them){others}'
+        f'use larger images (--config.dataset.image_size enlarges them){others}'
       ) from error
 
   return wrapped
