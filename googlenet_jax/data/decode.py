@@ -1,5 +1,6 @@
 """From the bytes of a photo to the pixels of a crop: all that the host does to an image."""
 
+import ctypes
 import io
 import math
 import warnings
@@ -51,6 +52,10 @@ SPARE = 2  # pixels decoded for one of a crop, at least, where a JPEG is decoded
 cv2.setNumThreads(0)  # photos are decoded side by side already
 # Of files that can be read all the same; what cannot be is raised.
 warnings.filterwarnings('ignore', module=r'PIL\.')
+# libtiff prints on stderr what Pillow raises; Pillow turns off its warnings alone.
+libtiff = ctypes.CDLL(Image.core.__file__)  # with all that it is linked to
+if hasattr(libtiff, 'TIFFSetErrorHandler'):
+  libtiff.TIFFSetErrorHandler(None)
 
 
 def views(

@@ -46,7 +46,8 @@ def read(path: pathlib.Path) -> Tensors:
     raise InputError(f'--weights={path}: its name must end in one of {", ".join(readers)}')
   found = readers[path.suffix](path)
   floats = {name: x for name, x in found.arrays.items() if x.dtype.kind in 'fV'}  # V: bfloat16
-  cast = {name: np.asarray(x, np.float32) for name, x in floats.items()}
+  with np.errstate(over='ignore'):  # infinity tells enough
+    cast = {name: np.asarray(x, np.float32) for name, x in floats.items()}
   return found._replace(arrays={**found.arrays, **cast})
 
 
@@ -91,12 +92,17 @@ def _torch(path):
   if tuple(map(int, version.split('.')[:2])) < TORCH:
     needed = '.'.join(map(str, TORCH))
     raise InputError(f'--weights={path}: torch {version} is not safe to read it: use {needed} on')
+  import io
   import pickle
+  import warnings
 
   import torch
 
+  data = io.BytesIO(path.read_bytes())  # a file makes room for as much as a pickle claims to hold
   try:
-    state = torch.load(path, map_location='cpu', weights_only=True)
+    with warnings.catch_warnings():  # of pickles that are then refused
+      warnings.simplefilter('ignore')
+      state = torch.load(data, map_location='cpu', weights_only=True)
   except pickle.UnpicklingError as error:  # torch advises to read it all the same
     raise InputError(
       f'--weights={path} holds more than tensors, and only those are read'
