@@ -57,11 +57,13 @@ def explain_photos(
     same = [other.stem for other in paths].count(path.stem) > 1
     name = f'{path.stem}_{i}' if same else path.stem
     folder = workdir / 'explain' / name
-    record.make_folder(folder)
     found = explain(network, image, folder, module=module)
     written |= {f'{name}, {what}': picture for what, picture in found.items()}
   if unreadable:
-    raise InputError(f'{len(unreadable)} of {len(paths)} photos cannot be read: {unreadable[0]}')
+    raise InputError(
+      f'{len(unreadable)} of {len(paths)} photos cannot be read: leave out, or replace, '
+      f'{", ".join(unreadable[:3])}{", ..." if unreadable[3:] else ""}'
+    )
   return written
 
 
@@ -78,7 +80,7 @@ def explain(
   Args:
     network: with submodules named as GoogLeNet's.
     image: `[S, S, C]` uint8, RGB or gray: the crop that the network sees, not normalised.
-    folder: of the pictures; exists.
+    folder: of the pictures; made where absent.
     module: whose branches are shown, a key of `googlenet.MODULES`.
     label: the class that Grad-CAM explains; None for the predicted one.
 
@@ -99,6 +101,7 @@ def explain(
   if label is not None and not 0 <= label < len(names):
     raise InputError(f'no class {label}: use a label from 0 to {len(names) - 1}')
 
+  record.make_folder(folder)
   seen = jax.tree.map(np.asarray, observe(network, image, label))
   maps = {}
   for name in {name[0]: f'inception_{name}' for name in modules}.values():  # last of each stage

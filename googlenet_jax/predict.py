@@ -13,7 +13,7 @@ import numpy as np
 from jax import lax
 
 from googlenet_jax import parallel, record
-from googlenet_jax.data import decode, pipeline
+from googlenet_jax.data import decode, pipeline, stream
 from googlenet_jax.data.sources import Records
 from googlenet_jax.errors import InputError
 from googlenet_jax.progress import passing
@@ -52,10 +52,11 @@ def predict(network: Network, images: list[str], output: str = '', batch_size: i
     name=lambda i: str(paths[i]),
     class_names=('',),
   )
-  names, found = network.description.class_names, []
+  names, found, unreadable = network.description.class_names, [], []
   first = 0.0
   for rows, each, valid, _ in probabilities(network, records, batch_size=batch_size):
     first = first or time.monotonic()
+    unreadable += rows[~valid].tolist()
     for row, shares in zip(rows[valid], each[valid], strict=True):
       best = np.argsort(-shares, kind='stable')[:TOP]
       top = [
@@ -67,10 +68,14 @@ def predict(network: Network, images: list[str], output: str = '', batch_size: i
   if len(paths) > 2 * batch_size:  # the first batch compiles
     speed = (len(paths) - batch_size) / (time.monotonic() - first)
     LOG.info('%d photos, %.1f a second', len(paths), speed)
-  if target and parallel.is_main():
+  if found and target and parallel.is_main():
     record.write(target, json.dumps(found, indent=1) + '\n')
-  if len(found) < len(paths):
-    raise InputError(f'{len(paths) - len(found)} of {len(paths)} photos cannot be read, see above')
+  if unreadable:
+    raise InputError(
+      f'{len(unreadable)} of {len(paths)} photos cannot be read: leave out, or replace, '
+      + stream.why_unreadable(records, unreadable[0])
+      + (', ... (all are named above)' if unreadable[1:] else '')
+    )
   return found
 
 

@@ -29,7 +29,6 @@ def preview(config: ConfigDict, workdir: epath.Path) -> dict:
   """
   if parallel.several_processes():
     raise InputError('--mode=preview is for one process: leave out --config.distributed')
-  record.make_folder(workdir)
   splits = [name for name in ('validation', 'test') if config.dataset[name]]
   written = {}
   for split, evaluating in (('train', False), (splits[0] if splits else 'train', True)):
@@ -39,11 +38,15 @@ def preview(config: ConfigDict, workdir: epath.Path) -> dict:
     titles = [_title(label, data.class_names) for label in batch.label]
     shown = batch.mask > 0
     if not shown.any():
-      raise InputError(f'{config.dataset[split]!r}: none of its first images can be read')
+      raise InputError(
+        f'{config.dataset[split]!r}: none of its first images can be read: replace those that are '
+        'named above'
+      )
     what = 'evaluation' if evaluating else 'training, augmented'
     name = f'{config.dataset.name}, {config.dataset[split]}: {what}'
     picture = plots.grid(images[shown], [t for t, s in zip(titles, shown, strict=True) if s], name)
     path = workdir / f'preview_{"evaluation" if evaluating else "train"}.png'
+    record.make_folder(workdir)
     record.write(path, picture)
     written[f'preview, {"evaluation" if evaluating else "training"}'] = path
   return written

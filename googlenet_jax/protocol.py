@@ -7,6 +7,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from googlenet_jax import experiment, parallel, record
+from googlenet_jax.data import stream
 from googlenet_jax.errors import InputError
 from googlenet_jax.predict import probabilities
 from googlenet_jax.weights import IMAGENET, Network, called, imagenet
@@ -40,7 +41,6 @@ def evaluate(config: ConfigDict, networks: list[Network], workdir: epath.Path) -
       f'has {len(records.class_names)} ({", ".join(records.class_names[:3])}, ...): '
       '--config.dataset.classes=FILE lists those of the weights'
     )
-  record.make_folder(workdir)
   total, rows = np.zeros((records.count, len(names))), []
   valid, labels = np.zeros(records.count, bool), np.zeros(records.count, int)
   for network in networks:
@@ -54,7 +54,10 @@ def evaluate(config: ConfigDict, networks: list[Network], workdir: epath.Path) -
     ):
       each[indices], valid[indices], labels[indices] = found
     if not valid.any():
-      raise InputError(f'{config.dataset[config.eval.split]!r}: none of the photos can be read')
+      raise InputError(
+        f'{config.dataset[config.eval.split]!r}: none of the {records.count} photos can be read: '
+        f'replace {stream.why_unreadable(records, 0)}, ...'
+      )
     total += each
     rows.append({'models': 1, 'source': network.source} | scores(each, labels, valid))
   ensemble = {'models': len(networks)} | scores(total / len(networks), labels, valid)
@@ -64,6 +67,7 @@ def evaluate(config: ConfigDict, networks: list[Network], workdir: epath.Path) -
   details = {'crops': config.eval.crops, 'rows': rows}
   if parallel.is_main():
     _print(rows, config.eval.crops)
+    record.make_folder(workdir)
     record.write(path, json.dumps(details, indent=2) + '\n')
   return ensemble | {'crops': config.eval.crops, 'unreadable': int((~valid).sum())}
 

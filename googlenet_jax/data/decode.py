@@ -1,13 +1,15 @@
 """From the bytes of a photo to the pixels of a crop: all that the host does to an image."""
 
+import ctypes
 import io
 import math
+import warnings
 from collections.abc import Callable
 
 import cv2
 import numpy as np
 import simplejpeg
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from googlenet_jax.data.boxes import Box
 
@@ -19,8 +21,20 @@ INTERPOLATIONS = {
   'nearest': Image.Resampling.NEAREST,
   'bicubic': Image.Resampling.BICUBIC,
 }
-# Of photos; Pillow opens more, documents and films among them.
-EXTENSIONS = ('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.webp', '.bmp', '.gif', '.tif', '.tiff')
+# Of photos, by Pillow's format; Pillow opens more, documents and films among them.
+FORMATS = {
+  'JPEG': ('.jpg', '.jpeg', '.jpe', '.jfif'),
+  'PNG': ('.png',),
+  'WEBP': ('.webp',),
+  'BMP': ('.bmp',),
+  'GIF': ('.gif',),
+  'TIFF': ('.tif', '.tiff'),
+}
+EXTENSIONS = tuple(extension for extensions in FORMATS.values() for extension in extensions)
+
+# That a photo may have; a header of some bytes may claim billions. Pillow's: 256 MiB of RGB.
+MOST_PIXELS = 89_478_485
+TOO_LARGE = f'it has more than the {MOST_PIXELS:,} pixels that are decoded'
 
 ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
 UPRIGHT = {
@@ -36,13 +50,19 @@ UPRIGHT = {
 SPARE = 2  # pixels decoded for one of a crop, at least, where a JPEG is decoded scaled
 
 cv2.setNumThreads(0)  # photos are decoded side by side already
+# Of files that can be read all the same; what cannot be is raised.
+warnings.filterwarnings('ignore', module=r'PIL\.')
+# libtiff prints on stderr what Pillow raises; Pillow turns off its warnings alone.
+libtiff = ctypes.CDLL(Image.core.__file__)  # with all that it is linked to
+if hasattr(libtiff, 'TIFFSetErrorHandler'):
+  libtiff.TIFFSetErrorHandler(None)
 
 
 def views(
   data: bytes, choose: Callable[[int, int], list[Box]], size: int, interpolation: str = 'bilinear'
 ) -> np.ndarray:
   """Decodes a photo once and resizes parts of it: `[boxes, size, size, 3]`; see `crop`."""
-  image = Image.open(io.BytesIO(data))
+  image = _open(data)
   turn = UPRIGHT.get(image.getexif().get(ORIENTATION))
   image = to_rgb(image if turn is None else image.transpose(turn))
   how = INTERPOLATIONS[interpolation]
@@ -55,7 +75,7 @@ def crop(
   """Decodes a photo and resizes a part of it.
 
   Args:
-    data: a file in any format of Pillow's.
+    data: a file in one of `FORMATS`.
     choose: `(width, height) -> box`; the box lies inside of the upright photo.
     size: side of the result, pixels.
     interpolation: a name of `INTERPOLATIONS`.
@@ -64,7 +84,8 @@ def crop(
     `[size, size, 3]` uint8 RGB.
 
   Raises:
-    Exception: of any kind, as Pillow has it, for data that is broken or no image.
+    Exception: of any kind, as Pillow has it, for data that is broken or no image, or more than
+      `MOST_PIXELS`.
   """
   return views(data, lambda *photo: [choose(*photo)], size, interpolation)[0]
 
@@ -80,6 +101,7 @@ def crop_quickly(
   if not _is_plain_jpeg(data):
     return crop(data, choose, size, interpolation)
   height, width, *_ = simplejpeg.decode_jpeg_header(data)
+  _check_size(width, height)
   left, top, right, bottom = box = choose(width, height)
   try:
     image = simplejpeg.decode_jpeg(
@@ -122,8 +144,25 @@ def _is_plain_jpeg(data: bytes) -> bool:
     return False
   upright, header = True, _segments(data)
   if b'Exif\0\0' in header or b'tiff:Orientation' in header:
-    upright = Image.open(io.BytesIO(data)).getexif().get(ORIENTATION, 1) == 1
+    upright = _open(data).getexif().get(ORIENTATION, 1) == 1
   return upright and colorspace in ('Gray', 'YCbCr')
+
+
+def _open(data: bytes) -> Image.Image:
+  """A photo whose pixels are not yet decoded."""
+  try:
+    image = Image.open(io.BytesIO(data), formats=tuple(FORMATS))
+  except UnidentifiedImageError as error:  # whose text is of no file
+    raise ValueError(f'it is none of {", ".join(FORMATS)}' if data else 'it is empty') from error
+  except Image.DecompressionBombError as error:  # more than twice as many
+    raise ValueError(TOO_LARGE) from error
+  _check_size(*image.size)
+  return image
+
+
+def _check_size(width: int, height: int) -> None:
+  if width * height > MOST_PIXELS:
+    raise ValueError(TOO_LARGE)
 
 
 def _segments(data: bytes) -> bytes:
@@ -139,7 +178,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
   if image.mode == 'RGB':
     return image
   if image.mode.startswith('I'):
-    pixels = np.asarray(image).astype(np.int64).clip(0, 2**16 - 1)
+    pixels = np.asarray(image).clip(0, 2**16 - 1)
     return Image.fromarray((pixels >> 8).astype(np.uint8)).convert('RGB')
   if image.has_transparency_data:
     image = image.convert('RGBA')

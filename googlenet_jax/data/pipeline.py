@@ -211,10 +211,8 @@ def _beside(x):
 
 def _check_statistics(mean, std, depth):
   if {len(mean), len(std)} - {1, depth}:
-    raise InputError(
-      f'dataset.mean={mean} and dataset.std={std}: give 1 value or {depth}, one for each of the '
-      'channels'
-    )
+    each = f' or {depth}, one for each of the channels' if depth > 1 else ': the images are gray'
+    raise InputError(f'dataset.mean={mean} and dataset.std={std}: give 1 value{each}')
 
 
 def prepared(

@@ -96,8 +96,16 @@ def find(name: str, folder: epath.Path) -> epath.Path | None:
 
 
 def formats(prepared: epath.Path) -> list[str]:
-  """The formats that a prepared set is there in, that of its preparation first."""
-  info = json.loads((prepared / 'dataset_info.json').read_text())
+  """The formats that a prepared set is there in, that of its preparation first.
+
+  Raises:
+    InputError: the set is damaged.
+  """
+  path = prepared / 'dataset_info.json'
+  try:
+    info = json.loads(path.read_text())
+  except ValueError as error:
+    raise InputError(f'{path} is damaged ({error}): remove the set and prepare it again') from error
   return [info.get('fileFormat', 'tfrecord'), *info.get('alternativeFileFormats', [])]
 
 

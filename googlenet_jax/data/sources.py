@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from etils import epath
 
 from googlenet_jax.data import prepare
 from googlenet_jax.errors import InputError
@@ -59,8 +60,6 @@ def load(name: str, split: str, data_dir: str = '') -> Split:
     InputError: absent, unprepared or unusable set, or an empty split.
   """
   result = _digits(split) if name == 'digits' else _tfds(name, split, data_dir)
-  if not result.valid.any():
-    raise InputError(f'dataset {name!r}: split {split!r} holds no readable example')
   wrong = (result.labels < 0) | (result.labels >= len(result.class_names))
   if wrong.any():
     raise InputError(
@@ -85,6 +84,8 @@ def _digits(split: str) -> Split:
     raise InputError(f"dataset 'digits': no split {split!r}: use 'train', 'test', 'train[:1200]'")
   ends = slice(*(int(n) if n else None for n in match.groups()[1:]))
   rows = {'train': train, 'test': test}[match[1]][ends]
+  if not len(rows):
+    raise InputError(f"dataset 'digits': split {split!r} holds no example")
   return Split(images[rows], labels[rows], np.ones(len(rows), bool), tuple('0123456789'))
 
 
@@ -104,8 +105,12 @@ def _tfds(name: str, split: str, data_dir: str) -> Split:
       record = source[i]
       images[i], labels[i] = record['image'], record['label']
     except Exception as error:  # decoders raise anything on broken data
-      valid[i] = False
+      valid[i], why = False, error
       LOG.warning('%s %s: record %d left out: %s', name, split, i, error)
+  if not valid.any():
+    raise InputError(
+      f'dataset {name!r}: none of the {count} records of {split!r} can be read: {why}'
+    )
   return Split(images, labels, valid, tuple(features['label'].names))
 
 
@@ -115,8 +120,6 @@ def tfds_records(name: str, split: str, data_dir: str = '') -> Records:
 
   raw = {'image': tfds.decode.SkipDecoding()}
   source, features = open_tfds(name, split, data_dir, decoders=raw)
-  if not len(source):
-    raise InputError(f'dataset {name!r}: split {split!r} holds no example')
   classes = len(features['label'].names)
 
   def read(i):
@@ -140,14 +143,19 @@ def open_tfds(name: str, split: str, data_dir: str, **options):
   """A TFDS set's random access source of a split, and its features; prepares it where it must.
 
   Raises:
-    InputError: it cannot be prepared, is no classification set, or has no such split.
+    InputError: it cannot be prepared, is damaged, is no classification set, or has no such split.
   """
   prepared = prepare.ensure(name, data_dir)
 
   import tensorflow_datasets as tfds  # reads ArrayRecord without TensorFlow
 
   logging.getLogger('absl').addFilter(lambda record: 'OpenCV' not in record.getMessage())
-  builder = tfds.builder_from_directory(prepared)
+  try:
+    builder = tfds.builder_from_directory(prepared)
+  except Exception as error:  # of a damaged set, and TFDS raises anything then
+    raise InputError(
+      _damaged(name, prepared, str(error).strip().splitlines()[0].rstrip('.'))
+    ) from error
   features = builder.info.features
   missing = {'image', 'label'} - set(features)
   if missing or not hasattr(features['label'], 'names'):
@@ -156,12 +164,23 @@ def open_tfds(name: str, split: str, data_dir: str, **options):
       f'"image" and "label", it has {", ".join(features)}'
     )
   try:
-    source = builder.as_data_source(split, **options)
-    len(source)  # raises where the split lies outside of the set
-    return source, features
+    files = builder.info.splits[split].file_instructions
   except (ValueError, AssertionError, KeyError) as error:
     raise InputError(
       f'dataset {name!r} in {prepared} has no split {split!r} (it has '
       f'{", ".join(f"{k} of {v.num_examples}" for k, v in builder.info.splits.items())}): '
       f'{str(error).splitlines()[0]}'
     ) from error
+  if not files:
+    raise InputError(f'dataset {name!r} in {prepared}: split {split!r} holds no example')
+  there = {path.name for path in prepared.iterdir()}
+  lacking = [
+    name for name in (epath.Path(file.filename).name for file in files) if name not in there
+  ]
+  if lacking:
+    raise InputError(_damaged(name, prepared, f'it lacks {lacking[0]}'))
+  return builder.as_data_source(split, **options), features
+
+
+def _damaged(name, prepared, why):
+  return f'dataset {name!r} in {prepared} is damaged: {why}: remove it and prepare it again'

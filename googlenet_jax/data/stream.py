@@ -101,6 +101,15 @@ class Crops:
       )
 
 
+def why_unreadable(records: Records, index: int) -> str:
+  """A record's name and why it cannot be read, for a person."""
+  try:
+    decode.crop(records.read(index)[0], lambda width, height: (0, 0, width, height), 1)
+  except Exception as error:  # as in `Crops`
+    return f'{records.name(index)} ({error})'
+  return f'{records.name(index)} (now it can)'
+
+
 class Stream:
   """A pipeline's `feed`: batches by step, read ahead from the step that was asked for last.
 

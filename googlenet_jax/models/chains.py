@@ -17,6 +17,7 @@ from googlenet_jax.models.layers import (
   local_response_norm,
   max_pool,
   scaled,
+  tell_small_images,
 )
 
 CLASSES = 0  # as features of a layer: as many as there are classes
@@ -201,6 +202,7 @@ class Chain(nn.Module):
   bn_axis: str | None = None
 
   @nn.compact
+  @tell_small_images
   def __call__(self, images: jax.Array, *, train: bool) -> Outputs:
     """Classifies `[B, H, W, C]` float32; see `GoogLeNet`.
 

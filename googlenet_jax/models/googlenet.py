@@ -20,6 +20,7 @@ from googlenet_jax.models.layers import (
   local_response_norm,
   max_pool,
   scaled,
+  tell_small_images,
 )
 
 
@@ -236,6 +237,7 @@ class GoogLeNet(nn.Module):
   bn_axis: str | None = None
 
   @nn.compact
+  @tell_small_images
   def __call__(self, images: jax.Array, *, train: bool) -> Outputs:
     """Classifies images.
 

@@ -12,7 +12,14 @@ import jax
 import jax.numpy as jnp
 
 from googlenet_jax.errors import InputError
-from googlenet_jax.models.layers import ConvBlock, Outputs, initializer, max_pool, scaled
+from googlenet_jax.models.layers import (
+  ConvBlock,
+  Outputs,
+  initializer,
+  max_pool,
+  scaled,
+  tell_small_images,
+)
 
 
 class Conv(NamedTuple):
@@ -181,6 +188,7 @@ class InceptionV3(nn.Module):
   bn_axis: str | None = None
 
   @nn.compact
+  @tell_small_images
   def __call__(self, images: jax.Array, *, train: bool) -> Outputs:
     """Classifies `[B, H, W, C]` float32; see `GoogLeNet`.
 

@@ -4,6 +4,7 @@ Geometry (where a window falls, how many pixels come out) is part of a network's
 identity, so every layer here pads explicitly instead of through 'SAME'.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -28,6 +29,30 @@ class Outputs(NamedTuple):
 
   logits: jax.Array
   aux: tuple[jax.Array, ...] = ()
+
+
+class TooSmall(InputError):
+  """A window does not fit into a map: the images are too small."""
+
+
+def tell_small_images(call: Callable) -> Callable:
+  """Wraps a network's `__call__`: where images are too small, the error tells their size."""
+
+  @functools.wraps(call)
+  def wrapped(self, images, *, train):
+    try:
+      return call(self, images, train=train)
+    except TooSmall as error:
+      where, others = 'this network', ''
+      if hasattr(self, 'stem'):
+        where = f'a {type(self).__name__} with the stem {self.stem!r}'
+        others = ', --config.model.geometry=same or --config.model.stem=cifar'
+      raise InputError(
+        f'images of {images.shape[1]}x{images.shape[2]} pixels are too small for {where}: {error}: '
+        f'use larger images (--config.dataset.image_size enlarges them){others}'
+      ) from error
+
+  return wrapped
 
 
 KERNEL_INITS: dict[str, Callable] = {
@@ -125,9 +150,9 @@ class ConvBlock(nn.Module):
     window = size if isinstance(size, tuple) else (size, size)
     padding = tuple(n // 2 if self.padding is None else self.padding for n in window)
     if any(n + 2 * pad < side for n, pad, side in zip(x.shape[1:3], padding, window, strict=True)):
-      raise InputError(
-        f'{"/".join(self.path)}: a window of {window[0]}x{window[1]} pixels on a map of '
-        f'{x.shape[1]}x{x.shape[2]}: use larger images'
+      raise TooSmall(
+        f'{"/".join(self.path)}, a window of {window[0]}x{window[1]} pixels, is left a map of '
+        f'{x.shape[1]}x{x.shape[2]}'
       )
     shape = (*window, x.shape[-1] // self.groups, self.features)
     kernel = self.param('kernel', self.kernel_init, shape)
@@ -162,10 +187,8 @@ def pool_padding(size: int, window: int, stride: int, geometry: str) -> tuple[in
     return 0, max((outputs - 1) * stride + window - size, 0)
   if geometry == 'floor':
     if size < window:
-      raise InputError(
-        f'a {window}x{window} pool with geometry "floor" leaves no pixels of a map {size} '
-        'pixels wide: use larger images, geometry "same" or "ceil", or a stem that keeps '
-        'resolution'
+      raise TooSmall(
+        f'a {window}x{window} pool with geometry "floor" leaves no pixels of a map {size} wide'
       )
     return 0, 0
   raise InputError(f'geometry {geometry!r}: use one of {GEOMETRIES}')

@@ -56,13 +56,16 @@ class Description(NamedTuple):
     try:
       read = json.loads(text)
       if read['format'] > FORMAT:
-        raise InputError(f'{where} was written by a newer version of googlenet_jax')
+        raise InputError(f'{where} was written by a newer version of googlenet_jax: use that')
       parts = {name: tuple(x) if isinstance(x, list) else x for name, x in read['fields'].items()}
       preprocessing = {
         name: tuple(x) if isinstance(x, list) else x for name, x in read['preprocessing'].items()
       }
-      names = tuple(map(str, read['class_names']))
-      return cls(str(read['model']), parts, Preprocessing(**preprocessing), names)
+      preprocessing = Preprocessing(**preprocessing)
+      preprocessing.check()
+      return cls(str(read['model']), parts, preprocessing, tuple(map(str, read['class_names'])))
+    except InputError:
+      raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
       raise InputError(f'{where} does not describe a network: {error!r}') from error
 

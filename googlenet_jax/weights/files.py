@@ -40,13 +40,14 @@ def read(path: pathlib.Path) -> Tensors:
     Exception: of any kind, as the libraries have it, for a broken file.
   """
   readers = {'.safetensors': _safetensors, '.onnx': _onnx, '.pth': _torch, '.pt': _torch}
-  if path.suffix not in readers:
-    raise InputError(f'--weights={path}: its name must end in one of {", ".join(readers)}')
   if not path.is_file():
     raise InputError(f'--weights={path}: no such file')
+  if path.suffix not in readers:
+    raise InputError(f'--weights={path}: its name must end in one of {", ".join(readers)}')
   found = readers[path.suffix](path)
   floats = {name: x for name, x in found.arrays.items() if x.dtype.kind in 'fV'}  # V: bfloat16
-  cast = {name: np.asarray(x, np.float32) for name, x in floats.items()}
+  with np.errstate(over='ignore'):  # infinity tells enough
+    cast = {name: np.asarray(x, np.float32) for name, x in floats.items()}
   return found._replace(arrays={**found.arrays, **cast})
 
 
@@ -72,6 +73,9 @@ def _onnx(path):
   outside = [t.name for t in graph.initializer if t.data_location == onnx.TensorProto.EXTERNAL]
   if outside:
     raise InputError(f'--weights={path}: {outside[0]!r} lies in another file, which is not read')
+  sparse = [t.values.name for t in graph.sparse_initializer]
+  if sparse:
+    raise InputError(f'--weights={path}: {sparse[0]!r} is sparse: store it as a dense array')
   arrays = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
   pools = tuple(
     {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
@@ -88,12 +92,17 @@ def _torch(path):
   if tuple(map(int, version.split('.')[:2])) < TORCH:
     needed = '.'.join(map(str, TORCH))
     raise InputError(f'--weights={path}: torch {version} is not safe to read it: use {needed} on')
+  import io
   import pickle
+  import warnings
 
   import torch
 
+  data = io.BytesIO(path.read_bytes())  # a file makes room for as much as a pickle claims to hold
   try:
-    state = torch.load(path, map_location='cpu', weights_only=True)
+    with warnings.catch_warnings():  # of pickles that are then refused
+      warnings.simplefilter('ignore')
+      state = torch.load(data, map_location='cpu', weights_only=True)
   except pickle.UnpicklingError as error:  # torch advises to read it all the same
     raise InputError(
       f'--weights={path} holds more than tensors, and only those are read'

@@ -3,11 +3,13 @@
 A layout tells, for each array of ours, what it is called in the file and how it lies there.
 """
 
+import math
 from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 import numpy as np
 
+from googlenet_jax.data import decode
 from googlenet_jax.errors import InputError
 from googlenet_jax.models.googlenet import MODULES
 from googlenet_jax.weights.files import Tensors
@@ -28,6 +30,20 @@ class Preprocessing(NamedTuple):
   mean: tuple[float, ...] = (0.0,)
   std: tuple[float, ...] = (1.0,)
   channels: int = 3
+
+  def check(self) -> None:
+    """Raises ValueError where this is of no image, or of one larger than any that is decoded."""
+    sizes = self.size, self.shorter, self.channels
+    values = *self.mean, *self.std
+    if not (
+      all(isinstance(n, int) and n > 0 for n in sizes)
+      and self.size <= self.shorter
+      and self.shorter**2 <= decode.MOST_PIXELS
+      and {len(self.mean), len(self.std)} <= {1, self.channels}
+      and all(isinstance(x, (int, float)) and math.isfinite(x) for x in values)
+      and min(self.std) > 0
+    ):
+      raise ValueError(f'it has unusable {self}')
 
 
 OF_TORCHVISION = Preprocessing(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
