@@ -197,7 +197,7 @@ def failed(text: str, status: int) -> None:
 
 
 def say_once(unraisable) -> None:
-  """`sys.unraisablehook`, but for TensorStore's threads after a write that failed and was raised."""
+  """`sys.unraisablehook`, silent on TensorStore's threads after a write that failed."""
   if str(unraisable.exc_value) != 'Event loop is closed':
     sys.__unraisablehook__(unraisable)
 
