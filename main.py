@@ -34,6 +34,7 @@ MODES = {
   'preview': 'draw what is trained and evaluated on into the workdir',
   'summarize': 'print what every layer of the network of the config, or --model, costs',
   'prepare': 'download and prepare, or convert, the TFDS set of the config',
+  'sweep': "list the points of the config's sweep(), a line each",
 }
 MODE = flags.DEFINE_enum(
   'mode', 'train', list(MODES), '; '.join(f'{name}: {what}' for name, what in MODES.items())
@@ -50,6 +51,7 @@ COMPARE = flags.DEFINE_list('compare', [], 'networks by name to summarize side b
 CLASSES = flags.DEFINE_integer('classes', 0, 'of the network of --mode=summarize; 0 for its own')
 SHAPE = flags.DEFINE_list('image_shape', [], 'H,W,C of the images of --mode=summarize')
 PLOT = flags.DEFINE_string('plot', '', 'PNG file that --mode=summarize draws')
+SWEEP = flags.DEFINE_integer('sweep', -1, "point of the config's sweep() that is run; -1 for none")
 MODULE = flags.DEFINE_string('module', '4a', 'that --mode=explain draws the branches of')
 ALLOW = flags.DEFINE_enum(
   'weights_allow', '', ['', 'head'], 'head: config.init.weights may be of other classes'
@@ -74,13 +76,22 @@ def main() -> int:
   config = CONFIG.value
   if MODEL.value:
     config.model.name = MODEL.value
+  file = config_flags.get_config_filename(flags.FLAGS['config'])
+  workdir = epath.Path(WORKDIR.value or f'runs/{pathlib.Path(file).stem}')
+  if MODE.value == 'sweep' or SWEEP.value >= 0:
+    points = checks.sweep(file)
+  if MODE.value == 'sweep':
+    for point in points:
+      print(*(f'{field}={value!r}' for field, value in point.items()))
+    return 0
+  if SWEEP.value >= 0:
+    _take_point(config, points)
+    workdir /= f'sweep_{SWEEP.value}'
   checks.check(config, default.get_config())
   if jax.config.jax_compilation_cache_dir is None:
     cache = pathlib.Path.home() / '.cache' / 'googlenet_jax'
     jax.config.update('jax_compilation_cache_dir', str(cache))
   cluster.join(config.distributed, COORDINATOR.value, PROCESSES.value, PROCESS.value)
-  name = pathlib.Path(config_flags.get_config_filename(flags.FLAGS['config'])).stem
-  workdir = epath.Path(WORKDIR.value or f'runs/{name}')
   try:
     result = run(config, workdir)
   except Interrupted as interrupted:
@@ -142,6 +153,19 @@ def run(config, workdir) -> dict:
   from googlenet_jax import explain
 
   return explain.explain_photos(networks[0], IMAGES.value, workdir, module=MODULE.value)
+
+
+def _take_point(config, points: list[dict]) -> None:
+  """Puts the point of --sweep into the config; a field cannot be set by a flag too."""
+  from googlenet_jax import config as checks
+
+  if SWEEP.value >= len(points):
+    raise InputError(f'--sweep={SWEEP.value}: the points of sweep() are 0 to {len(points) - 1}')
+  point = points[SWEEP.value]
+  twice = [x for x in point if any(re.match(rf'--?config\.{x}(=|$)', a) for a in sys.argv)]
+  if twice:
+    raise InputError(f'--config.{twice[0]} contradicts --sweep={SWEEP.value}, which sets it')
+  checks.take_point(config, point)
 
 
 def _overrides(config) -> dict:

@@ -31,3 +31,8 @@ def get_config():
   c.eval.every = '5 epochs'
   c.log.every = '1 epochs'
   return c
+
+
+def sweep():
+  """Learning rates, three seeds each: python main.py --mode=sweep lists them."""
+  return [{'optimizer.lr': lr, 'seed': seed} for lr in (0.02, 0.05, 0.1) for seed in (0, 1, 2)]

@@ -50,7 +50,7 @@ class Checkpoints:
     self._saving = None
 
   @functools.cached_property
-  def _manager(self):
+  def _manager(self):  # of Orbax; made when it is first needed, as it makes folders
     best = policies.BestN(
       get_metric_fn=lambda scores: scores[SCORE], n=1, keep_checkpoints_without_metrics=False
     )
@@ -182,12 +182,14 @@ class Checkpoints:
 
   def wait(self) -> None:
     """Returns when everything is on disk; InputError where it cannot be written."""
-    with _writing(self._folder):
-      self._manager.wait_until_finished()
+    if '_manager' in vars(self):
+      with _writing(self._folder):
+        self._manager.wait_until_finished()
 
   def close(self) -> None:
     """Waits, and frees Orbax's threads."""
-    self._manager.close()
+    if '_manager' in vars(self):
+      self._manager.close()
 
 
 @contextlib.contextmanager
@@ -238,9 +240,10 @@ def _damage(folder: epath.Path) -> str:
   except (OSError, ValueError, KeyError, TypeError) as error:
     return f'its metadata: {error}'
   if written != FORMAT:
+    age = 'a newer' if written > FORMAT else 'an earlier'
     raise InputError(
-      f'checkpoint {folder} has format {written}, this version of googlenet_jax reads '
-      f'{FORMAT}: use the version that wrote it, or another --workdir'
+      f'checkpoint {folder} was written by {age} version of googlenet_jax (format {written}, not '
+      f'{FORMAT}): use that version, or another --workdir'
     )
   try:
     lines = (folder / SUMS).read_text().splitlines()

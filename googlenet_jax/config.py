@@ -3,6 +3,7 @@
 import difflib
 import json
 import re
+import runpy
 
 from ml_collections import ConfigDict
 
@@ -220,6 +221,34 @@ def nearest(field: str, known) -> str:
     return max(whole, difflib.SequenceMatcher(None, field.rsplit('.', 1)[-1], last[name]).ratio())
 
   return max(known, key=likeness)
+
+
+def sweep(path: str) -> list[dict]:
+  """The points of a config file's `sweep()`: `[{'optimizer.lr': 0.1, ...}, ...]`.
+
+  Raises:
+    InputError: it has none, or none that is of this form.
+  """
+  made = runpy.run_path(path).get('sweep')
+  if made is None:
+    raise InputError(f'--config={path} has no sweep(): a function that returns [{{FIELD: VALUE}}]')
+  points = list(made())
+  if not points or not all(isinstance(point, dict) and point for point in points):
+    raise InputError(f'--config={path}: sweep() must return some {{FIELD: VALUE}}, not {points!r}')
+  return points
+
+
+def take_point(config: ConfigDict, point: dict) -> None:
+  """Puts the values of a point of a sweep into a config; InputError where they do not fit."""
+  known = flat(config.to_dict())
+  for field, value in point.items():
+    if field not in known:
+      near = nearest(field, known)
+      raise InputError(f'sweep(): config.{field}: no such field; did you mean config.{near}?')
+    try:
+      config.update_from_flattened_dict({field: value})
+    except (TypeError, ValueError) as error:
+      raise InputError(f'sweep(): config.{field}={value!r}: {error}') from error
 
 
 def to_json(config: ConfigDict) -> str:

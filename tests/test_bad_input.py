@@ -24,7 +24,7 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from PIL import Image
 from safetensors.numpy import save_file
 
-from googlenet_jax import weights
+from googlenet_jax import checkpoint, weights
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SMALL = ['--config.model.width=0.1', '--config.model.stem=compact', '--config.model.aux_heads=()']
@@ -256,9 +256,14 @@ FILES = {
 RUNS = {
   'run': lambda workdir: None,
   'newer_network': rewrite('network.json', format=2),
-  'newer_checkpoint': rewrite('checkpoints/*/meta/metadata', format=2),
+  'newer_checkpoint': rewrite('checkpoints/*/meta/metadata', format=checkpoint.FORMAT + 1),
   'other_classes': rewrite('network.json', class_names=['a', 'b']),
   'no_checkpoint': lambda workdir: shutil.rmtree(workdir / 'checkpoints'),
+  'torn_config': lambda workdir: os.truncate(workdir / 'config.json', 40),
+  'torn_summary': lambda workdir: os.truncate(workdir / 'summary.json', 40),
+  'torn_arrays': lambda workdir: [
+    os.truncate(path, 1) for path in workdir.glob('checkpoints/*/params/manifest.ocdbt')
+  ],
 }
 
 
@@ -413,6 +418,16 @@ CASES = {
     ([*with_weights('fine.safetensors'), '--config.model.width=0.5'], 'misshapen'),
     (['--config.init.weights={fine.safetensors}'], 'was trained with --config.dataset.mean'),
   ],
+  'sweeps and clusters': [
+    (['--config=configs/nin.py', '--sweep=0'], 'has no sweep()'),
+    (['--sweep=9'], 'the points of sweep() are 0 to 8'),
+    (['--sweep=1', '--config.seed=3'], '--config.seed contradicts --sweep=1'),
+    (['--config.distributed=on'], 'give --coordinator=HOST:PORT'),
+    (['--config.distributed=True'], 'auto, on, off'),
+    (['--process_count=2'], 'need --coordinator=HOST:PORT'),
+    (['--coordinator=here', '--process_count=2', '--process_index=0'], 'write HOST:PORT'),
+    (['--coordinator=here:1', '--config.distributed=off'], 'contradicts'),
+  ],
   'workdirs': [
     (['--mode=evaluate'], 'holds no checkpoint'),
     (['--workdir={broken.py}'], 'is a file: give a folder'),
@@ -424,6 +439,10 @@ CASES = {
     (evaluate('newer_checkpoint'), 'newer version of googlenet_jax'),
     (evaluate('other_classes'), 'holds a run of 2 classes'),
     (evaluate('no_checkpoint'), 'holds no checkpoint'),
+    ([*RUN, '--workdir={torn_config}'], 'config.json cannot be read'),
+    ([*RUN, '--workdir={torn_summary}'], 'summary.json cannot be read'),
+    (evaluate('torn_arrays'), 'holds no finished checkpoint'),
+    (with_weights('torn_arrays'), 'holds no finished checkpoint'),
     (with_weights('newer_network'), 'newer version of googlenet_jax'),
     (with_weights('newer_checkpoint'), 'newer version of googlenet_jax'),
     (with_weights('no_checkpoint'), 'no workdir of a run'),

@@ -117,7 +117,7 @@ def test_a_checkpoint_of_another_version_is_refused_and_left(tmp_path, monkeypat
   with monkeypatch.context() as patch:
     patch.setattr(checkpoint, 'FORMAT', written)
     saved(tmp_path, {3: 0.5})
-  with pytest.raises(InputError, match=f'format {written}'):
+  with pytest.raises(InputError, match=rf'version of googlenet_jax \(format {written}'):
     Checkpoints(epath.Path(tmp_path)).latest()
   assert (tmp_path / 'checkpoints' / '3').exists()
 

@@ -251,11 +251,10 @@ def _workdir(workdir: epath.Path) -> tuple[Description, dict]:
     raise InputError(f'--weights={workdir} is no workdir of a run: it lacks network.json')
   description = Description.from_json(about.read_text(), str(about))
   checkpoints = Checkpoints(workdir, read_only=True)
-  if checkpoints.best() is None:
-    raise InputError(f'--weights={workdir} holds no checkpoint yet')
-  shape = description.image_shape
-  variables = checkpoints.variables(description.create(), shape, checkpoints.best())
-  checkpoints.close()
+  step = checkpoints.best()
+  if step is None:
+    raise InputError(f'--weights={workdir} holds no finished checkpoint: train first')
+  variables = checkpoints.variables(description.create(), description.image_shape, step)
   leaves = jax.tree_util.tree_flatten_with_path(variables)[0]
   return description, {tuple(str(part.key) for part in p): np.asarray(x) for p, x in leaves}
 

@@ -1,0 +1,27 @@
+#!/bin/bash
+# One run on a Cloud TPU slice, from your own machine: all hosts run the same command.
+#
+#   TPU=my-slice ZONE=us-central1-a launch/tpu_vm.sh --config=configs/imagenet_bn.py \
+#     --config.dataset.data_dir=gs://BUCKET/tfds --workdir=gs://BUCKET/runs/imagenet_bn
+#
+# The slice is there already (gcloud compute tpus tpu-vm create ... --version=tpu-ubuntu2204-base),
+# the set is prepared (--mode=prepare), and its service account may write the bucket
+# (pip install etils[epath-gcs] lets paths begin with gs://). After a preemption make the slice
+# again and give the same command: the run goes on from its last checkpoint.
+set -euo pipefail
+: "${TPU:?name of the slice}" "${ZONE:?its zone}"
+
+on_all() {
+  gcloud compute tpus tpu-vm ssh "$TPU" --zone="$ZONE" --worker=all --command="$1"
+}
+
+gcloud compute tpus tpu-vm scp --recurse --zone="$ZONE" --worker=all . "$TPU":googlenet_jax
+on_all 'cd googlenet_jax && python3.11 -m venv .venv && . .venv/bin/activate &&
+  pip install -q -r requirements.txt "jax[tpu]>=0.10,<0.11" "etils[epath-gcs]"'
+
+# The hosts are found by themselves. nohup: the run outlives this connection; its log is on host 0.
+arguments=$(printf '%q ' "$@")
+on_all "cd googlenet_jax && . .venv/bin/activate &&
+  nohup python main.py --config.distributed=on $arguments > train.log 2>&1 &"
+echo "started; look with: gcloud compute tpus tpu-vm ssh $TPU --zone=$ZONE --worker=0 \
+--command='tail -f googlenet_jax/train.log'"
