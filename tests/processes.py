@@ -130,10 +130,10 @@ def run(count: int, workdir: pathlib.Path, *arguments: str) -> list[dict]:
   return record.read(epath.Path(workdir))
 
 
-def parameters(workdir: pathlib.Path) -> dict:
-  """Parameters of the last checkpoint, as numpy arrays."""
+def arrays(workdir: pathlib.Path, item: str) -> dict:
+  """A part of the state in the last checkpoint, 'params' say, as numpy arrays."""
   step = Checkpoints(epath.Path(workdir), read_only=True).latest()
-  folder = workdir / 'checkpoints' / str(step) / 'params'
+  folder = workdir / 'checkpoints' / str(step) / item
   with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
     tree = reader.metadata(folder).item_metadata.tree
     kinds = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)

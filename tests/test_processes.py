@@ -11,7 +11,7 @@ import time
 import jax
 import numpy as np
 import pytest
-from processes import DIGITS, Job, losses, parameters, photos, run
+from processes import DIGITS, Job, arrays, losses, photos, run
 
 COUNT = 2
 SLOWLY = '--config.optimizer.lr=1e-5'  # what a step sees is told by its loss alone
@@ -26,7 +26,7 @@ def same_parameters(count, tmp_path):
   def compare(a, b):
     np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * np.abs(a).max())
 
-  jax.tree.map(compare, parameters(tmp_path / 'one'), parameters(tmp_path / 'several'))
+  jax.tree.map(compare, *(arrays(tmp_path / name, 'params') for name in ('one', 'several')))
 
 
 def signal_to_one_then_others_go_on(count, others, data, tmp_path):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from etils import epath
@@ -181,6 +182,72 @@ def test_differences_name_the_fields(tiny):
   tiny.log.every = '7 steps'
   tiny.model.stem = 'compact'
   assert configs.differences(earlier, tiny) == ["model.stem: 'cifar' there, 'compact' here"]
+
+
+def poisoned(monkeypatch, bad_step, batch_size):
+  """From now on the training batch of one step (from 0) holds an image that is not finite."""
+  load = experiment.load
+
+  def loading(config, split, **kwargs):
+    data = load(config, split, **kwargs)
+    if split != 'train':
+      return data
+
+    def read(resident, fed, positions, key):
+      batch = data.read(resident, fed, positions, key)
+      hit = positions == bad_step * batch_size
+      return batch._replace(image=jnp.where(hit[:, None, None, None], jnp.nan, batch.image))
+
+    return data._replace(read=read)
+
+  monkeypatch.setattr(experiment, 'load', loading)
+
+
+def test_what_is_not_finite_ends_the_run_and_overwrites_nothing(tiny, tmp_path, monkeypatch):
+  poisoned(monkeypatch, 5, tiny.train.batch_size)
+  tiny.eval.every = '2 steps'
+  says = r'step 6: the loss of main, aux1, aux2 is not finite at learning rate 0.05; .* step 4: low'
+  for _ in range(2):  # the same command again comes to the same end
+    with pytest.raises(InputError, match=says):
+      run(tiny, tmp_path)
+    kept = last_state(tiny, tmp_path)
+    assert int(kept.step) == 4
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(kept.params))
+  assert [line['step'] for line in history(tmp_path)] == [2, 2, 3, 4, 4]
+  assert not (tmp_path / 'summary.json').exists()
+
+
+def test_a_learning_rate_that_is_too_high_is_named(tiny, tmp_path):
+  tiny.optimizer.lr = 1e25
+  with pytest.raises(InputError, match=r'not finite at learning rate 1e\+25; .*no checkpoint yet'):
+    run(tiny, tmp_path)
+
+
+def test_a_step_that_is_not_finite_is_skipped(tiny, tmp_path, monkeypatch, capsys):
+  poisoned(monkeypatch, 4, tiny.train.batch_size)
+  tiny.on_nonfinite = 'skip'
+  assert run(tiny, tmp_path)['steps'] == 11
+  lines = [line for line in history(tmp_path) if line['split'] == 'train']
+  assert [line.get('skipped', 0) for line in lines] == [0, 1, 0, 0]
+  assert np.isfinite([line['loss'] for line in lines]).all()
+  assert '1 steps up to 6 were skipped' in capsys.readouterr().out
+  assert int(last_state(tiny, tmp_path).step) == 11
+
+
+def test_going_back_leaves_out_the_batches_up_to_the_bad_one(tiny, tmp_path, monkeypatch):
+  poisoned(monkeypatch, 5, tiny.train.batch_size)
+  tiny.on_nonfinite = 'rollback'
+  tiny.eval.every = '4 steps'
+  tiny.log.every = '1 steps'
+  run(tiny, tmp_path / 'straight')
+  lines = history(tmp_path / 'straight')
+  assert [x['step'] for x in lines if x['split'] == 'train'] == list(range(1, 12))
+  state = last_state(tiny, tmp_path / 'straight')
+  assert (int(state.step), int(state.left_out)) == (11, 2)  # batches 4 and 5
+  run(tiny, tmp_path / 'parts', stop_at=7)
+  run(tiny, tmp_path / 'parts')
+  assert history(tmp_path / 'parts') == lines
+  jax.tree.map(np.testing.assert_array_equal, state, last_state(tiny, tmp_path / 'parts'))
 
 
 @pytest.fixture
