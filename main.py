@@ -51,14 +51,20 @@ COMPARE = flags.DEFINE_list('compare', [], 'networks by name to summarize side b
 CLASSES = flags.DEFINE_integer('classes', 0, 'of the network of --mode=summarize; 0 for its own')
 SHAPE = flags.DEFINE_list('image_shape', [], 'H,W,C of the images of --mode=summarize')
 PLOT = flags.DEFINE_string('plot', '', 'PNG file that --mode=summarize draws')
-SWEEP = flags.DEFINE_integer('sweep', -1, "point of the config's sweep() that is run; -1 for none")
+SWEEP = flags.DEFINE_integer(
+  'sweep', -1, "point of the config's sweep() that is run; -1 for none", lower_bound=-1
+)
 MODULE = flags.DEFINE_string('module', '4a', 'that --mode=explain draws the branches of')
 ALLOW = flags.DEFINE_enum(
   'weights_allow', '', ['', 'head'], 'head: config.init.weights may be of other classes'
 )
 COORDINATOR = flags.DEFINE_string('coordinator', '', 'HOST:PORT of process 0 of several')
-PROCESSES = flags.DEFINE_integer('process_count', 0, 'of several processes; 0 asks the cluster')
-PROCESS = flags.DEFINE_integer('process_index', -1, 'of this one; -1 asks the cluster')
+PROCESSES = flags.DEFINE_integer(
+  'process_count', 0, 'of several processes; 0 asks the cluster', lower_bound=0
+)
+PROCESS = flags.DEFINE_integer(
+  'process_index', -1, 'of this one; -1 asks the cluster', lower_bound=-1
+)
 DEBUG = flags.DEFINE_bool('debug', False, 'show the traceback of an error in the input')
 
 
@@ -91,12 +97,18 @@ def main() -> int:
   if jax.config.jax_compilation_cache_dir is None:
     cache = pathlib.Path.home() / '.cache' / 'googlenet_jax'
     jax.config.update('jax_compilation_cache_dir', str(cache))
-  cluster.join(config.distributed, COORDINATOR.value, PROCESSES.value, PROCESS.value)
+  # The other modes are for one process, which may be one of a cluster's hosts.
+  if MODE.value in ('train', 'evaluate'):
+    cluster.join(config.distributed, COORDINATOR.value, PROCESSES.value, PROCESS.value)
+  if MODE.value != 'train' or not cluster.name():
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # jax catches it, for `Signals` to ask for
+  if cluster.name() and jax.process_index():
+    logging.getLogger('googlenet_jax').setLevel(logging.WARNING)  # process 0 tells the rest
   try:
     result = run(config, workdir)
   except Interrupted as interrupted:
     return 128 + interrupted.signum
-  for field, value in result.items():
+  for field, value in result.items() if jax.process_index() == 0 else ():
     print(f'{field:>20}: {value}')
   return 0
 
@@ -210,14 +222,14 @@ def _last_line(error: Exception) -> str:
 
 def failed(text: str, status: int) -> None:
   """Says in one line what is wrong, and ends the program."""
-  from googlenet_jax import cluster
-
+  cluster = sys.modules.get('googlenet_jax.cluster')  # with jax: not there for a wrong flag
   if any(re.fullmatch(r'--?debug(=true)?', argument) for argument in sys.argv):
     traceback.print_exc()
   try:
-    print(f'error: {cluster.name()}{" ".join(text.split())}', file=sys.stderr, flush=True)
+    who = cluster.name() if cluster else ''
+    print(f'error: {who}{" ".join(text.split())}', file=sys.stderr, flush=True)
   finally:  # also where nobody reads any more
-    cluster.leave(status)
+    cluster.leave(status) if cluster else sys.exit(status)
 
 
 def say_once(unraisable) -> None:

@@ -19,7 +19,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 from orbax.checkpoint import checkpoint_managers as policies
 
-from googlenet_jax import parallel, train_state
+from googlenet_jax import parallel, record, train_state
 from googlenet_jax.errors import InputError
 from googlenet_jax.train_state import TrainState
 
@@ -30,8 +30,13 @@ COUNTS = ('step', 'left_out')
 ITEMS = tuple(f.name for f in dataclasses.fields(TrainState) if f.name not in COUNTS)
 SUMS = 'SHA256SUMS'
 STAMP = '_CHECKPOINT_METADATA'  # Orbax's, with the time at which the folder got its name
-SCORE = 'validation_top1'
+SCORE, SCORES = 'validation_top1', 'metrics/metrics'  # and the file that Orbax keeps it in
 REFUSED = 'os_error_code='  # in TensorStore's ValueErrors: the system did not write
+
+
+class _Manager(ocp.CheckpointManager):
+  def reached_preemption(self, step):
+    return False  # the loop asks jax where to stop, and jax knows one row of numbers only
 
 
 class Checkpoints:
@@ -45,16 +50,19 @@ class Checkpoints:
   """
 
   def __init__(self, workdir: epath.Path, keep: int = 2, *, read_only: bool = False):
-    self._workdir, self._keep, self._read_only = epath.Path(workdir).resolve(), keep, read_only
+    workdir = epath.Path(workdir)  # `resolve` would take gs:// for a local folder
+    self._workdir = workdir if '://' in str(workdir) else workdir.resolve()
+    self._keep, self._read_only = keep, read_only
     self._folder = self._workdir / 'checkpoints'
     self._saving = None
+    self._scores = {}
 
   @functools.cached_property
   def _manager(self):  # of Orbax; made when it is first needed, as it makes folders
     best = policies.BestN(
       get_metric_fn=lambda scores: scores[SCORE], n=1, keep_checkpoints_without_metrics=False
     )
-    return ocp.CheckpointManager(
+    return _Manager(
       self._folder,
       item_names=(*ITEMS, 'meta'),
       options=ocp.CheckpointManagerOptions(
@@ -72,7 +80,7 @@ class Checkpoints:
     unnamed = list(self._folder.glob(f'{self._saving}.orbax-checkpoint-tmp*'))
     # In an object store the folder has its name from the start.
     folder = unnamed[0] if unnamed else self._folder / str(self._saving)
-    (folder / SUMS).write_text(''.join(f'{sum_}  {name}\n' for name, sum_ in _sums(folder).items()))
+    (folder / SUMS).write_text(_lines(_sums(folder)))
 
   def save(self, state: TrainState, validation_top1: float | None) -> None:
     """Saves in the background.
@@ -86,10 +94,10 @@ class Checkpoints:
     step = counts['step']
     with _writing(self._folder):
       if step in self._manager.all_steps():
-        if validation_top1 is None or self._manager.metrics(step) is not None:
-          return
-        self._manager.wait_until_finished()
-        self._manager.delete(step)
+        if validation_top1 is not None and self._manager.metrics(step) is None:
+          parallel.from_main(lambda: self._add_score(step, validation_top1))
+          self._manager.reload()
+        return
       self._manager.wait_until_finished()
       self._saving = step
       # Orbax writes no empty trees: an item without arrays is left out.
@@ -103,7 +111,18 @@ class Checkpoints:
           **{n: ocp.args.StandardSave(parallel.globalize(tree)) for n, tree in items.items()},
         ),
         metrics=None if validation_top1 is None else {SCORE: validation_top1},
+        force=True,  # it is wanted, whatever Orbax thinks of the interval
       )
+
+  def _add_score(self, step, validation_top1):
+    folder = self._folder / str(step)
+    (folder / 'metrics').mkdir(exist_ok=True)
+    record.write(folder / SCORES, json.dumps({SCORE: validation_top1}))
+    record.write(folder / SUMS, _lines(_sums(folder)))
+
+  def scored(self, step: int) -> bool:
+    """Whether the checkpoint of a step, that `latest` or `best` found, has a score."""
+    return self._scores.get(step) is not None
 
   def latest(self) -> int | None:
     """Step of the last checkpoint that is undamaged, None where there is none."""
@@ -119,15 +138,20 @@ class Checkpoints:
   def _intact(self) -> dict[int, float | None]:
     """The undamaged checkpoints' steps and scores, the same in every process; warns of others."""
     found = parallel.from_main(self._look)
-    return {step: score for step, score in found}
+    if '_manager' in vars(self):
+      self._manager.reload()
+    self._scores = {step: score for step, score in found}
+    return self._scores
 
   def _look(self) -> list[tuple[int, float | None]]:
     intact = []
     for step in _steps(self._folder):
       folder = self._folder / str(step)
       damage = _damage(folder)
+      if not folder.exists():
+        continue  # another process trains here, and needs it no more
       if not damage:
-        scores = folder / 'metrics' / 'metrics'
+        scores = folder / SCORES
         intact.append((step, json.loads(scores.read_text())[SCORE] if scores.exists() else None))
         continue
       moved = ''
@@ -228,6 +252,10 @@ def _sums(folder: epath.Path) -> dict[str, str]:
   return found
 
 
+def _lines(sums: dict[str, str]) -> str:
+  return ''.join(f'{sum_}  {name}\n' for name, sum_ in sums.items())
+
+
 def _damage(folder: epath.Path) -> str:
   """What is wrong with the files of a checkpoint, '' for nothing.
 
@@ -247,9 +275,9 @@ def _damage(folder: epath.Path) -> str:
     )
   try:
     lines = (folder / SUMS).read_text().splitlines()
+    found = _sums(folder)
   except (OSError, ValueError) as error:
-    return f'{SUMS}: {error}'
+    return str(error)
   signed = {name: sum_ for sum_, _, name in (line.partition('  ') for line in lines)}
-  found = _sums(folder)
   wrong = [name for name, sum_ in signed.items() if found.get(name) != sum_]
   return ', '.join(f'{name} is {"another" if name in found else "missing"}' for name in wrong[:3])

@@ -54,6 +54,8 @@ def join(how: str, coordinator: str = '', count: int = 0, index: int = -1) -> No
       coordinator or None,
       count or None,
       index if index >= 0 else None,
+      # With all of them told, jax need not look for a cluster, which may fail.
+      cluster_detection_method='deactivate' if coordinator and count and index >= 0 else None,
       heartbeat_timeout_seconds=HEARTBEAT,
     )
   except (ValueError, RuntimeError) as error:

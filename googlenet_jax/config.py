@@ -232,7 +232,10 @@ def sweep(path: str) -> list[dict]:
   made = runpy.run_path(path).get('sweep')
   if made is None:
     raise InputError(f'--config={path} has no sweep(): a function that returns [{{FIELD: VALUE}}]')
-  points = list(made())
+  try:
+    points = list(made())
+  except Exception as error:  # raised by the user's function
+    raise InputError(f'--config={path}: sweep(): {type(error).__name__}: {error}') from error
   if not points or not all(isinstance(point, dict) and point for point in points):
     raise InputError(f'--config={path}: sweep() must return some {{FIELD: VALUE}}, not {points!r}')
   return points

@@ -105,7 +105,7 @@ class Signals:
   """Catches SIGINT and SIGTERM so that the step is finished; a second one ends at once.
 
   Before `begin` a signal ends the process at once, as there is nothing to be saved. Of several
-  processes any may get it: jax agrees on where all of them stop.
+  processes any may get it, and jax agrees on where all of them stop, after the first step.
   """
 
   def __init__(self):

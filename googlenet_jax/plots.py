@@ -20,7 +20,7 @@ def curves(lines: list[dict]) -> bytes:
   """
   figure = Figure(figsize=(13, 4), layout='constrained')
   loss, top1, rate = figure.subplots(1, 3)
-  train = [line for line in lines if line['split'] == 'train']
+  train = [line for line in lines if line['split'] == 'train' and 'loss' in line]
   heads = [name.removesuffix('_loss') for name in (train[0] if train else {}) if '_loss' in name]
   heads.sort(key=lambda head: (head != 'main', head))
   for i, head in enumerate(heads):

@@ -9,9 +9,12 @@ import json
 import shutil
 import sys
 import tempfile
+import time
 
 from etils import epath
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter  # `SummaryWriter` hangs on a full disk
+from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.summary import scalar
 
 from googlenet_jax import plots
 from googlenet_jax.errors import InputError
@@ -20,12 +23,22 @@ from googlenet_jax.errors import InputError
 def write(path: epath.Path, content: str | bytes) -> None:
   """Writes a file whole or not at all; InputError where it cannot be written."""
   part = path.with_name(path.name + '.part')
+  with _written(path):
+    try:
+      part.write_text(content) if isinstance(content, str) else part.write_bytes(content)
+      part.replace(path)
+    except OSError:
+      with contextlib.suppress(OSError):
+        part.unlink(missing_ok=True)
+      raise
+
+
+@contextlib.contextmanager
+def _written(path):
+  """Raises what the system refuses to write as an InputError."""
   try:
-    part.write_text(content) if isinstance(content, str) else part.write_bytes(content)
-    part.replace(path)
+    yield
   except OSError as error:
-    with contextlib.suppress(OSError):
-      part.unlink(missing_ok=True)
     raise InputError(f'{path} cannot be written: {error}') from error
 
 
@@ -60,10 +73,13 @@ class Record:
     step: that the run goes on from; later lines of an interrupted run are dropped, since
       they will be measured again.
     active: whether this process writes at all.
+    lines: what `read` gave; None reads it.
   """
 
-  def __init__(self, workdir: epath.Path, step: int, active: bool = True):
-    self.lines = read(workdir)
+  def __init__(
+    self, workdir: epath.Path, step: int, active: bool = True, lines: list[dict] | None = None
+  ):
+    self.lines = read(workdir) if lines is None else lines
     self._workdir, self._active = workdir, active
     # tensorboardX writes local files only: for gs:// they are copied at the end.
     self._remote = '://' in str(workdir)
@@ -77,14 +93,14 @@ class Record:
     if not self._active:
       return
     if self._events:
-      self._events.close()
+      self._events.close()  # of the file that is removed now
     for place in {self._workdir, epath.Path(self._folder)}:
       for old in place.glob('events.out.tfevents.*'):
         old.unlink()
     self._save()
-    self._events = SummaryWriter(self._folder)
-    for line in self.lines:
-      self._event(line)
+    with _written(self._folder):
+      self._events = EventsWriter(f'{self._folder}/events')
+    self._event(*self.lines)
 
   def add(self, step: int, split: str, **values) -> None:
     """Adds a measurement: `split` is 'train', 'validation', 'test' or one '_averaged'."""
@@ -103,7 +119,8 @@ class Record:
     """Draws the curves and closes the event file."""
     if not self._active:
       return
-    self._events.close()
+    with _written(self._folder):
+      self._events.close()
     if self._remote:
       for path in epath.Path(self._folder).glob('events.*'):
         (self._workdir / path.name).write_bytes(path.read_bytes())
@@ -115,10 +132,15 @@ class Record:
     text = ''.join(json.dumps(line) + '\n' for line in self.lines)
     write(self._workdir / 'metrics.jsonl', text)
 
-  def _event(self, line):
-    for name, value in line.items():
-      if name not in ('step', 'split'):
-        self._events.add_scalar(f'{line["split"]}/{name}', value, line['step'])
+  def _event(self, *lines):
+    with _written(self._folder):
+      for line in lines:
+        for name, value in line.items():
+          if name not in ('step', 'split'):
+            summary = scalar(f'{line["split"]}/{name}', value)
+            event = Event(wall_time=time.time(), step=line['step'], summary=summary)
+            self._events.write_event(event)
+      self._events.flush()
 
 
 if __name__ == '__main__':

@@ -28,11 +28,14 @@ def evaluate(config: ConfigDict, folder: epath.Path) -> dict:
     raise InputError(f'{folder} holds no checkpoint: train first, or give --workdir')
   checkpoints = Checkpoints(folder, read_only=True)
   data = experiment.load(config, config.eval.split, evaluating=True)
-  description = workdir.begun(folder) or experiment.describe(config, data)
+  description = workdir.network(folder)
   workdir.check_classes(description, data.class_names, folder)
   model = experiment.network(config, description)
   step = chosen(config, checkpoints, folder)
-  return score(config, model, data, checkpoints, folder, step, config.eval.split)
+  try:
+    return score(config, model, data, checkpoints, folder, step, config.eval.split)
+  except FileNotFoundError as error:
+    raise InputError(f'checkpoint {step} in {folder} was removed meanwhile: try again') from error
 
 
 def chosen(config: ConfigDict, checkpoints: Checkpoints, folder: epath.Path) -> int:
@@ -43,10 +46,14 @@ def chosen(config: ConfigDict, checkpoints: Checkpoints, folder: epath.Path) -> 
   return step
 
 
-def score(config, model, data, checkpoints, folder: epath.Path, step: int, split: str) -> dict:
-  """Scores a checkpoint on a split, and writes the scores and a picture."""
+def score(
+  config, model, data, checkpoints, folder: epath.Path, step: int, split: str, stop=lambda: False
+) -> dict | None:
+  """Scores a checkpoint on a split, and writes the scores and a picture; None where stopped."""
   evaluator = Evaluator(model, data, config.eval.batch_size)
-  result = evaluator(checkpoints.variables(model, data.image_shape, step))
+  result = evaluator(checkpoints.variables(model, data.image_shape, step), stop)
+  if result is None:
+    return None
   scores = {'split': split, 'step': step, 'examples': result.examples, **result.means()}
   if parallel.is_main():
     accuracies = [None if math.isnan(x) else x for x in result.per_class.tolist()]

@@ -14,10 +14,12 @@ ON_NONFINITE = ('stop', 'skip', 'rollback')
 
 
 def train_metrics(head_names: tuple[str, ...], groups: tuple[str, ...]) -> tuple[str, ...]:
-  """Names of the sums that a training step adds to; 'nonfinite/...' count steps."""
+  """Names of the sums that a training step adds to; 'nonfinite/...' count steps, 'row' the last
+  ones without a break.
+  """
   per_head = [f'{head}_{what}' for head in head_names for what in ('loss', 'top1')]
   norms = [f'{what}_norm/{group}' for group in groups for what in ('gradient', 'parameter')]
-  nonfinite = [f'nonfinite/{what}' for what in ('step', *head_names, 'update')]
+  nonfinite = [f'nonfinite/{what}' for what in ('step', 'row', *head_names, 'update')]
   return ('examples', 'steps', 'loss', *per_head, *norms, *nonfinite)
 
 
@@ -147,6 +149,7 @@ def make_train_step(
     state = lax.cond(fine, lambda: changed, lambda: state)
     counts = {f'nonfinite/{name}': x.astype(jnp.float32) for name, x in nonfinite.items()}
     counts = {name: state.log_sums[name] + x for name, x in counts.items()}
+    counts['nonfinite/row'] = jnp.where(fine, 0.0, state.log_sums['nonfinite/row'] + 1)
     return state.replace(step=done, log_sums=state.log_sums | counts)
 
   def steps(state, fed, resident, key, count):

@@ -52,27 +52,37 @@ def train(
   """
   watch = Stopwatch()
   workdirs.check(config, workdir)
-  if (workdir / 'summary.json').exists():
-    return record.read_json(workdir / 'summary.json')
-  data = experiment.load(config, 'train')
-  begun = workdirs.begun(workdir)
-  run = experiment.Run(config, data, allow_head=allow_head, begun=begun)
-  workdirs.check_classes(run.description, data.class_names, workdir)
-  validator = None
-  if config.dataset.validation:
-    validation = experiment.load(config, 'validation')
-    validator = Evaluator(run.model, validation, config.eval.batch_size)
-  state = run.initial_state()
+  finished = workdir / 'summary.json'
+  if parallel.from_main(finished.exists):
+    return parallel.from_main(lambda: record.read_json(finished))
   with contextlib.ExitStack() as stack:
-    stack.enter_context(contextlib.closing(data))
-    signals = stack.enter_context(Signals())
 
-    def begin():
+    def lock():  # one process for all, because they share the folder
       stack.enter_context(workdirs.locked(workdir))
-      workdirs.begin(config, run.description, workdir)
+      workdirs.check(config, workdir)
 
-    parallel.from_main(begin)
-    loop = Loop(config, workdir, run, data, validator, state, watch, signals)
+    # A new folder is made only once all else is known to be usable.
+    there = parallel.from_main(workdir.exists)
+    if there:
+      parallel.from_main(lock)
+    checkpoints = Checkpoints(workdir, config.checkpoint.keep)
+    latest = checkpoints.latest()
+    begun = None if latest is None else workdirs.network(workdir)
+    data = stack.enter_context(contextlib.closing(experiment.load(config, 'train')))
+    run = experiment.Run(config, data, allow_head=allow_head, begun=begun)
+    workdirs.check_classes(run.description, data.class_names, workdir)
+    validator = None
+    if config.dataset.validation:
+      validation = experiment.load(config, 'validation')
+      validator = Evaluator(run.model, validation, config.eval.batch_size)
+    state = run.initial_state()
+    if not there:
+      parallel.from_main(lock)
+    parallel.from_main(lambda: workdirs.begin(config, run.description, workdir))
+    if latest is not None:
+      state = checkpoints.restore(state, latest)
+    signals = stack.enter_context(Signals())
+    loop = Loop(config, workdir, run, data, validator, checkpoints, state, watch, signals)
     try:
       loop.train(stop_at or run.clock.total_steps)
     except InputError:
@@ -80,7 +90,7 @@ def train(
       raise
     summary = None
     if loop.step == run.clock.total_steps and not signals.stop:
-      summary = loop.finish()
+      summary = loop.finish()  # None once a signal asks to stop
     loop.close()
     if signals.stop:
       raise Interrupted(signals.stop)
@@ -96,19 +106,20 @@ class Loop:
     config: checked.
     workdir: of the run, locked.
     run, data, validator: made of the config; no validator where nothing is validated.
-    state: the initial one; where there is a checkpoint, that takes its place.
+    checkpoints: of the workdir.
+    state: the initial one, or that of the last checkpoint.
     watch: running since the run was asked for.
     signals: that end it.
   """
 
-  def __init__(self, config, workdir, run, data, validator, state, watch, signals):
+  def __init__(self, config, workdir, run, data, validator, checkpoints, state, watch, signals):
     self._config, self._workdir, self._run, self._data = config, workdir, run, data
     self._validator, self._watch, self._signals = validator, watch, signals
-    self._checkpoints = Checkpoints(workdir, config.checkpoint.keep)
-    latest = self._checkpoints.latest()
-    self._set(state if latest is None else self._checkpoints.restore(state, latest))
-    self._first = self.step
-    self._history = record.Record(workdir, self.step, parallel.is_main())
+    self._checkpoints = checkpoints
+    self._set(state)
+    self._first = self._looked = self.step
+    lines = parallel.from_main(lambda: record.read(workdir))
+    self._history = record.Record(workdir, self.step, parallel.is_main(), lines)
     for line in self._history.lines[-1:]:
       if not math.isclose(line['epoch'], run.clock.epochs(line['step'])):
         raise InputError(f'{workdir}: the training set has another size than when the run began')
@@ -137,11 +148,16 @@ class Loop:
         break
       evaluate = self._steps(end)
     self._trace.close(self._state)
+    self._went_back()
     with self._watch.held_up():
       self._checkpoints.save(self._state, None)  # where it stops between two evaluations
       self._checkpoints.wait()
 
   def _set(self, state):
+    if self._config.on_nonfinite != 'skip':  # counts of a run that skipped would hold up this one
+      counts = [name for name in state.log_sums if name.startswith('nonfinite/')]
+      zeros = parallel.replicate(dict.fromkeys(counts, np.float32(0)))
+      state = state.replace(log_sums=state.log_sums | zeros)
     self._state, self.step = state, int(parallel.fetch(state.step))
     self._left_out = int(parallel.fetch(state.left_out))
 
@@ -163,7 +179,7 @@ class Loop:
     self._progress.advance(step)
     if step in (log_at, eval_at, end):
       self._watch.pause(self._state)
-      if self._stuck():
+      if self._went_back():
         return self._unevaluated()
     if step == log_at:
       self._log()
@@ -171,8 +187,12 @@ class Loop:
 
   def _log(self):
     line = train_line(self._state, self._run, self.step, self._history.lines) | self._watch.lap()
+    if skipped := line.get('skipped'):
+      self._check_skipped(skipped)
     self._state = self._run.without_sums(self._state)
     self._history.add(self.step, 'train', **line)
+    if 'loss' not in line:
+      return  # all of its steps were skipped
     self._progress.show(self.step, line)
     for warning in self._alarm.warnings(self.step, line):
       self._progress.say(warning)
@@ -180,7 +200,7 @@ class Loop:
   def _unevaluated(self) -> bool:
     """Whether the run was stopped while it was evaluated at this step."""
     due = self.step and self._run.clock.due(self.step - 1, self._config.eval.every) == self.step
-    return bool(self._validator and due and not self._history.find(self.step, 'validation'))
+    return bool(self._validator and due and not self._checkpoints.scored(self.step))
 
   def _evaluate(self):
     """Scores the last and the averaged parameters, and saves; does neither once it is to stop."""
@@ -195,64 +215,82 @@ class Loop:
           return
     epoch, top1 = self._run.clock.epochs(self.step), None
     for split, result in results.items():
-      self._history.add(self.step, split, epoch=epoch, **result.means())
+      if not self._history.find(self.step, split):  # as it may be where it was stopped here
+        self._history.add(self.step, split, epoch=epoch, **result.means())
       scores = f'loss {result.loss:.3f}, top-1 {result.top1:.2%}'
       self._progress.say(f'epoch {epoch:.2f}, {split.replace("_", ", ")}: {scores}')
       top1 = result.top1  # the best is chosen by the averaged parameters where there are any
     with self._watch.held_up():
       self._checkpoints.save(self._state, top1)
 
-  def _stuck(self) -> bool:
-    """Looks for steps that were not finite; whether the run went back because of one.
-
-    Raises:
-      InputError: the run cannot go on.
-    """
-    sums, good = parallel.fetch(self._state.log_sums), int(parallel.fetch(self._state.step))
-    skipped = int(sums['nonfinite/step'])
-    if not skipped:
-      self._barren = 0
-      return False
+  def _what(self, sums) -> str:
+    """What was not finite, and at which learning rate."""
     heads = [head for head in self._run.heads if sums[f'nonfinite/{head}']]
     what = f'the loss of {", ".join(heads)}' if heads else 'a gradient or a new parameter'
-    rate = f'learning rate {float(self._run.schedule(good)):.3g}'
-    if self._config.on_nonfinite == 'skip':
-      self._barren = self._barren + skipped if not sums['steps'] else 0
-      what = f'{skipped} steps up to {good:,} were skipped: {what} was not finite at {rate}'
-      self._progress.say(f'WARNING: {what}')
-      if self._barren < BARREN:
-        return False
-    else:
-      what = f'step {good + 1:,}: {what} is not finite at {rate}'
+    rate = float(self._run.schedule(int(parallel.fetch(self._state.step))))
+    return f'{what} is not finite at learning rate {rate:.3g}'
+
+  def _check_skipped(self, skipped):
+    sums = parallel.fetch(self._state.log_sums)
+    row = int(sums['nonfinite/row'])
+    self._barren = row if sums['steps'] else self._barren + skipped
+    what = f'{skipped} of the last steps up to {self.step:,} skipped: {self._what(sums)}'
+    self._progress.say(f'WARNING: {what}')
+    if self._barren >= BARREN:
+      self._end(f'{self._barren} steps in a row up to {self.step:,}: {self._what(sums)}')
+
+  def _went_back(self) -> bool:
+    """Whether the run went back to a checkpoint, because of a step that was not finite.
+
+    Raises:
+      InputError: it ends instead.
+    """
+    if self._config.on_nonfinite == 'skip' or self._looked == self.step:
+      return False
+    self._looked = self.step
+    sums = parallel.fetch(self._state.log_sums)
+    if not sums['nonfinite/step']:
+      return False
+    good = int(parallel.fetch(self._state.step))
+    what = f'step {good + 1:,}: {self._what(sums)}'
     self._checkpoints.wait()
     latest = self._checkpoints.latest()
     self._rollbacks[latest] += 1
-    if self._config.on_nonfinite != 'rollback' or self._rollbacks[latest] > ROLLBACKS:
-      kept = 'there is no checkpoint yet' if latest is None else f'the last is of step {latest:,}'
-      raise InputError(
-        f'{what}; no checkpoint was overwritten, {kept}: lower --config.optimizer.lr in another '
-        '--workdir, or go on here with --config.on_nonfinite=skip or rollback'
-      )
+    if self._config.on_nonfinite == 'stop' or self._rollbacks[latest] > ROLLBACKS:
+      self._end(what)
     state = self._run.initial_state()
     if latest is not None:
       state = self._checkpoints.restore(state, latest)
     # On with the batch after the one that did it.
     left_out = self._left_out + good + 1 - int(parallel.fetch(state.step))
     self._set(state.replace(left_out=parallel.replicate(np.int32(left_out))))
+    self._looked = self.step
     self._history.rewind(self.step)
     self._progress.say(
       f'WARNING: {what}; back to step {self.step:,}, on with the batch after that one'
     )
     return True
 
-  def finish(self) -> dict:
+  def _end(self, what):
+    self._checkpoints.wait()
+    latest = self._checkpoints.latest()
+    kept = 'there is no checkpoint yet' if latest is None else f'the last is of step {latest:,}'
+    raise InputError(
+      f'{what}; no checkpoint was overwritten, {kept}: lower --config.optimizer.lr in another '
+      '--workdir, or go on here with --config.on_nonfinite=skip or rollback'
+    )
+
+  def finish(self) -> dict | None:
     """Scores the test split, once, with the checkpoint that validation chose; the summary."""
     config, run, history = self._config, self._run, self._history
     step = score.chosen(config, self._checkpoints, self._workdir)
     summary = {'test_top1': None, 'test_top5': None, 'test_loss': None}
     if config.dataset.test:
       data = experiment.load(config, 'test')
-      scores = score.score(config, run.model, data, self._checkpoints, self._workdir, step, 'test')
+      folder, stop = self._workdir, self._signals.asked
+      scores = score.score(config, run.model, data, self._checkpoints, folder, step, 'test', stop)
+      if scores is None:
+        return None
       means = {name: scores[name] for name in ('loss', 'top1', 'top5')}
       summary = {f'test_{name}': value for name, value in means.items()}
       if not history.find(step, 'test'):
@@ -300,7 +338,8 @@ class Loop:
 def train_line(
   state: train_state.TrainState, run: experiment.Run, step: int, earlier: list[dict] = ()
 ) -> dict:
-  """The training record: means since the last one, by head and by layer group.
+  """The training record: means since the last one, by head and by layer group; of skipped steps
+  alone, no means.
 
   Args:
     state: with its sums.
@@ -311,10 +350,11 @@ def train_line(
   sums = {name: float(value) for name, value in parallel.fetch(state.log_sums).items()}
   skipped = int(sums['nonfinite/step'])
   sums = {name: value for name, value in sums.items() if not name.startswith('nonfinite/')}
-  examples, steps = max(sums.pop('examples'), 1), max(sums.pop('steps'), 1)
+  examples, steps = sums.pop('examples'), sums.pop('steps')
   # The schedule counts updates, and a skipped step was none.
   updates = step - skipped - sum(line.get('skipped', 0) for line in earlier)
   line = {'epoch': run.clock.epochs(step), 'learning_rate': float(run.schedule(updates - 1))}
-  for name, value in sums.items():
-    line[name] = value / (steps if '_norm/' in name else examples)
+  if steps:
+    for name, value in sums.items():
+      line[name] = value / (steps if '_norm/' in name else max(examples, 1))
   return line | ({'skipped': skipped} if skipped else {})

@@ -11,7 +11,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from googlenet_jax import config as configs
-from googlenet_jax import record, weights
+from googlenet_jax import parallel, record, weights
 from googlenet_jax.errors import InputError
 
 LOG = logging.getLogger('googlenet_jax')
@@ -41,12 +41,14 @@ def begin(config: ConfigDict, description: weights.Description, workdir: epath.P
   record.write(workdir / 'network.json', description.to_json() + '\n')
 
 
-def begun(workdir: epath.Path) -> weights.Description | None:
-  """What the network is of a run that has a checkpoint, else None."""
+def network(workdir: epath.Path) -> weights.Description:
+  """What the network is of a run that was begun."""
   about = workdir / 'network.json'
-  if not about.exists() or not any((workdir / 'checkpoints').glob('[0-9]*')):
-    return None
-  return weights.Description.from_json(about.read_text(), str(about))
+  try:
+    text = parallel.from_main(about.read_text)
+  except OSError as error:
+    raise InputError(f'{about} cannot be read: {error}') from error
+  return weights.Description.from_json(text, str(about))
 
 
 def check_classes(
@@ -88,7 +90,10 @@ def locked(workdir: epath.Path) -> Iterator[None]:
       ) from error
     except OSError as error:  # a file system without locks
       LOG.warning('WARNING: %s cannot be locked against a second run: %s', workdir, error)
-    file.truncate(0)
-    file.write(f'process {os.getpid()} on {socket.gethostname()}\n')
-    file.flush()
+    try:
+      file.truncate(0)
+      file.write(f'process {os.getpid()} on {socket.gethostname()}\n')
+      file.flush()
+    except OSError as error:
+      raise InputError(f'--workdir={workdir} cannot be written: {error}') from error
     yield

@@ -12,7 +12,7 @@
 #SBATCH --gpus-per-node=4
 #SBATCH --cpus-per-task=12
 #SBATCH --time=24:00:00
-#SBATCH --requeue                   # when preempted: all go on from the last checkpoint
+#SBATCH --requeue                   # when preempted or a node fails: all go on from the last checkpoint
 #SBATCH --signal=TERM@120           # to every process; all save at the same step
 #SBATCH --output=slurm-%j.log
 #SBATCH --open-mode=append
@@ -22,5 +22,5 @@ cd "$SLURM_SUBMIT_DIR"
 . .venv/bin/activate
 
 # The processes find each other by SLURM's variables. When one dies the others end within a
-# minute (exit status 1), and --kill-on-bad-exit ends the step, so that SLURM may requeue it.
-exec srun --kill-on-bad-exit=1 python main.py --config.distributed=on "$@"
+# minute, and the job with them: submit the same line again.
+exec srun --cpus-per-task="$SLURM_CPUS_PER_TASK" --kill-on-bad-exit=1 python main.py --config.distributed=on "$@"

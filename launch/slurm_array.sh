@@ -21,4 +21,4 @@ cd "$SLURM_SUBMIT_DIR"
 . .venv/bin/activate
 
 # off: the tasks of an array are runs of their own, not processes of one.
-exec srun python main.py --sweep="$SLURM_ARRAY_TASK_ID" --config.distributed=off "$@"
+exec srun --cpus-per-task="$SLURM_CPUS_PER_TASK" python main.py --sweep="$SLURM_ARRAY_TASK_ID" --config.distributed=off "$@"

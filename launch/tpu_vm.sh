@@ -6,7 +6,7 @@
 #
 # The slice is there already (gcloud compute tpus tpu-vm create ... --version=tpu-ubuntu2204-base),
 # the set is prepared (--mode=prepare), and its service account may write the bucket
-# (pip install etils[epath-gcs] lets paths begin with gs://). After a preemption make the slice
+# (gcsfs lets paths begin with gs://). After a preemption make the slice
 # again and give the same command: the run goes on from its last checkpoint.
 set -euo pipefail
 : "${TPU:?name of the slice}" "${ZONE:?its zone}"
@@ -15,13 +15,15 @@ on_all() {
   gcloud compute tpus tpu-vm ssh "$TPU" --zone="$ZONE" --worker=all --command="$1"
 }
 
-gcloud compute tpus tpu-vm scp --recurse --zone="$ZONE" --worker=all . "$TPU":googlenet_jax
-on_all 'cd googlenet_jax && python3.11 -m venv .venv && . .venv/bin/activate &&
-  pip install -q -r requirements.txt "jax[tpu]>=0.10,<0.11" "etils[epath-gcs]"'
+git archive --prefix=googlenet_jax/ --output=googlenet_jax.tar HEAD   # what is committed
+gcloud compute tpus tpu-vm scp --zone="$ZONE" --worker=all googlenet_jax.tar "$TPU":
+on_all 'tar -xf googlenet_jax.tar && cd googlenet_jax &&
+  sudo apt-get install -qy python3.11-venv && python3.11 -m venv .venv && . .venv/bin/activate &&
+  pip install -q -r requirements.txt "jax[tpu]>=0.10,<0.11" gcsfs'
 
 # The hosts are found by themselves. nohup: the run outlives this connection; its log is on host 0.
 arguments=$(printf '%q ' "$@")
 on_all "cd googlenet_jax && . .venv/bin/activate &&
-  nohup python main.py --config.distributed=on $arguments > train.log 2>&1 &"
+  { nohup python main.py --config.distributed=on $arguments > train.log 2>&1 < /dev/null & }"
 echo "started; look with: gcloud compute tpus tpu-vm ssh $TPU --zone=$ZONE --worker=0 \
 --command='tail -f googlenet_jax/train.log'"

@@ -19,17 +19,17 @@ from googlenet_jax.checkpoint import Checkpoints
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
-# Three narrow modules, synchronised batch norm, no dropout: what several processes must agree on.
+# Two narrow modules, synchronised batch norm, no dropout: what several processes must agree on.
 CONFIG = """
 from configs import default
 from googlenet_jax.models import googlenet
 
 
 def get_config():
-  googlenet.MODULES = {name: googlenet.MODULES[name] for name in ('3a', '4a', '5a')}
+  googlenet.MODULES = {name: googlenet.MODULES[name] for name in ('3a', '5a')}
   c = default.get_config()
   c.model.width, c.model.norm, c.model.stem = 0.1, 'batch', 'cifar'
-  c.model.aux_heads = ('3a', '4a')
+  c.model.aux_heads = ('3a',)
   c.model.dropout = c.model.aux_dropout = 0.0
   c.train.sync_batch_norm = True
   c.train.batch_size = 24
@@ -38,12 +38,8 @@ def get_config():
   c.log.every = '1 steps'
   return c
 """
-DIGITS = (
-  '--config.dataset.train=train[:64]',
-  '--config.dataset.validation=train[1200:1237]',
-  '--config.dataset.test=test[:50]',
-  '--config.augment.pad=1',
-)
+DIGITS = ('--config.dataset.train=train[:64]', '--config.dataset.test=', '--config.augment.pad=1')
+SCORED = ('--config.dataset.validation=train[1200:1237]', '--config.dataset.test=test[:50]')
 
 
 def photos(folder):
@@ -53,8 +49,7 @@ def photos(folder):
     '--config.dataset.in_memory=False',
     f'--config.dataset.data_dir={folder}',
     '--config.dataset.train=all[:60%]',
-    '--config.dataset.validation=all[60%:80%]',
-    '--config.dataset.test=all[80%:]',
+    '--config.dataset.test=',
     '--config.dataset.image_size=16',
     '--config.augment.area=(0.25, 1.0)',
     '--config.augment.flip=True',

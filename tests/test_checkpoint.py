@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 from etils import epath
-from processes import CONFIG, DIGITS, ROOT
+from processes import CONFIG, DIGITS, ROOT, SCORED
 
 from googlenet_jax import checkpoint, parallel, train_state, workdir
 from googlenet_jax.checkpoint import SUMS, Checkpoints
@@ -150,6 +150,7 @@ def test_a_full_disk_is_one_line_and_earlier_checkpoints_stay(tmp_path):
     f'--config={tmp_path}/config.py',
     f'--workdir={tmp_path}/run',
     *DIGITS,
+    *SCORED,
     '--config.train.duration=6 steps',
     '--config.eval.every=3 steps',
   ]

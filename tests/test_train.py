@@ -230,7 +230,9 @@ def test_a_step_that_is_not_finite_is_skipped(tiny, tmp_path, monkeypatch, capsy
   lines = [line for line in history(tmp_path) if line['split'] == 'train']
   assert [line.get('skipped', 0) for line in lines] == [0, 1, 0, 0]
   assert np.isfinite([line['loss'] for line in lines]).all()
-  assert '1 steps up to 6 were skipped' in capsys.readouterr().out
+  assert (
+    '1 of the last steps up to 6 skipped: the loss of main, aux1, aux2' in capsys.readouterr().out
+  )
   assert int(last_state(tiny, tmp_path).step) == 11
 
 

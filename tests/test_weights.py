@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from configs import default
-from googlenet_jax import models, optim, predict, protocol, train, weights
+from googlenet_jax import models, optim, predict, protocol, score, train, weights
 from googlenet_jax.data import boxes, decode, folder
 from googlenet_jax.errors import InputError
 from googlenet_jax.weights import export, published
@@ -367,7 +367,7 @@ def test_training_starts_from_weights_with_a_new_head(tiny, two_classes, tmp_pat
   assert 'new: linear' in caplog.text
   path.unlink()  # what has begun needs it no more
   c.eval.split = 'train'
-  assert train.evaluate(c, epath.Path(tmp_path / 'run'))['examples'] == 35
+  assert score.evaluate(c, epath.Path(tmp_path / 'run'))['examples'] == 35
   after = weights.load(str(tmp_path / 'run'))
   assert after.description.class_names == ('dusk', 'noon')
   for name, kept in start.variables['params'].items():
