@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import signal
 import subprocess
 import sys
 
@@ -13,7 +14,7 @@ from etils import epath
 from PIL import Image
 
 from googlenet_jax import config as configs
-from googlenet_jax import experiment, parallel, preview, record, score, train
+from googlenet_jax import evaluate, experiment, parallel, preview, record, score, train
 from googlenet_jax.checkpoint import Checkpoints
 from googlenet_jax.errors import InputError
 
@@ -58,6 +59,28 @@ def test_stopped_and_resumed_is_the_straight_run(tiny, straight, tmp_path):
   one, other = last_state(tiny, folder), last_state(tiny, parts)
   jax.tree.map(np.testing.assert_array_equal, one, other)
   assert int(one.step) == 11 and one.average
+
+
+def test_a_signal_breaks_off_an_evaluation_that_is_done_later(
+  tiny, straight, tmp_path, monkeypatch
+):
+  summary, folder = straight
+  score_it = evaluate.Evaluator.__call__
+
+  def signalled(*args):
+    signal.raise_signal(signal.SIGTERM)
+    return score_it(*args)
+
+  parts = tmp_path / 'parts'
+  with monkeypatch.context() as patch, pytest.raises(train.Interrupted):
+    patch.setattr(evaluate.Evaluator, '__call__', signalled)
+    run(tiny, parts)
+  assert [line['split'] for line in history(parts)] == ['train']
+  resumed = run(tiny, parts)
+  assert (resumed['resumed_from_step'], resumed['test_loss']) == (3, summary['test_loss'])
+  assert history(parts) == history(folder)
+  one, other = last_state(tiny, folder), last_state(tiny, parts)
+  jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
 def test_what_a_run_leaves(tiny, straight):
