@@ -117,8 +117,11 @@ class Checkpoints:
   def _add_score(self, step, validation_top1):
     folder = self._folder / str(step)
     (folder / 'metrics').mkdir(exist_ok=True)
-    record.write(folder / SCORES, json.dumps({SCORE: validation_top1}))
-    record.write(folder / SUMS, _lines(_sums(folder)))
+    text = json.dumps({SCORE: validation_top1})
+    record.write(folder / SCORES, text)
+    # The other digests stay those of what was saved.
+    signed = _lines({SCORES: hashlib.sha256(text.encode()).hexdigest()})
+    record.write(folder / SUMS, (folder / SUMS).read_text() + signed)
 
   def scored(self, step: int) -> bool:
     """Whether the checkpoint of a step, that `latest` or `best` found, has a score."""

@@ -36,7 +36,7 @@ def check(config: ConfigDict, workdir: epath.Path) -> None:
 
 
 def begin(config: ConfigDict, description: weights.Description, workdir: epath.Path) -> None:
-  """Makes the folder and says in it what the run is."""
+  """Says in a workdir what the run is."""
   record.write(workdir / 'config.json', configs.to_json(config))
   record.write(workdir / 'network.json', description.to_json() + '\n')
 

@@ -110,6 +110,9 @@ def test_a_score_takes_the_place_of_none(tmp_path):
   saved(tmp_path, {4: 0.7})
   saved(tmp_path, {4: None})
   assert Checkpoints(epath.Path(tmp_path)).best() == 4
+  assert (tmp_path / 'checkpoints' / '4' / SUMS).read_text().count('metrics/metrics\n') == 1
+  (tmp_path / 'checkpoints' / '4' / 'metrics' / 'metrics').write_text('{"validation_top1": 0.9}')
+  assert Checkpoints(epath.Path(tmp_path)).best() == 2  # what is added is signed too
 
 
 @pytest.mark.parametrize('written', [1, checkpoint.FORMAT + 1])
