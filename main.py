@@ -21,7 +21,7 @@ from ml_collections import config_flags
 
 from configs import default
 from googlenet_jax import startup
-from googlenet_jax.errors import InputError
+from googlenet_jax.errors import InputError, hint
 
 ROOT = pathlib.Path(__file__).resolve().parent
 
@@ -196,8 +196,8 @@ def parse_flags(argv: list[str]) -> None:
   for argument in argv[1:]:
     override = re.match(r'--?(?:no)?config\.([^=]+)', argument)
     if override and override[1] not in known:
-      near = checks.nearest(override[1], known)
-      raise InputError(f'--config.{override[1]}: no such field; did you mean --config.{near}?')
+      near = hint(override[1], known, '--config.')
+      raise InputError(f'--config.{override[1]}: no such field{near}')
   if not any(re.match(r'--?config(=|$)', argument) for argument in argv):
     # First, because the overrides are flags only once the config is known.
     given = any(re.match(r'--?(weights(=|$)|mode=summarize)', argument) for argument in argv)

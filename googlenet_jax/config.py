@@ -1,6 +1,5 @@
 """Checks a config before anything is started, and compares it with an earlier one."""
 
-import difflib
 import json
 import re
 import runpy
@@ -9,7 +8,7 @@ from ml_collections import ConfigDict
 
 from googlenet_jax import optim, schedules, steps, train_state
 from googlenet_jax.data import boxes, decode
-from googlenet_jax.errors import InputError
+from googlenet_jax.errors import InputError, hint
 from googlenet_jax.models import MODELS, create, inception_v3
 from googlenet_jax.models.googlenet import CHOICES, MODULES
 from googlenet_jax.models.layers import KERNEL_INITS
@@ -165,7 +164,7 @@ def check(config: ConfigDict, schema: ConfigDict) -> None:
   known = flat(schema.to_dict())
   given = flat(config.to_dict())
   for field in given.keys() - known.keys():
-    raise InputError(f'config.{field}: no such field; did you mean config.{nearest(field, known)}?')
+    raise InputError(f'config.{field}: no such field{hint(field, known, "config.")}')
   for field in known.keys() - given.keys():
     raise InputError(f'config.{field} is missing: start from configs/default.py')
   for field, (test, text) in RULES.items():
@@ -212,17 +211,6 @@ def _check_input(config: ConfigDict) -> None:
     )
 
 
-def nearest(field: str, known) -> str:
-  """The known field whose name is most like this one."""
-  last = {name: name.rsplit('.', 1)[-1] for name in known}
-
-  def likeness(name):
-    whole = difflib.SequenceMatcher(None, field, name).ratio()
-    return max(whole, difflib.SequenceMatcher(None, field.rsplit('.', 1)[-1], last[name]).ratio())
-
-  return max(known, key=likeness)
-
-
 def sweep(path: str) -> list[dict]:
   """The points of a config file's `sweep()`: `[{'optimizer.lr': 0.1, ...}, ...]`.
 
@@ -246,8 +234,7 @@ def take_point(config: ConfigDict, point: dict) -> None:
   known = flat(config.to_dict())
   for field, value in point.items():
     if field not in known:
-      near = nearest(field, known)
-      raise InputError(f'sweep(): config.{field}: no such field; did you mean config.{near}?')
+      raise InputError(f'sweep(): config.{field}: no such field{hint(field, known, "config.")}')
     try:
       config.update_from_flattened_dict({field: value})
     except (TypeError, ValueError) as error:

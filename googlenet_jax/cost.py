@@ -14,6 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.extend import core
+from jax.interpreters import partial_eval
 
 from googlenet_jax import train_state
 
@@ -118,10 +119,12 @@ def _traced(model, image_shape, train, counts, normalised):
 
   shapes = jax.eval_shape(lambda: jax.random.key(0)), jax.ShapeDtypeStruct((1, *image_shape), 'f4')
   with nn.intercept_methods(_named):
-    closed = jax.make_jaxpr(forward)(*shapes)
+    whole = jax.make_jaxpr(forward)(*shapes).jaxpr
+  # Initialisation makes parameters that the outputs do not depend on: auxiliary heads'.
+  jaxpr, _ = partial_eval.dce_jaxpr(whole, [True] * len(whole.outvars), instantiate=True)
   trace = _Trace()
   image = trace.new(4 * math.prod(image_shape), (1, 1), (1, 1))
-  trace.walk(closed.jaxpr, [PARAMETER, image], ())
+  trace.walk(jaxpr, [PARAMETER, image], ())
   return tuple(_with_parameters(trace, counts, normalised)), trace.peak()
 
 

@@ -43,8 +43,9 @@ def total(params, prefix=''):
   ],
 )
 def test_parameter_counts(fields, main, with_aux):
-  assert total(shapes(False, **fields)[0]) == main
-  assert total(shapes(True, **fields)[0]) == with_aux
+  params, _ = shapes(False, **fields)
+  assert total(params) == with_aux  # whatever `train` is when they are made
+  assert total(params) - total(params, 'aux') == main
 
 
 @pytest.mark.parametrize(
@@ -161,15 +162,26 @@ def test_any_size_from_32_pixels_on(size, stem, geometry):
   assert [y.shape for y in (outputs.logits, *outputs.aux)] == [(2, 1000)] * 3
 
 
-def test_evaluation_holds_nothing_of_the_auxiliary_heads():
-  params, outputs = shapes(False)
-  assert outputs.aux == ()
-  assert not [path for path in params if path.startswith('aux')]
+@pytest.mark.parametrize('train', [False, True])
+def test_initialisation_makes_every_parameter(train):
+  rngs = {'params': jax.random.key(0), 'dropout': jax.random.key(0)}
+  for name, side in (('googlenet', 64), ('inception_v3', 299)):
+    model, images = models.create(name, width=0.1), jnp.zeros((1, side, side, 3))
+    outputs, variables = jax.eval_shape(
+      lambda model=model, images=images: model.init_with_output(rngs, images, train=train)
+    )
+    heads = [layer for layer in variables['params'] if layer.startswith('aux')]
+    assert len(heads) == len(model.aux_heads)
+    assert len(outputs.aux) == (len(heads) if train else 0)
+
+
+def test_evaluation_computes_nothing_of_the_auxiliary_heads():
   images = jnp.zeros((1, 64, 64, 3))
   programs = []
-  for aux_heads in (('4a', '4d'), ()):
+  for aux_heads in ((), ('4a', '4d')):
     model = models.create('googlenet', aux_heads=aux_heads, width=0.125)
-    variables = jax.eval_shape(lambda m=model: m.init(jax.random.key(0), images, train=False))
+    if not programs:
+      variables = jax.eval_shape(lambda m=model: m.init(jax.random.key(0), images, train=False))
     text = str(jax.make_jaxpr(lambda v, m=model: m.apply(v, images, train=False).logits)(variables))
     programs.append(re.sub(r'0x[0-9a-f]+', '', text))
   assert programs[0] == programs[1]

@@ -4,14 +4,13 @@ All keep one contract: `model(images, *, train) -> Outputs(logits, aux)`.
 """
 
 import dataclasses
-import difflib
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 
-from googlenet_jax.errors import InputError
+from googlenet_jax.errors import InputError, hint
 from googlenet_jax.models import chains
 from googlenet_jax.models.chains import Chain
 from googlenet_jax.models.googlenet import GoogLeNet
@@ -112,7 +111,7 @@ def create(name: str, **fields) -> nn.Module:
     InputError: no such network, or it has no such field.
   """
   if name not in MODELS:
-    raise InputError(f'no model {name!r}: use one of {", ".join(MODELS)}')
+    raise InputError(f'no model {name!r}{hint(name, MODELS)}: use one of {", ".join(MODELS)}')
   module, preset, _ = MODELS[name]
   given = {field: value for field, value in fields.items() if value is not None}
   known = [f.name for f in dataclasses.fields(module) if f.name not in ('parent', 'name')]
@@ -120,6 +119,5 @@ def create(name: str, **fields) -> nn.Module:
     del given['aux_heads']  # it has none
   for field in given:
     if field not in known:
-      near = difflib.get_close_matches(field, known, 1, 0) or known[:1]
-      raise InputError(f'{name} has no field {field!r}: did you mean {near[0]!r}?')
+      raise InputError(f'{name} has no field {field!r}{hint(field, known)}')
   return module(**{**preset, **given})

@@ -13,11 +13,11 @@ from googlenet_jax.models.layers import (
   ConvBlock,
   Outputs,
   avg_pool,
+  checked,
   initializer,
   local_response_norm,
   max_pool,
   scaled,
-  tell_small_images,
 )
 
 CLASSES = 0  # as features of a layer: as many as there are classes
@@ -202,7 +202,7 @@ class Chain(nn.Module):
   bn_axis: str | None = None
 
   @nn.compact
-  @tell_small_images
+  @checked
   def __call__(self, images: jax.Array, *, train: bool) -> Outputs:
     """Classifies `[B, H, W, C]` float32; see `GoogLeNet`.
 

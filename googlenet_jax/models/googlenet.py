@@ -15,12 +15,12 @@ from googlenet_jax.models.layers import (
   ConvBlock,
   Outputs,
   adaptive_avg_pool,
+  checked,
   convolution,
   initializer,
   local_response_norm,
   max_pool,
   scaled,
-  tell_small_images,
 )
 
 
@@ -237,13 +237,13 @@ class GoogLeNet(nn.Module):
   bn_axis: str | None = None
 
   @nn.compact
-  @tell_small_images
+  @checked
   def __call__(self, images: jax.Array, *, train: bool) -> Outputs:
     """Classifies images.
 
     Args:
       images: `[B, H, W, C]` float32, normalised.
-      train: whether auxiliary outputs are computed, dropout acts (needs the rng
+      train: whether auxiliary outputs are given, dropout acts (needs the rng
         'dropout') and batch statistics are those of this batch (collection
         'batch_stats' mutable).
 
@@ -280,7 +280,7 @@ class GoogLeNet(nn.Module):
         with jax.named_scope(name):
           x = local_response_norm(x)
 
-    aux = []
+    aux, heads = [], [name for name in MODULES if name in self.aux_heads]
     stage = '3'
     for name, widths in MODULES.items():
       if name[0] != stage:  # 28x28 -> 14x14 -> 7x7
@@ -295,7 +295,7 @@ class GoogLeNet(nn.Module):
         conv=conv,
         name=f'inception_{name}',
       )(x, train=train)
-      if name in self.aux_heads and train:
+      if name in heads and (train or self.is_initializing()):
         head = AuxHead(
           classes=self.classes,
           pool=self.aux_pool,
@@ -304,7 +304,7 @@ class GoogLeNet(nn.Module):
           dropout=self.aux_dropout,
           conv=conv,
           linear=linear,
-          name=f'aux{len(aux) + 1}',
+          name=f'aux{heads.index(name) + 1}',
         )
         aux.append(head(x, train=train))
 
@@ -316,7 +316,8 @@ class GoogLeNet(nn.Module):
       x = nn.relu(linear(scaled(1024, self.width), name='fc')(x))
     x = nn.Dropout(self.dropout, deterministic=not train)(x)
     logits = linear(self.classes, bias_init=nn.initializers.zeros, name='linear')(x)
-    return Outputs(*jax.tree.map(lambda y: y.astype(jnp.float32), (logits, tuple(aux))))
+    aux = tuple(aux) if train else ()  # initialisation makes their parameters all the same
+    return Outputs(*jax.tree.map(lambda y: y.astype(jnp.float32), (logits, aux)))
 
   def _check(self):
     for field, allowed in CHOICES.items():

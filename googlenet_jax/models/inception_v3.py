@@ -15,10 +15,10 @@ from googlenet_jax.errors import InputError
 from googlenet_jax.models.layers import (
   ConvBlock,
   Outputs,
+  checked,
   initializer,
   max_pool,
   scaled,
-  tell_small_images,
 )
 
 
@@ -188,7 +188,7 @@ class InceptionV3(nn.Module):
   bn_axis: str | None = None
 
   @nn.compact
-  @tell_small_images
+  @checked
   def __call__(self, images: jax.Array, *, train: bool) -> Outputs:
     """Classifies `[B, H, W, C]` float32; see `GoogLeNet`.
 
@@ -219,11 +219,11 @@ class InceptionV3(nn.Module):
       x = apply(layer, x, train)
     for name, branches in MODULES.items():
       x = InceptionModule(branches, apply, name=name)(x, train=train)
-      if name in self.aux_heads and train:
+      if name in self.aux_heads and (train or self.is_initializing()):
         head = AuxHead(self.classes, apply, linear, name='aux1')
         aux = (head(x, train=train).astype(jnp.float32),)
     with jax.named_scope('pool8'):
       x = jnp.mean(x, axis=(1, 2))  # [B, 2048]
     x = nn.Dropout(self.dropout, deterministic=not train)(x)
     logits = linear(self.classes, name='linear')(x)
-    return Outputs(logits.astype(jnp.float32), aux)
+    return Outputs(logits.astype(jnp.float32), aux if train else ())

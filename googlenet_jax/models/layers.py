@@ -35,11 +35,41 @@ class TooSmall(InputError):
   """A window does not fit into a map: the images are too small."""
 
 
-def tell_small_images(call: Callable) -> Callable:
-  """Wraps a network's `__call__`: where images are too small, the error tells their size."""
+DTYPES = ('float32', 'bfloat16')
+
+# What the networks' common fields may be, in numbers and in words.
+FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+  'classes': (lambda x: x >= 1 and x == int(x), 'a whole number, at least 1'),
+  'width': (lambda x: 0 < x < float('inf'), 'a number above 0'),
+  'dropout': (lambda x: 0 <= x < 1, 'a share in [0, 1)'),
+  'aux_dropout': (lambda x: 0 <= x < 1, 'a share in [0, 1)'),
+  'dtype': (lambda x: jnp.dtype(x).name in DTYPES, f'one of {", ".join(DTYPES)}'),
+}
+
+
+def check_fields(network: nn.Module) -> None:
+  """Raises InputError for a value of the common fields that no network can have."""
+  for field, (test, text) in FIELDS.items():
+    value = getattr(network, field, None)
+    try:
+      fine = value is None or test(value)
+    except (TypeError, ValueError):  # of another type than the test's
+      fine = False
+    if not fine:
+      raise InputError(f'{type(network).__name__}.{field}={value!r}: use {text}')
+
+
+def checked(call: Callable) -> Callable:
+  """Wraps a network's `__call__`: unusable fields and images are told in one line."""
 
   @functools.wraps(call)
   def wrapped(self, images, *, train):
+    check_fields(self)
+    if images.ndim != 4:
+      raise InputError(
+        f'images of shape {images.shape}: {type(self).__name__} takes [B, H, W, C]'
+        + (': one image is images[None]' if images.ndim == 3 else '')
+      )
     try:
       return call(self, images, train=train)
     except TooSmall as error:

@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 
 from googlenet_jax.errors import InputError
-from googlenet_jax.models.layers import ConvBlock, Outputs, initializer, max_pool, scaled
+from googlenet_jax.models.layers import ConvBlock, Outputs, checked, initializer, max_pool, scaled
 
 STEMS = ('imagenet', 'cifar')  # 7x7/2 and a pool; 3x3
+SHORTCUTS = ('projection', 'pad', 'none')
 
 
 class Block(nn.Module):
@@ -84,6 +85,7 @@ class ResNet(nn.Module):
   bn_axis: str | None = None
 
   @nn.compact
+  @checked
   def __call__(self, images: jax.Array, *, train: bool) -> Outputs:
     """Classifies `[B, H, W, C]` float32; see `GoogLeNet`.
 
@@ -92,6 +94,8 @@ class ResNet(nn.Module):
     """
     if self.stem not in STEMS:
       raise InputError(f'model.stem={self.stem!r}: a ResNet takes one of {STEMS}')
+    if self.shortcut not in SHORTCUTS:
+      raise InputError(f'model.shortcut={self.shortcut!r}: a ResNet takes one of {SHORTCUTS}')
     dtype, init = jnp.dtype(self.dtype), initializer(self.kernel_init)
     conv = partial(
       ConvBlock,
