@@ -15,6 +15,7 @@ import numpy as np
 
 from googlenet_jax.data import augment as aug
 from googlenet_jax.data import stream
+from googlenet_jax.data.shuffle import shuffled
 from googlenet_jax.data.sources import Records, Split
 from googlenet_jax.errors import InputError
 
@@ -249,21 +250,3 @@ def prepared(
   if augment.cutout:
     images = aug.cutout(images, key_cutout, augment.cutout)
   return jnp.broadcast_to(images, (*images.shape[:-3], *shape))
-
-
-def shuffled(key: jax.Array, positions: jax.Array, count: int) -> jax.Array:
-  """Index of the example at each position: `permutation(p // count)[p % count]`.
-
-  Args:
-    key: of the order.
-    positions: `[B]` uint32, ascending; they may lie in several epochs.
-    count: examples in an epoch.
-  """
-  epochs = positions // count
-
-  def fill(epoch, index):
-    order = jax.random.permutation(jax.random.fold_in(key, epoch), count)
-    return jnp.where(epochs == epoch, order[positions % count], index)
-
-  start = jnp.zeros(positions.shape, jnp.int32)
-  return jax.lax.fori_loop(epochs[0], epochs[-1] + 1, fill, start)
