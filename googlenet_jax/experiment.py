@@ -2,6 +2,7 @@
 
 import logging
 
+import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -150,6 +151,17 @@ def clock(config: ConfigDict, data: pipeline.Pipeline) -> schedules.Clock:
   return result
 
 
+def _layers(what: str, names: list[str], params: dict) -> str:
+  """'; new: aux1/linear, linear (2 layers, 20,500 parameters)' of layers' paths, '' for none."""
+  if not names:
+    return ''
+  inside = tuple(f'{name}/' for name in names)
+  arrays = flax.traverse_util.flatten_dict(params, sep='/')
+  size = sum(x.size for path, x in arrays.items() if path.startswith(inside))
+  some = ', '.join(names[:4]) + (', ...' if names[4:] else '')
+  return f'; {what}: {some} ({len(names)} layers, {size:,} parameters)'
+
+
 class Run:
   """The parts of a training run.
 
@@ -164,6 +176,7 @@ class Run:
     clock, model, schedule: of the run.
     heads: names of the network's heads, 'main' first.
     parameters: their number, auxiliary heads included.
+    frozen: the layers that are not learnt, for a person; '' for none.
     key: of data order, augmentation and dropout.
     one_device: the training step as one device does it (`steps.make_train_step`).
     step: the same compiled for all devices.
@@ -191,9 +204,7 @@ class Run:
       self.clock, peak=config.optimizer.lr, **config.schedule.to_dict()
     )
     fields = {name: value for name, value in config.optimizer.items() if name != 'lr'}
-    self._optimizer = optim.create(
-      self.schedule, frozen=config.init.frozen, trunk_lr=config.init.trunk_lr, **fields
-    )
+    self._optimizer = optim.create(trunk_lr=config.init.trunk_lr, **fields)
     self._key_params, self.key = jax.random.split(jax.random.key(config.seed))
     self._image_shape, self._average = data.image_shape, config.average.name
 
@@ -211,21 +222,29 @@ class Run:
       names = ', '.join(layers)
       raise InputError(f'config.init.frozen: no layer begins with {strays[0]!r} ({names})')
     self.parameters = sum(x.size for x in jax.tree.leaves(variables['params']))
+    self._frozen = tuple(config.init.frozen)
+    learnt = train_state.learnt(variables['params'], self._frozen)
+    if not learnt:
+      raise InputError(f'config.init.frozen={self._frozen}: no layer is left to be learnt')
+    frozen = [layer for layer in layers if layer not in learnt]
+    self.frozen = _layers('frozen', frozen, variables['params'])
     groups = tuple(variables['params']) if config.log.norms else ()
     self._sums = steps.train_metrics(self.heads, groups)
     self.one_device = steps.make_train_step(
       self.model,
       self._optimizer,
+      self.schedule,
       data.read,
+      total_steps=self.clock.total_steps,
       batch_size=config.train.batch_size,
       aux_weight=config.train.aux_weight,
       label_smoothing=config.train.label_smoothing,
       average=config.average.name,
       average_decay=config.average.decay,
       average_from=self.clock.round(config.average.begin),
-      accumulate=config.optimizer.accumulate,
       log_norms=config.log.norms,
       looped=config.train.steps_per_call > 1,
+      frozen=self._frozen,
       on_nonfinite=config.on_nonfinite,
     )
     self.step = parallel.compile_step(self.one_device, arguments=3)
@@ -236,7 +255,13 @@ class Run:
 
   def _create(self):
     return train_state.create(
-      self.model, self._key_params, self._image_shape, self._optimizer, self._average, self._sums
+      self.model,
+      self._key_params,
+      self._image_shape,
+      self._optimizer,
+      self._average,
+      self._sums,
+      self._frozen,
     )
 
   def initial_state(self) -> train_state.TrainState:
@@ -250,12 +275,12 @@ class Run:
       own = {'params': state.params, 'batch_stats': state.batch_stats}
       names = self.description.class_names
       given, new = weights.assign(own, self._start, names, self._allow_head)
-      LOG.info('starting from %s%s', self._start.source, f'; new: {", ".join(new)}' if new else '')
+      LOG.info('starting from %s%s', self._start.source, _layers('new', new, state.params))
       average = {**state.average, **given} if state.average else state.average
       state = state.replace(average=average, **given)
     return parallel.replicate(state)
 
   def without_sums(self, state: train_state.TrainState) -> train_state.TrainState:
     """The state with its log sums back at zero, after a record."""
-    zeros = {name: np.float32(0) for name in self._sums}
-    return state.replace(log_sums=parallel.replicate(zeros))
+    zeros = {name: np.float32(0) for name in self._sums if name != 'learning_rate'}
+    return state.replace(log_sums=state.log_sums | parallel.replicate(zeros))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 import jax.numpy as jnp
+import numpy as np
 
 from googlenet_jax.errors import InputError
 
@@ -98,16 +99,19 @@ def learning_rate(
     if times != sorted(set(times)):
       raise InputError(f'schedule.points={points}: the durations must ascend')
   elif name == 'exponential':
-    every = float(clock.steps(decay_every))
+    every = clock.steps(decay_every)
     if not every:
       raise InputError('schedule.decay_every is 0: give a duration above 0')
+    # Looked up, because a float32 quotient falls short of a whole number for some of them.
+    decays = [math.ceil(n * every) for n in range(1, math.floor(length / every) + 1)]
+    decays = np.array(decays, np.int32)
 
   def form(step):
     share = jnp.clip((step - begin) / length, 0.0, 1.0)
     if name == 'constant':
       return 1.0
     if name == 'exponential':
-      return decay_rate ** jnp.floor(jnp.maximum(step - begin, 0) / every)
+      return decay_rate ** jnp.searchsorted(decays, step - begin, side='right')
     if name == 'polynomial':
       return final + (1 - final) * (1 - share) ** power
     if name == 'cosine':

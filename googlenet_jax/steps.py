@@ -1,7 +1,9 @@
 """One training step and one evaluation step, as pure functions of one device's part."""
 
+import contextlib
 from collections.abc import Callable
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
@@ -15,30 +17,50 @@ ON_NONFINITE = ('stop', 'skip', 'rollback')
 
 def train_metrics(head_names: tuple[str, ...], groups: tuple[str, ...]) -> tuple[str, ...]:
   """Names of the sums that a training step adds to; 'nonfinite/...' count steps, 'row' the last
-  ones without a break.
+  ones without a break; 'learning_rate' is no sum but the rate of the last update.
   """
   per_head = [f'{head}_{what}' for head in head_names for what in ('loss', 'top1')]
   norms = [f'{what}_norm/{group}' for group in groups for what in ('gradient', 'parameter')]
   nonfinite = [f'nonfinite/{what}' for what in ('step', 'row', *head_names, 'update')]
-  return ('examples', 'steps', 'loss', *per_head, *norms, *nonfinite)
+  return ('examples', 'steps', 'learning_rate', 'loss', *per_head, *norms, *nonfinite)
 
 
-def make_gradients(model, *, aux_weight: float, label_smoothing: float) -> Callable:
+def as_in_evaluation(frozen: tuple[str, ...]) -> contextlib.AbstractContextManager:
+  """A context in which layers whose names begin with one of `frozen` compute as in evaluation.
+
+  They normalise by their stored statistics and drop nothing, so that what is not learnt does not
+  move either. Meant for `model.apply`; reaches modules that take `train` as a keyword.
+  """
+
+  def intercept(call, args, kwargs, context):
+    layer, *_ = (*context.module.path, '')
+    if 'train' in kwargs and layer.startswith(tuple(frozen)):
+      kwargs = kwargs | {'train': False}
+    return call(*args, **kwargs)
+
+  return nn.intercept_methods(intercept) if frozen else contextlib.nullcontext()
+
+
+def make_gradients(
+  model, *, aux_weight: float, label_smoothing: float, frozen: tuple[str, ...] = ()
+) -> Callable:
   """The loss's gradient over all devices.
 
   Returns:
-    `(params, batch_stats, batch, key) -> (gradients, batch_stats, sums)`: the gradients and
-    sums are those of the whole batch, the same on every device; `batch_stats` are averaged.
+    `(params, batch_stats, batch, key) -> (gradients, batch_stats, sums)`: the gradients (of the
+    layers that are learnt, `train_state.learnt`) and sums are those of the whole batch, the same
+    on every device; `batch_stats` are averaged.
   """
 
-  def loss_fn(params, batch_stats, batch, key, examples):
-    outputs, updated = model.apply(
-      {'params': params, 'batch_stats': batch_stats},
-      batch.image,
-      train=True,
-      rngs={'dropout': key},
-      mutable=['batch_stats'],
-    )
+  def loss_fn(learnt, params, batch_stats, batch, key, examples):
+    with as_in_evaluation(frozen):
+      outputs, updated = model.apply(
+        {'params': params | learnt, 'batch_stats': batch_stats},
+        batch.image,
+        train=True,
+        rngs={'dropout': key},
+        mutable=['batch_stats'],
+      )
     by_head, sums = {}, {}
     for head, logits in losses.heads(outputs).items():
       each = losses.cross_entropy(logits, batch.label, label_smoothing) * batch.mask
@@ -52,10 +74,12 @@ def make_gradients(model, *, aux_weight: float, label_smoothing: float) -> Calla
 
   def gradients(params, batch_stats, batch, key):
     examples = lax.pmean(batch.mask.sum(), AXIS)
-    grads, (batch_stats, sums) = jax.grad(loss_fn, has_aux=True)(
-      params, batch_stats, batch, key, examples
+    grads, (updated, sums) = jax.grad(loss_fn, has_aux=True)(
+      train_state.learnt(params, frozen), params, batch_stats, batch, key, examples
     )
-    grads, batch_stats = lax.pmean((grads, batch_stats), AXIS)
+    # A mean of equal values may differ from them in the last bit: frozen statistics are left out.
+    grads, updated = lax.pmean((grads, train_state.learnt(updated, frozen)), AXIS)
+    batch_stats = batch_stats | updated
     sums = lax.psum(sums | {'examples': batch.mask.sum()}, AXIS)
     return grads, batch_stats, sums
 
@@ -64,35 +88,39 @@ def make_gradients(model, *, aux_weight: float, label_smoothing: float) -> Calla
 
 def make_train_step(
   model,
-  optimizer: optax.GradientTransformation,
+  optimizer: optax.GradientTransformationExtraArgs,
+  schedule: Callable,
   read: Callable,
   *,
+  total_steps: int,
   batch_size: int,
   aux_weight: float,
   label_smoothing: float,
   average: str,
   average_decay: float,
   average_from: int,
-  accumulate: int,
   log_norms: bool,
   looped: bool,
+  frozen: tuple[str, ...] = (),
   on_nonfinite: str = 'stop',
 ) -> Callable:
   """A training step.
 
   Args:
     model: a network.
-    optimizer: an optax transformation.
+    optimizer: of a learning rate of 1 (`optim.create`).
+    schedule: the learning rate by step.
     read: a pipeline's.
+    total_steps: of the training.
     batch_size: examples, over all devices.
     aux_weight: of each auxiliary loss (the paper's 0.3).
     label_smoothing: see `losses.cross_entropy`.
     average, average_decay: see `train_state.update_average`.
     average_from: first step that is averaged.
-    accumulate: steps an update.
     log_norms: sum the norms of gradients and parameters a group.
     looped: do any number of steps a call. XLA:CPU runs a convolution in a loop 8 times
       slower than outside (jax 0.10), so one step a call is a program of its own.
+    frozen: beginnings of the names of layers that are not learnt; see `as_in_evaluation`.
     on_nonfinite: one of `ON_NONFINITE`. A step whose loss, gradients or new parameters are not
       finite changes nothing but the sums 'nonfinite/...'. With 'skip' it counts as a step; else
       `state.step` stays, and later calls do nothing until these sums are back at zero.
@@ -102,7 +130,9 @@ def make_train_step(
     `count` is traced: one program serves any, but that what is fed is compiled for each count,
     since `fed` has a leading axis of `count` steps.
   """
-  gradients = make_gradients(model, aux_weight=aux_weight, label_smoothing=label_smoothing)
+  gradients = make_gradients(
+    model, aux_weight=aux_weight, label_smoothing=label_smoothing, frozen=frozen
+  )
 
   def step(state, fed, resident, key):
     key_data, key_dropout = jax.random.split(key)
@@ -112,10 +142,14 @@ def make_train_step(
     key_dropout = jax.random.fold_in(key_dropout, lax.axis_index(AXIS))
 
     grads, batch_stats, sums = gradients(state.params, state.batch_stats, batch, key_dropout)
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
+    learnt = train_state.learnt(state.params, frozen)
+    last = state.step + 1 == total_steps
+    updates, opt_state = optimizer.update(grads, state.opt_state, learnt, last=last)
+    updated, rate = optim.was_updated(opt_state), schedule(state.step)
+    learnt = jax.tree.map(lambda p, u: p + rate * u, learnt, updates)
+    params = state.params | learnt
 
-    each = jax.tree.map(lambda g, p: jnp.all(jnp.isfinite(g) & jnp.isfinite(p)), grads, params)
+    each = jax.tree.map(lambda g, p: jnp.all(jnp.isfinite(g) & jnp.isfinite(p)), grads, learnt)
     nonfinite = {x.removesuffix('_loss'): ~jnp.isfinite(sums[x]) for x in sums if '_loss' in x}
     nonfinite['update'] = ~jnp.stack(jax.tree.leaves(each)).all()
     fine = ~jnp.stack(list(nonfinite.values())).any()
@@ -132,12 +166,11 @@ def make_train_step(
     averaged = state.average
     if averaged:
       new = {'params': params, 'batch_stats': batch_stats}
-      updated = train_state.update_average(
-        averaged, new, average, average_decay, done > average_from
-      )
-      keep = done % accumulate != 0  # between two updates there is nothing new to average
-      averaged = jax.tree.map(lambda old, new: jnp.where(keep, old, new), averaged, updated)
+      moved = train_state.update_average(averaged, new, average, average_decay, done > average_from)
+      # Between two updates there is nothing new to average.
+      averaged = jax.tree.map(lambda old, new: jnp.where(updated, new, old), averaged, moved)
     log_sums = {name: state.log_sums[name] + x for name, x in sums.items()}
+    log_sums['learning_rate'] = jnp.where(updated, rate, state.log_sums['learning_rate'])
     changed = state.replace(
       params=params,
       batch_stats=batch_stats,

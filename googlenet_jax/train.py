@@ -127,7 +127,7 @@ class Loop:
     total = run.clock.total_steps
     self._progress = Progress(total, self.step, parallel.is_main())
     self._progress.say(
-      f'{run.description.model}, {run.parameters:,} parameters; {config.dataset.name}, '
+      f'{run.description.model}, {run.parameters:,} parameters{run.frozen}; {config.dataset.name}, '
       f'{data.size:,} images; {total:,} steps of {config.train.batch_size} images on '
       f'{parallel.describe()}' + (f'; going on from step {self.step:,}' if self.step else '')
     )
@@ -186,7 +186,7 @@ class Loop:
     return step == eval_at
 
   def _log(self):
-    line = train_line(self._state, self._run, self.step, self._history.lines) | self._watch.lap()
+    line = train_line(self._state, self._run, self.step) | self._watch.lap()
     if skipped := line.get('skipped'):
       self._check_skipped(skipped)
     self._state = self._run.without_sums(self._state)
@@ -335,25 +335,20 @@ class Loop:
       )
 
 
-def train_line(
-  state: train_state.TrainState, run: experiment.Run, step: int, earlier: list[dict] = ()
-) -> dict:
-  """The training record: means since the last one, by head and by layer group; of skipped steps
-  alone, no means.
+def train_line(state: train_state.TrainState, run: experiment.Run, step: int) -> dict:
+  """The training record: means since the last one, by head and by layer group, and the learning
+  rate of the last update; of skipped steps alone, no means.
 
   Args:
     state: with its sums.
     run: it belongs to.
     step: of the record.
-    earlier: records before it.
   """
   sums = {name: float(value) for name, value in parallel.fetch(state.log_sums).items()}
   skipped = int(sums['nonfinite/step'])
   sums = {name: value for name, value in sums.items() if not name.startswith('nonfinite/')}
   examples, steps = sums.pop('examples'), sums.pop('steps')
-  # The schedule counts updates, and a skipped step was none.
-  updates = step - skipped - sum(line.get('skipped', 0) for line in earlier)
-  line = {'epoch': run.clock.epochs(step), 'learning_rate': float(run.schedule(updates - 1))}
+  line = {'epoch': run.clock.epochs(step), 'learning_rate': sums.pop('learning_rate')}
   if steps:
     for name, value in sums.items():
       line[name] = value / (steps if '_norm/' in name else max(examples, 1))

@@ -5,7 +5,6 @@ from typing import Any
 import flax.struct
 import jax
 import jax.numpy as jnp
-import optax
 
 AVERAGES = ('none', 'ema', 'polyak')
 
@@ -18,7 +17,7 @@ class TrainState(flax.struct.PyTreeNode):
     params: float32.
     batch_stats: running means and variances of batch norm, averaged over devices in each
       step.
-    opt_state: optax's.
+    opt_state: optax's, of the layers that are learnt.
     average: averaged `params` and `batch_stats`, and the number of updates in them
       (`count`); `{}` without averaging.
     log_sums: sums since the last log record. They are kept here so that a run that was
@@ -49,8 +48,19 @@ def abstract_variables(model, image_shape: tuple[int, int, int]) -> dict[str, An
   return {'params': made.get('params', {}), 'batch_stats': made.get('batch_stats', {})}
 
 
+def learnt(params: dict, frozen: tuple[str, ...]) -> dict:
+  """The layers that are learnt: those whose names begin with none of `frozen`."""
+  return {layer: x for layer, x in params.items() if not layer.startswith(tuple(frozen))}
+
+
 def create(
-  model, key: jax.Array, image_shape: tuple, optimizer, average: str, metrics: tuple[str, ...]
+  model,
+  key: jax.Array,
+  image_shape: tuple,
+  optimizer,
+  average: str,
+  metrics: tuple[str, ...],
+  frozen: tuple[str, ...] = (),
 ) -> TrainState:
   """The state before the first step.
 
@@ -61,6 +71,7 @@ def create(
     optimizer: an optax transformation.
     average: one of `AVERAGES`.
     metrics: names of the sums that a step adds to.
+    frozen: see `learnt`.
   """
   key_params, key_dropout = jax.random.split(key)
 
@@ -73,7 +84,7 @@ def create(
     step=jnp.zeros((), jnp.int32),
     params=params,
     batch_stats=batch_stats,
-    opt_state=optimizer.init(params),
+    opt_state=optimizer.init(learnt(params, frozen)),
     average={} if average == 'none' else averages,
     log_sums={name: jnp.zeros(()) for name in metrics},
     left_out=jnp.zeros((), jnp.int32),
@@ -95,4 +106,8 @@ def update_average(average, new, kind: str, decay: float, begun: jax.Array):
   weight = 1 / (n + 1) if kind == 'polyak' else 1 - jnp.minimum(decay, (1 + n) / (10 + n))
   weight = jnp.where(begun, weight, 1.0)
   old = {'params': average['params'], 'batch_stats': average['batch_stats']}
-  return optax.incremental_update(new, old, weight) | {'count': jnp.where(begun, n + 1, 0)}
+
+  def move(old, new):  # what does not change is its own average to the last bit
+    return jnp.where(weight == 1, new, old + weight * (new - old))
+
+  return jax.tree.map(move, old, new) | {'count': jnp.where(begun, n + 1, 0)}

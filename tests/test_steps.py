@@ -24,7 +24,8 @@ def gradients_over_devices(model, variables, batch):
 
   fed = jax.tree.map(lambda x: np.asarray(x).reshape(-1, share, *x.shape[1:]), batch)
   names = steps.train_metrics(('main', 'aux1', 'aux2'), ())
-  zeros = {x: 0.0 for x in names if x != 'steps' and not x.startswith('nonfinite/')}
+  absent = ('steps', 'learning_rate')
+  zeros = {x: 0.0 for x in names if x not in absent and not x.startswith('nonfinite/')}
   carry = (variables['params'], variables.get('batch_stats', {}), zeros)
   return parallel.fetch(parallel.compile_step(step, 0)(parallel.replicate(carry), fed))
 
@@ -124,6 +125,129 @@ def streamed(data):
   return data._replace(resident=(), feed=feed, read=read)
 
 
+def trained(model, data, count, *, optimizer=None, frozen=(), rate=0.1, **fields):
+  """The states before and after some steps of 16 examples, as numpy arrays."""
+  optimizer = optimizer or optim.create(name='sgd')
+  defaults = {
+    'total_steps': count,
+    'batch_size': 16,
+    'aux_weight': 0.3,
+    'label_smoothing': 0.0,
+    'average': 'none',
+    'average_decay': 0.0,
+    'average_from': 0,
+    'log_norms': False,
+    'looped': False,
+  }
+  schedule = rate if callable(rate) else lambda step: rate
+  step = steps.make_train_step(
+    model, optimizer, schedule, data.read, frozen=frozen, **defaults | fields
+  )
+  step, key = parallel.compile_step(step, arguments=3), jax.random.key(0)
+  heads = ('main', *(f'aux{i + 1}' for i in range(len(getattr(model, 'aux_heads', ())))))
+  average = fields.get('average', 'none')
+  names = steps.train_metrics(heads, ())
+  state = train_state.create(model, key, data.image_shape, optimizer, average, names, frozen)
+  states = [jax.tree.map(np.asarray, state)]
+  state, resident = parallel.replicate(state), parallel.replicate(data.resident)
+  for i in range(count):
+    state = step(state, data.feed(i, 1, 16), resident, key, np.int32(1))
+    states.append(parallel.fetch(state))
+  return states
+
+
+def noise(size=16, channels=3):
+  """48 images of noise, for training."""
+  rng = np.random.default_rng(0)
+  images = rng.integers(0, 256, (48, size, size, channels), dtype=np.uint8)
+  labels = rng.integers(0, 8, 48).astype(np.int32)
+  split = sources.Split(images, labels, np.ones(48, bool), tuple('abcdefgh'))
+  return pipeline.in_memory(split, train=True, mean=(127.0,), std=(60.0,))
+
+
+def test_frozen_layers_stay_bit_for_bit_and_keep_nothing():
+  fields = {'classes': 8, 'width': 0.1, 'stem': 'compact', 'norm': 'batch'}
+  model, frozen = models.create('googlenet', **fields), ('conv', 'inception_3')
+  first, *_, last = trained(model, noise(), 50, frozen=frozen, average='ema', average_decay=0.9)
+  for layer in last.params:
+    for tree in ('params', 'batch_stats'):
+      before, after = (getattr(x, tree).get(layer, {}) for x in (first, last))
+      averaged = last.average[tree].get(layer, {})
+      if layer.startswith(frozen):
+        jax.tree.map(np.testing.assert_array_equal, before, after)
+        jax.tree.map(np.testing.assert_array_equal, before, averaged)
+      else:
+        same = jax.tree.map(np.array_equal, before, after)
+        assert not any(jax.tree.leaves(same)), layer
+  momenta = optax.tree.get(last.opt_state, 'trace')
+  assert set(momenta) == {x for x in last.params if not x.startswith(frozen)}
+
+  def seen(train, *held):
+    with steps.as_in_evaluation(held):
+      images = np.random.default_rng(1).normal(size=(4, 16, 16, 3)).astype(np.float32)
+      variables, rngs = train_state.variables(last), {'dropout': jax.random.key(0)}
+      kept = ['intermediates', 'batch_stats']
+      _, found = model.apply(
+        variables, images, train=train, rngs=rngs, mutable=kept, capture_intermediates=True
+      )
+    return found['intermediates']['inception_3b']['__call__'][0]
+
+  np.testing.assert_array_equal(seen(True, *frozen), seen(False))
+  assert not np.allclose(seen(True), seen(False))
+
+
+class Steep(nn.Module):
+  """Two layers of which the first has by far the larger gradient."""
+
+  @nn.compact
+  def __call__(self, images, *, train):
+    zeros = nn.initializers.zeros
+    x = nn.Dense(8, use_bias=False, kernel_init=zeros, name='stem')(1e4 * images[:, 0, :, 0])
+    return Outputs(nn.Dense(8, kernel_init=zeros, name='head')(x) + x)
+
+
+def test_clipping_does_not_count_frozen_layers():
+  optimizer = optim.create(name='sgd', momentum=0.0, clip_norm=1e-3)
+  data = noise(8, 1)
+  moved = []
+  for frozen in ((), ('stem',)):
+    first, last = trained(Steep(), data, 1, optimizer=optimizer, frozen=frozen, rate=1.0)
+    change = last.params['head']['bias'] - first.params['head']['bias']
+    moved.append(np.linalg.norm(change))
+  assert moved[0] < 1e-5  # nearly all of the norm is the stem's
+  np.testing.assert_allclose(moved[1], 1e-3, rtol=1e-4)
+
+
+def test_a_skipped_batch_leaves_averages_and_groups_in_step():
+  data = noise(8, 1)
+  read = data.read
+
+  def poisoned(resident, fed, positions, key):
+    batch = read(resident, fed, positions, key)
+    bad = (positions // 16 == 1)[:, None, None, None]
+    return batch._replace(image=jnp.where(bad, jnp.nan, batch.image))
+
+  states = trained(
+    Scale(),
+    data._replace(read=poisoned),
+    6,
+    optimizer=optim.create(name='sgd', momentum=0.0, accumulate=2),
+    rate=lambda step: jnp.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6])[step],
+    average='polyak',
+    on_nonfinite='skip',
+  )
+  values = [float(state.params['scale'][0]) for state in states]
+  changed = [step for step in range(1, 7) if values[step] != values[step - 1]]
+  assert changed == [3, 5, 6]  # batch 1 counts nowhere; the last one is a group of its own
+  applied = [float(state.log_sums['learning_rate']) for state in states]
+  np.testing.assert_allclose(applied, [0, 0, 0, 0.3, 0.3, 0.5, 0.6], rtol=1e-6)
+  for step, state in enumerate(states):
+    made = [values[i] for i in changed if i <= step]
+    assert state.average['count'] == len(made)
+    expected = np.mean(made) if made else values[0]
+    np.testing.assert_allclose(state.average['params']['scale'][0], expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize('count', [1, 3])
 def test_a_host_fed_pipeline_gives_a_step_what_a_resident_one_does(count):
   rng = np.random.default_rng(0)
@@ -132,20 +256,21 @@ def test_a_host_fed_pipeline_gives_a_step_what_a_resident_one_does(count):
   split = sources.Split(images, labels, np.ones(48, bool), tuple('abcdefgh'))
   resident = pipeline.in_memory(split, train=False, mean=(0.0,), std=(50.0,))
   model, losses = Scale(), []
-  optimizer = optim.create(lambda step: 0.1, name='sgd')
+  optimizer = optim.create(name='sgd')
   for data in (resident, streamed(resident)):
     step = parallel.compile_step(
       steps.make_train_step(
         model,
         optimizer,
+        lambda step: 0.1,
         data.read,
+        total_steps=3,
         batch_size=16,
         aux_weight=0.3,
         label_smoothing=0.0,
         average='none',
         average_decay=0.0,
         average_from=0,
-        accumulate=1,
         log_norms=False,
         looped=count > 1,
       ),
