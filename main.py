@@ -65,6 +65,23 @@ PROCESSES = flags.DEFINE_integer(
 PROCESS = flags.DEFINE_integer(
   'process_index', -1, 'of this one; -1 asks the cluster', lower_bound=-1
 )
+# Flags that count in some of the modes only.
+COUNT_IN = {
+  'weights': ('train', 'evaluate', 'predict', 'explain', 'export'),  # to train: told what to give
+  'images': ('predict', 'explain'),
+  'output': ('predict', 'export', 'summarize'),
+  'module': ('explain',),
+  'model': ('train', 'evaluate', 'preview', 'summarize'),
+  'compare': ('summarize',),
+  'classes': ('summarize',),
+  'image_shape': ('summarize',),
+  'plot': ('summarize',),
+  'sweep': ('train', 'evaluate', 'preview'),
+  'weights_allow': ('train',),
+  'coordinator': ('train', 'evaluate'),
+  'process_count': ('train', 'evaluate'),
+  'process_index': ('train', 'evaluate'),
+}
 DEBUG = flags.DEFINE_bool('debug', False, 'show the traceback of an error in the input')
 
 
@@ -74,7 +91,7 @@ def main() -> int:
   import jax
   from etils import epath
 
-  from googlenet_jax import cluster
+  from googlenet_jax import cluster, effects
   from googlenet_jax import config as checks
   from googlenet_jax.train import Interrupted
 
@@ -83,7 +100,7 @@ def main() -> int:
   if MODEL.value:
     config.model.name = MODEL.value
   file = config_flags.get_config_filename(flags.FLAGS['config'])
-  workdir = epath.Path(WORKDIR.value or f'runs/{pathlib.Path(file).stem}')
+  workdir = epath.Path(WORKDIR.value or f'runs/{pathlib.Path(file).stem}').expanduser()
   if MODE.value == 'sweep' or SWEEP.value >= 0:
     points = checks.sweep(file)
   if MODE.value == 'sweep':
@@ -94,6 +111,7 @@ def main() -> int:
     _take_point(config, points)
     workdir /= f'sweep_{SWEEP.value}'
   checks.check(config, default.get_config())
+  effects.check(config, default.get_config(), MODE.value, given())
   if jax.config.jax_compilation_cache_dir is None:
     cache = pathlib.Path.home() / '.cache' / 'googlenet_jax'
     jax.config.update('jax_compilation_cache_dir', str(cache))
@@ -116,6 +134,7 @@ def main() -> int:
 def run(config, workdir) -> dict:
   """Does what --mode says; what it returns is shown."""
   mode, shown = MODE.value, {'workdir': workdir}
+  output = os.path.expanduser(OUTPUT.value)
   if mode == 'prepare':
     from googlenet_jax.data import prepare
 
@@ -127,15 +146,16 @@ def run(config, workdir) -> dict:
   if mode == 'summarize':
     from googlenet_jax import summarize
 
-    given = SHAPE.value, CLASSES.value, OUTPUT.value, PLOT.value
-    print(summarize.summarize(config, COMPARE.value, *given))
+    how = SHAPE.value, CLASSES.value, output, os.path.expanduser(PLOT.value)
+    print(summarize.summarize(config, COMPARE.value, *how))
     return {}
   if mode == 'train' and WEIGHTS.value:
     raise InputError('--mode=train starts from --config.init.weights=FILE, not from --weights')
   if mode == 'train':
     from googlenet_jax import train
 
-    return train.train(config, workdir, allow_head=ALLOW.value == 'head') | shown
+    allow_head = ALLOW.value == 'head'
+    return train.train(config, workdir, allow_head=allow_head, given=given()) | shown
   if mode == 'evaluate' and not WEIGHTS.value:
     from googlenet_jax import score
 
@@ -155,12 +175,12 @@ def run(config, workdir) -> dict:
   if mode == 'predict':
     from googlenet_jax import predict
 
-    predict.predict(networks[0], IMAGES.value, OUTPUT.value)
+    predict.predict(networks[0], IMAGES.value, output)
     return {}
   if mode == 'export':
     from googlenet_jax.weights import export
 
-    return {'written': export.export(networks[0], OUTPUT.value)}
+    return {'written': export.export(networks[0], output)}
 
   from googlenet_jax import explain
 
@@ -174,10 +194,16 @@ def _take_point(config, points: list[dict]) -> None:
   if SWEEP.value >= len(points):
     raise InputError(f'--sweep={SWEEP.value}: the points of sweep() are 0 to {len(points) - 1}')
   point = points[SWEEP.value]
-  twice = [x for x in point if any(re.match(rf'--?config\.{x}(=|$)', a) for a in sys.argv)]
+  twice = [field for field in point if field in given()]
   if twice:
     raise InputError(f'--config.{twice[0]} contradicts --sweep={SWEEP.value}, which sets it')
   checks.take_point(config, point)
+
+
+def given() -> set[str]:
+  """The fields of the config that the command line sets."""
+  found = (re.match(r'--?(?:no)?config\.([^=]+)', argument) for argument in sys.argv)
+  return {match[1] for match in found if match} | ({'model.name'} if MODEL.value else set())
 
 
 def _overrides(config) -> dict:
@@ -200,8 +226,8 @@ def parse_flags(argv: list[str]) -> None:
       raise InputError(f'--config.{override[1]}: no such field{near}')
   if not any(re.match(r'--?config(=|$)', argument) for argument in argv):
     # First, because the overrides are flags only once the config is known.
-    given = any(re.match(r'--?(weights(=|$)|mode=summarize)', argument) for argument in argv)
-    name = 'default' if given else 'digits'  # weights bring their own network
+    others = any(re.match(r'--?(weights(=|$)|mode=summarize)', argument) for argument in argv)
+    name = 'default' if others else 'digits'  # weights bring their own network
     argv = [argv[0], f'--config={ROOT / f"configs/{name}.py"}', *argv[1:]]
   try:
     rest = flags.FLAGS(argv)
@@ -212,6 +238,9 @@ def parse_flags(argv: list[str]) -> None:
     raise InputError(f'--config: {type(error).__name__}: {_last_line(error)}') from error
   if not loaded:
     raise InputError('--config: get_config() of the file must return a ConfigDict')
+  for name, modes in COUNT_IN.items():
+    if flags.FLAGS[name].present and MODE.value not in modes:
+      raise InputError(f'--{name} has no effect in --mode={MODE.value}, but in {", ".join(modes)}')
   if len(rest) > 1:
     raise InputError(f'unexpected argument {rest[1]!r}: flags are written --name=value')
 

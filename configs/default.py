@@ -36,7 +36,7 @@ def get_config() -> ConfigDict:
 
   c.init = ConfigDict()
   c.init.weights = ''  # file or workdir whose weights training starts from; '' for none
-  c.init.frozen = ()  # layers not learnt, by how their names begin: 'conv' (batch norm counts on)
+  c.init.frozen = ()  # layers not learnt, statistics included, by how their names begin: 'conv'
   c.init.trunk_lr = 1.0  # factor on the learning rate of all but the classifiers, [0, 1]
 
   c.dataset = ConfigDict()
@@ -53,7 +53,8 @@ def get_config() -> ConfigDict:
   c.dataset.channels = 0  # 3 repeats a gray channel; 0 keeps theirs
   c.dataset.threads = 0  # that decode while training; 0 is one a core
   c.dataset.prefetch = 2  # batches decoded ahead
-  c.dataset.most_bad = 100  # records that may be unreadable before the run ends
+  c.dataset.max_bad_share = 0.01  # share of a split's records that may be unreadable, [0, 1]
+  c.dataset.allow_overlap = False  # train or validate on what is tested on, on purpose
 
   c.augment = ConfigDict()  # of training images, in this order; 0 or () leaves a step out
   c.augment.area = ()  # of a crop, as shares of the photo's: (0.08, 1.0); while decoding
@@ -114,6 +115,7 @@ def get_config() -> ConfigDict:
 
   c.checkpoint = ConfigDict()
   c.checkpoint.keep = 2  # of the last ones, beside the best
+  c.checkpoint.minutes = 15.0  # until the next one at a training record, > 0; evaluations save too
 
   c.profile = ''  # 'FIRST:LAST' steps that are traced into the workdir; '' for none
   return c

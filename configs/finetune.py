@@ -7,7 +7,7 @@ The classifier is new; the stem stays as it is and the modules learn at a tenth 
 other networks than GoogLeNet set `init.frozen`: every layer of a VGG begins with 'conv'.
 """
 
-from configs import folder
+from configs import default, folder
 
 
 def get_config():
@@ -23,5 +23,5 @@ def get_config():
   c.train.batch_size = 16
   c.optimizer.lr = 0.01
   c.schedule.warmup = '0 epochs'
-  c.average.name = 'none'
+  c.average = default.get_config().average
   return c

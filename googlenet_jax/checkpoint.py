@@ -25,7 +25,9 @@ from googlenet_jax.train_state import TrainState
 
 LOG = logging.getLogger('googlenet_jax')
 
-FORMAT = 2  # 1 had no digests, and a state without `left_out`
+# Of a run: raised when its state, or the order of its data, changes. 1 had no digests and no
+# `left_out`, 2 another order in memory and no `learning_rate` among its sums.
+FORMAT = 3
 COUNTS = ('step', 'left_out')
 ITEMS = tuple(f.name for f in dataclasses.fields(TrainState) if f.name not in COUNTS)
 SUMS = 'SHA256SUMS'
@@ -45,8 +47,8 @@ class Checkpoints:
   Args:
     workdir: its folder `checkpoints` is made when the first one is saved.
     keep: how many of the last are kept, beside the best.
-    read_only: touch nothing, as when another process may be training there; else a damaged
-      checkpoint is moved to the folder `damaged`.
+    read_only: touch nothing, as when another process may be training there, until `open`; else a
+      damaged checkpoint is moved to the folder `damaged`.
   """
 
   def __init__(self, workdir: epath.Path, keep: int = 2, *, read_only: bool = False):
@@ -55,7 +57,7 @@ class Checkpoints:
     self._keep, self._read_only = keep, read_only
     self._folder = self._workdir / 'checkpoints'
     self._saving = None
-    self._scores = {}
+    self._scores, self._damaged = {}, []
 
   @functools.cached_property
   def _manager(self):  # of Orbax; made when it is first needed, as it makes folders
@@ -157,16 +159,23 @@ class Checkpoints:
         scores = folder / SCORES
         intact.append((step, json.loads(scores.read_text())[SCORE] if scores.exists() else None))
         continue
-      moved = ''
-      if not self._read_only:
-        (self._workdir / 'damaged').mkdir(exist_ok=True)
-        moved = self._workdir / 'damaged' / str(step)
-        if moved.exists():
-          moved.rmtree()
-        folder.rename(moved)
-        moved = f', moved to {moved}'
-      LOG.warning('WARNING: checkpoint %s is damaged (%s) and is not used%s', folder, damage, moved)
+      self._damaged.append(folder)
+      LOG.warning('WARNING: checkpoint %s is damaged (%s) and is not used', folder, damage)
+    if not self._read_only:
+      self.open()
     return intact
+
+  def open(self) -> None:
+    """Moves what is damaged away, from now on at once; for the main process of a run."""
+    self._read_only = False
+    for folder in self._damaged:
+      moved = self._workdir / 'damaged' / folder.name
+      moved.parent.mkdir(exist_ok=True)
+      if moved.exists():
+        moved.rmtree()
+      folder.rename(moved)
+      LOG.warning('WARNING: %s was moved to %s', folder, moved)
+    self._damaged = []
 
   def restore(self, state: TrainState, step: int) -> TrainState:
     """The state at a step.

@@ -63,7 +63,7 @@ RULES = {
   'dataset.channels': _one_of(0, 3),
   'dataset.threads': NOT_NEGATIVE,
   'dataset.prefetch': AT_LEAST_1,
-  'dataset.most_bad': NOT_NEGATIVE,
+  'dataset.max_bad_share': SHARE,
   'augment.area': (
     lambda x: not x or (len(x) == 2 and 0 < x[0] <= x[1] <= 1),
     '() or two shares in ascending order, like (0.08, 1.0)',
@@ -118,6 +118,7 @@ RULES = {
   'eval.checkpoint': _one_of('best', 'last'),
   'log.every': DURATION,
   'checkpoint.keep': AT_LEAST_1,
+  'checkpoint.minutes': POSITIVE,
   'profile': (
     lambda x: (
       not x or (re.fullmatch(r'\d+:\d+', x) and int(x.split(':')[0]) < int(x.split(':')[1]))
@@ -134,7 +135,8 @@ FREE = (
   'dataset.test',
   'dataset.threads',
   'dataset.prefetch',
-  'dataset.most_bad',
+  'dataset.max_bad_share',
+  'dataset.allow_overlap',
   'eval.batch_size',
   'eval.crops',
   'eval.split',
@@ -250,10 +252,10 @@ def differences(earlier: dict, config: ConfigDict) -> list[str]:
   """Fields that forbid going on with a run, as 'optimizer.lr: 0.1 there, 0.2 here'.
 
   Args:
-    earlier: what the run's `config.json` holds.
+    earlier: the run's fields, flat.
     config: that it is to go on with.
   """
-  old, new = flat(earlier), flat(json.loads(to_json(config)))
+  old, new = earlier, flat(json.loads(to_json(config)))
   return [
     f'{field}: {old.get(field)!r} there, {new.get(field)!r} here'
     for field in sorted(old.keys() | new.keys())

@@ -8,8 +8,8 @@ import jax
 import numpy as np
 
 from googlenet_jax import parallel, steps
+from googlenet_jax.data import stream
 from googlenet_jax.data.pipeline import Pipeline
-from googlenet_jax.errors import InputError
 from googlenet_jax.progress import passing
 
 
@@ -18,12 +18,14 @@ class Result(NamedTuple):
 
   Attributes:
     examples: how many were scored.
+    unreadable: how many could not be.
     loss: mean cross-entropy, nats.
     top1, top5: shares that are right.
     confusion: `[classes, classes]` counts: row the label, column the prediction.
   """
 
   examples: int
+  unreadable: int
   loss: float
   top1: float
   top5: float
@@ -37,7 +39,8 @@ class Result(NamedTuple):
 
   def means(self) -> dict[str, float]:
     """The numbers that a record holds."""
-    return {'loss': self.loss, 'top1': self.top1, 'top5': self.top5}
+    means = {'loss': self.loss, 'top1': self.top1, 'top5': self.top5}
+    return means | ({'unreadable': self.unreadable} if self.unreadable else {})
 
 
 class Evaluator:
@@ -71,7 +74,8 @@ class Evaluator:
           return None
     sums = parallel.fetch(sums)
     count = float(sums['examples'])
-    if not count:
-      raise InputError('none of the images to be scored can be read')
+    bad = self._data.size - int(count)
+    if bad > self._data.max_bad:  # of all processes
+      raise stream.too_many_bad(bad, self._data.size, self._data.max_bad, 'those named above')
     means = {name: float(sums[name]) / count for name in ('loss', 'top1', 'top5')}
-    return Result(int(count), **means, confusion=sums['confusion'].astype(np.int64))
+    return Result(int(count), bad, **means, confusion=sums['confusion'].astype(np.int64))

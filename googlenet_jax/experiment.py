@@ -1,5 +1,6 @@
 """From a config to the parts of a run: the config goes no deeper than here."""
 
+import itertools
 import logging
 
 import flax
@@ -25,22 +26,17 @@ def load(config: ConfigDict, split: str, *, evaluating: bool = False) -> pipelin
   if not fields[split]:
     raise InputError(f'config.dataset.{split} is empty: name a split')
   train = split == 'train' and not evaluating
-  shared = {
+  options = {
     'train': train,
     'mean': fields.mean,
     'std': fields.std,
     'image_size': fields.image_size,
+    'channels': fields.channels,
     'augment': augment.Augment(**config.augment),
   }
   if fields.in_memory:
     data = sources.load(fields.name, fields[split], fields.data_dir)
-    bad = int((~data.valid).sum())
-    if bad > fields.most_bad:
-      raise InputError(
-        f'dataset {fields.name!r}: {bad} records of {fields[split]!r} cannot be read, more than '
-        f'config.dataset.most_bad={fields.most_bad}'
-      )
-    return pipeline.in_memory(data, channels=fields.channels, **shared)
+    return pipeline.in_memory(data, max_bad=_max_bad(config, len(data.labels)), **options)
   data = records(config, split, fields.classes)
   if train:
     _check_for_training(config, data)
@@ -48,11 +44,49 @@ def load(config: ConfigDict, split: str, *, evaluating: bool = False) -> pipelin
     data,
     shorter=shorter(config, fields.image_size),
     seed=config.seed,
-    most_bad=min(fields.most_bad, data.count - 1),
+    max_bad=_max_bad(config, data.count),
     threads=fields.threads,
     prefetch=fields.prefetch,
-    **shared,
+    **options,
   )
+
+
+def load_splits(config: ConfigDict) -> dict[str, pipeline.Pipeline]:
+  """The pipelines of all splits that are named: what is wrong with one is told at the start."""
+  others = [name for name in ('validation', 'test') if config.dataset[name]]
+  return {name: load(config, name) for name in ('train', *others)}
+
+
+def _max_bad(config, count):
+  return min(int(config.dataset.max_bad_share * count), count - 1)
+
+
+def overlaps(config: ConfigDict) -> list[str]:
+  """What the splits of a training have in common, for a person; it is warned of.
+
+  Raises:
+    InputError: the test split shares examples with another one, and the config does not allow it.
+  """
+  fields = config.dataset
+  spans = {
+    name: folder.spans(fields.data_dir, fields[name])
+    if fields.name == 'folder'
+    else sources.spans(fields.name, fields[name], fields.data_dir)
+    for name in ('train', 'validation', 'test')
+    if fields[name]
+  }
+  found = []
+  for one, other in itertools.combinations(spans, 2):
+    if shared := sources.shared(spans[one], spans[other]):
+      text = (
+        f'config.dataset.{one}={fields[one]!r} and config.dataset.{other}={fields[other]!r} share '
+        f'{shared}'
+      )
+      if other == 'test' and not fields.allow_overlap:
+        raise InputError(f'{text}: choose others, or --config.dataset.allow_overlap=True')
+      LOG.warning('WARNING: %s', text)
+      found.append(text)
+  return found
 
 
 def records(config: ConfigDict, split: str, classes: str) -> sources.Records:
@@ -175,6 +209,7 @@ class Run:
     description: what the network is.
     clock, model, schedule: of the run.
     heads: names of the network's heads, 'main' first.
+    batch_size: examples a step, over all devices.
     parameters: their number, auxiliary heads included.
     frozen: the layers that are not learnt, for a person; '' for none.
     key: of data order, augmentation and dropout.
@@ -194,7 +229,7 @@ class Run:
       raise InputError(
         'config.init.frozen needs config.init.weights: give --config.init.weights=FILE'
       )
-    self.clock = clock(config, data)
+    self.clock, self.batch_size = clock(config, data), config.train.batch_size
     starts = config.init.weights and begun is None
     self._start = weights.load(config.init.weights) if starts else None
     self._allow_head = allow_head

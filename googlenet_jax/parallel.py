@@ -7,7 +7,7 @@ its own part of the batch, and what it returns is the same on each.
 import json
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import jax
@@ -129,6 +129,15 @@ def from_main(function: Callable[[], Any]):
   if 'raises' in told:
     raise InputError(told['raises'])
   return told['returns']
+
+
+def union(numbers: Collection[int]) -> set[int]:
+  """The numbers (from 0 on) that any process knows; all have to ask together."""
+  if jax.process_count() == 1:
+    return set(numbers)
+  most = int(multihost_utils.process_allgather(np.int32(len(numbers))).max())
+  padded = np.pad(np.array(list(numbers), np.int32), (0, most - len(numbers)), constant_values=-1)
+  return set(multihost_utils.process_allgather(padded).ravel().tolist()) - {-1}
 
 
 def agreed_to_stop(asked: int) -> bool:

@@ -123,7 +123,7 @@ def probabilities(
     train=False,
     image_size=preprocessing.size,
     test_crops=crops,
-    most_bad=records.count,
+    max_bad=records.count,
     threads=threads,
     **{name: getattr(preprocessing, name) for name in ('mean', 'std', 'shorter', 'channels')},
   )

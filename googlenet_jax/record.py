@@ -1,7 +1,8 @@
 """What a run leaves in its workdir beside checkpoints: metrics, event files, pictures.
 
-`metrics.jsonl` is the record: a line a measurement, `{"step", "split", ...}`. Event files
-and curves are made from it and can be made again: `python -m googlenet_jax.record WORKDIR`.
+`metrics.jsonl` is the record: a line a measurement, `{"step", "split", "time", ...}`, the time in
+seconds since 1970. Event files and curves are made from it and can be made again:
+`python -m googlenet_jax.record WORKDIR`.
 """
 
 import contextlib
@@ -59,14 +60,19 @@ def read_json(path: epath.Path, text: str | None = None):
 
 
 def read(workdir: epath.Path) -> list[dict]:
-  """The records in `metrics.jsonl`, none where there is no such file."""
+  """The records in `metrics.jsonl`, none where there is no such file.
+
+  A last line without an end is left out: the run was killed while it wrote it.
+  """
   path = workdir / 'metrics.jsonl'
-  lines = path.read_text().splitlines() if path.exists() else []
-  return [read_json(path, line) for line in lines]
+  text = path.read_text() if path.exists() else ''
+  return [read_json(path, line) for line in text.split('\n')[:-1]]
 
 
 class Record:
-  """Writes the record of a run.
+  """Writes the record of a run, a line when it is added.
+
+  An object store cannot append: there `save` writes the whole.
 
   Args:
     workdir: of the run.
@@ -80,7 +86,7 @@ class Record:
     self, workdir: epath.Path, step: int, active: bool = True, lines: list[dict] | None = None
   ):
     self.lines = read(workdir) if lines is None else lines
-    self._workdir, self._active = workdir, active
+    self._workdir, self._path, self._active = workdir, workdir / 'metrics.jsonl', active
     # tensorboardX writes local files only: for gs:// they are copied at the end.
     self._remote = '://' in str(workdir)
     self._folder = tempfile.mkdtemp() if self._remote and active else str(workdir)
@@ -97,18 +103,26 @@ class Record:
     for place in {self._workdir, epath.Path(self._folder)}:
       for old in place.glob('events.out.tfevents.*'):
         old.unlink()
-    self._save()
+    self._write()
     with _written(self._folder):
       self._events = EventsWriter(f'{self._folder}/events')
     self._event(*self.lines)
 
   def add(self, step: int, split: str, **values) -> None:
     """Adds a measurement: `split` is 'train', 'validation', 'test' or one '_averaged'."""
-    line = {'step': step, 'split': split, **values}
+    line = {'step': step, 'split': split, 'time': round(time.time(), 3), **values}
     self.lines.append(line)
-    if self._active:
-      self._save()
-      self._event(line)
+    if not self._active:
+      return
+    if not self._remote:
+      with _written(self._path), open(self._path, 'a') as file:
+        file.write(json.dumps(line) + '\n')
+    self._event(line)
+
+  def save(self) -> None:
+    """Makes sure that all lines are in the file; to be called before a checkpoint is saved."""
+    if self._active and self._remote:
+      self._write()
 
   def find(self, step: int, split: str) -> dict | None:
     """The last record of a split at a step."""
@@ -119,6 +133,7 @@ class Record:
     """Draws the curves and closes the event file."""
     if not self._active:
       return
+    self.save()
     with _written(self._folder):
       self._events.close()
     if self._remote:
@@ -128,17 +143,17 @@ class Record:
     if self.lines:
       write(self._workdir / 'curves.png', plots.curves(self.lines))
 
-  def _save(self):
-    text = ''.join(json.dumps(line) + '\n' for line in self.lines)
-    write(self._workdir / 'metrics.jsonl', text)
+  def _write(self):
+    write(self._path, ''.join(json.dumps(line) + '\n' for line in self.lines))
 
   def _event(self, *lines):
     with _written(self._folder):
       for line in lines:
         for name, value in line.items():
-          if name not in ('step', 'split'):
+          if name not in ('step', 'split', 'time'):
             summary = scalar(f'{line["split"]}/{name}', value)
-            event = Event(wall_time=time.time(), step=line['step'], summary=summary)
+            # Records of the first versions hold no times.
+            event = Event(wall_time=line.get('time', 0.0), step=line['step'], summary=summary)
             self._events.write_event(event)
       self._events.flush()
 

@@ -6,14 +6,17 @@ import importlib.metadata
 import json
 import math
 import platform
+import time
+from collections.abc import Collection
 
 import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from googlenet_jax import experiment, parallel, record, score, train_state
+from googlenet_jax import effects, experiment, parallel, record, score, train_state
 from googlenet_jax import workdir as workdirs
 from googlenet_jax.checkpoint import Checkpoints
+from googlenet_jax.data import stream
 from googlenet_jax.errors import InputError
 from googlenet_jax.evaluate import Evaluator
 from googlenet_jax.monitor import DeadHeadAlarm, Lead, Signals, Stopwatch, Trace
@@ -21,6 +24,7 @@ from googlenet_jax.progress import Progress
 
 ROLLBACKS = 3  # from one checkpoint, before the run ends
 BARREN = 20  # steps in a row that may be skipped, before it ends
+MEANS = ('loss', 'top1', 'top5', 'unreadable')  # of an evaluation, in the record
 
 
 class Interrupted(Exception):
@@ -32,7 +36,12 @@ class Interrupted(Exception):
 
 
 def train(
-  config: ConfigDict, workdir: epath.Path, *, stop_at: int = 0, allow_head: bool = False
+  config: ConfigDict,
+  workdir: epath.Path,
+  *,
+  stop_at: int = 0,
+  allow_head: bool = False,
+  given: Collection[str] = (),
 ) -> dict | None:
   """Trains, or goes on with the run in the workdir, and scores the test split at its end.
 
@@ -41,6 +50,7 @@ def train(
     workdir: of the run; made where absent.
     stop_at: step to save and stop at, as an interrupted run would; 0 for the end.
     allow_head: `config.init.weights` may be of other classes; the classifier is new then.
+    given: fields that were set on the command line, 'optimizer.lr'.
 
   Returns:
     What `summary.json` holds; None when stopped before the end.
@@ -54,6 +64,7 @@ def train(
   workdirs.check(config, workdir)
   finished = workdir / 'summary.json'
   if parallel.from_main(finished.exists):
+    parallel.from_main(lambda: workdirs.check_answer(config, workdir))
     return parallel.from_main(lambda: record.read_json(finished))
   with contextlib.ExitStack() as stack:
 
@@ -61,28 +72,35 @@ def train(
       stack.enter_context(workdirs.locked(workdir))
       workdirs.check(config, workdir)
 
-    # A new folder is made only once all else is known to be usable.
+    # Nothing is made or changed before all is known to be usable.
     there = parallel.from_main(workdir.exists)
     if there:
       parallel.from_main(lock)
-    checkpoints = Checkpoints(workdir, config.checkpoint.keep)
+    checkpoints = Checkpoints(workdir, config.checkpoint.keep, read_only=True)
     latest = checkpoints.latest()
     begun = None if latest is None else workdirs.network(workdir)
-    data = stack.enter_context(contextlib.closing(experiment.load(config, 'train')))
-    run = experiment.Run(config, data, allow_head=allow_head, begun=begun)
-    workdirs.check_classes(run.description, data.class_names, workdir)
-    validator = None
-    if config.dataset.validation:
-      validation = experiment.load(config, 'validation')
-      validator = Evaluator(run.model, validation, config.eval.batch_size)
-    state = run.initial_state()
-    if not there:
-      parallel.from_main(lock)
-    parallel.from_main(lambda: workdirs.begin(config, run.description, workdir))
+    overlaps = experiment.overlaps(config)
+    splits = experiment.load_splits(config)
+    for data in splits.values():
+      stack.enter_context(contextlib.closing(data))
+    run = experiment.Run(config, splits['train'], allow_head=allow_head, begun=begun)
+    effects.check_times(config, run.clock, given)
+    workdirs.check_classes(run.description, splits['train'].class_names, workdir)
+    digests = parallel.from_main(
+      lambda: {config.dataset[name]: data.digest() for name, data in splits.items()}
+    )
+    parallel.from_main(lambda: workdirs.check_data(digests, workdir))
+    state = run.initial_state() if latest is None else run.shapes()
     if latest is not None:
       state = checkpoints.restore(state, latest)
+    if not there:
+      parallel.from_main(lock)
+    parallel.from_main(
+      lambda: workdirs.begin(config, run.description, digests, workdir, latest or 0)
+    )
+    parallel.from_main(checkpoints.open)
     signals = stack.enter_context(Signals())
-    loop = Loop(config, workdir, run, data, validator, checkpoints, state, watch, signals)
+    loop = Loop(config, workdir, run, splits, checkpoints, state, watch, signals, overlaps)
     try:
       loop.train(stop_at or run.clock.total_steps)
     except InputError:
@@ -105,24 +123,27 @@ class Loop:
   Args:
     config: checked.
     workdir: of the run, locked.
-    run, data, validator: made of the config; no validator where nothing is validated.
+    run: made of the config.
+    splits: pipelines of 'train', and of 'validation' and 'test' where these are named.
     checkpoints: of the workdir.
     state: the initial one, or that of the last checkpoint.
     watch: running since the run was asked for.
     signals: that end it.
+    overlaps: what the splits have in common, for the summary.
   """
 
-  def __init__(self, config, workdir, run, data, validator, checkpoints, state, watch, signals):
-    self._config, self._workdir, self._run, self._data = config, workdir, run, data
-    self._validator, self._watch, self._signals = validator, watch, signals
-    self._checkpoints = checkpoints
+  def __init__(self, config, workdir, run, splits, checkpoints, state, watch, signals, overlaps):
+    self._config, self._workdir, self._run, self._splits = config, workdir, run, splits
+    self._watch, self._signals, self._overlaps = watch, signals, overlaps
+    self._checkpoints, self._saved = checkpoints, time.monotonic()
+    self._data = data = splits['train']
+    self._validator = None
+    if 'validation' in splits:
+      self._validator = Evaluator(run.model, splits['validation'], config.eval.batch_size)
     self._set(state)
     self._first = self._looked = self.step
     lines = parallel.from_main(lambda: record.read(workdir))
     self._history = record.Record(workdir, self.step, parallel.is_main(), lines)
-    for line in self._history.lines[-1:]:
-      if not math.isclose(line['epoch'], run.clock.epochs(line['step'])):
-        raise InputError(f'{workdir}: the training set has another size than when the run began')
     watch.add_time(max((line.get('seconds', 0) for line in self._history.lines), default=0))
     total = run.clock.total_steps
     self._progress = Progress(total, self.step, parallel.is_main())
@@ -149,9 +170,21 @@ class Loop:
       evaluate = self._steps(end)
     self._trace.close(self._state)
     self._went_back()
+    self._save(None)  # where it stops between two evaluations
     with self._watch.held_up():
-      self._checkpoints.save(self._state, None)  # where it stops between two evaluations
       self._checkpoints.wait()
+
+  def _save(self, top1):
+    with self._watch.held_up():
+      self._history.save()
+      self._checkpoints.save(self._state, top1)
+    self._saved = time.monotonic()
+
+  def _save_in_time(self):
+    """Saves if the last checkpoint is too long ago, by the clock of the main process."""
+    seconds = 60 * self._config.checkpoint.minutes
+    if parallel.from_main(lambda: time.monotonic() - self._saved >= seconds):
+      self._save(None)
 
   def _set(self, state):
     if self._config.on_nonfinite != 'skip':  # counts of a run that skipped would hold up this one
@@ -183,6 +216,8 @@ class Loop:
         return self._unevaluated()
     if step == log_at:
       self._log()
+      if step not in (eval_at, end):  # where it is saved all the same
+        self._save_in_time()
     return step == eval_at
 
   def _log(self):
@@ -190,12 +225,22 @@ class Loop:
     if skipped := line.get('skipped'):
       self._check_skipped(skipped)
     self._state = self._run.without_sums(self._state)
+    self._check_unreadable()
     self._history.add(self.step, 'train', **line)
     if 'loss' not in line:
       return  # all of its steps were skipped
     self._progress.show(self.step, line)
     for warning in self._alarm.warnings(self.step, line):
       self._progress.say(warning)
+
+  def _check_unreadable(self):
+    """Raises InputError if all processes together met more bad records than are allowed."""
+    if parallel.several_processes():
+      bad = parallel.union(self._data.unreadable())
+      if len(bad) > self._data.max_bad:
+        raise stream.too_many_bad(
+          len(bad), self._data.size, self._data.max_bad, 'those named above'
+        )
 
   def _unevaluated(self) -> bool:
     """Whether the run was stopped while it was evaluated at this step."""
@@ -220,8 +265,7 @@ class Loop:
       scores = f'loss {result.loss:.3f}, top-1 {result.top1:.2%}'
       self._progress.say(f'epoch {epoch:.2f}, {split.replace("_", ", ")}: {scores}')
       top1 = result.top1  # the best is chosen by the averaged parameters where there are any
-    with self._watch.held_up():
-      self._checkpoints.save(self._state, top1)
+    self._save(top1)
 
   def _what(self, sums) -> str:
     """What was not finite, and at which learning rate."""
@@ -285,14 +329,13 @@ class Loop:
     config, run, history = self._config, self._run, self._history
     step = score.chosen(config, self._checkpoints, self._workdir)
     summary = {'test_top1': None, 'test_top5': None, 'test_loss': None}
-    if config.dataset.test:
-      data = experiment.load(config, 'test')
-      folder, stop = self._workdir, self._signals.asked
+    if 'test' in self._splits:
+      folder, stop, data = self._workdir, self._signals.asked, self._splits['test']
       scores = score.score(config, run.model, data, self._checkpoints, folder, step, 'test', stop)
       if scores is None:
         return None
-      means = {name: scores[name] for name in ('loss', 'top1', 'top5')}
-      summary = {f'test_{name}': value for name, value in means.items()}
+      means = {name: scores[name] for name in MEANS if name in scores}
+      summary = {f'test_{name}': means[name] for name in ('top1', 'top5', 'loss')}
       if not history.find(step, 'test'):
         history.add(step, 'test', epoch=run.clock.epochs(step), **means)
     averaged = config.average.name != 'none'
@@ -305,6 +348,8 @@ class Loop:
       'steps': run.clock.total_steps,
       'epochs': run.clock.epochs(run.clock.total_steps),
       'parameters': run.parameters,
+      'unreadable': self._unreadable(step),
+      'overlaps': self._overlaps,
       'images_per_second': float(np.median(speeds)) if speeds else None,
       'input_wait': float(np.mean(waits)) if waits else None,
       'saving': self._watch.saving_share(),
@@ -316,6 +361,15 @@ class Loop:
       'seconds': self._watch.elapsed(),
       'resumed_from_step': self._first,
     }
+
+  def _unreadable(self, step) -> dict[str, int]:
+    """Examples that were left out because their records cannot be read, in training all epochs'."""
+    lines = [line for line in self._history.lines if line['split'] == 'train']
+    found = {'train': sum(line.get('unreadable', 0) for line in lines)}
+    for split in ('validation', 'test'):
+      line = self._history.find(step, split)
+      found |= {split: line.get('unreadable', 0)} if line else {}
+    return found
 
   def finish_saving(self) -> None:
     """Lets a checkpoint that is being written be finished, where that can be."""
@@ -348,8 +402,10 @@ def train_line(state: train_state.TrainState, run: experiment.Run, step: int) ->
   skipped = int(sums['nonfinite/step'])
   sums = {name: value for name, value in sums.items() if not name.startswith('nonfinite/')}
   examples, steps = sums.pop('examples'), sums.pop('steps')
+  unreadable = int(steps * run.batch_size - examples)
   line = {'epoch': run.clock.epochs(step), 'learning_rate': sums.pop('learning_rate')}
   if steps:
     for name, value in sums.items():
       line[name] = value / (steps if '_norm/' in name else max(examples, 1))
-  return line | ({'skipped': skipped} if skipped else {})
+  counts = {'skipped': skipped, 'unreadable': unreadable}
+  return line | {name: count for name, count in counts.items() if count}

@@ -2,32 +2,47 @@
 
 import contextlib
 import fcntl
+import json
 import logging
 import os
 import socket
+import time
 from collections.abc import Iterator
 
 from etils import epath
 from ml_collections import ConfigDict
 
+from googlenet_jax import checkpoint, parallel, record, weights
 from googlenet_jax import config as configs
-from googlenet_jax import parallel, record, weights
 from googlenet_jax.errors import InputError
 
 LOG = logging.getLogger('googlenet_jax')
 
 
+RUN = 'run.json'  # the version of all that a run leaves, and digests of its data
+CHANGES = 'config_changes.jsonl'
+ANSWERED = ('dataset.test', 'eval.checkpoint')  # what the summary of a finished run is about
+
+
 def check(config: ConfigDict, workdir: epath.Path) -> None:
-  """Raises InputError if the workdir is a file, or holds a run of another config."""
+  """Raises InputError if the workdir is a file, or holds a run of another config or version."""
   try:
     there = next((path for path in (workdir, *workdir.parents) if path.exists()), None)
     if there is not None and not there.is_dir():
       raise InputError(f'--workdir={workdir}: {there} is a file: give a folder')
-    path = workdir / 'config.json'
-    earlier = record.read_json(path) if path.exists() else None
+    if not (workdir / 'config.json').exists():
+      return
+    earlier = _earlier(workdir)
+    path = workdir / RUN
+    written = record.read_json(path)['format'] if path.exists() else 'before 3'
   except (OSError, ImportError) as error:  # ImportError: etils, of what gs:// needs
     raise InputError(f'--workdir={workdir} cannot be read: {error}') from error
-  differing = configs.differences(earlier, config) if earlier else []
+  if written != checkpoint.FORMAT:
+    raise InputError(
+      f'{workdir} holds a run of another version of googlenet_jax (format {written}, not '
+      f'{checkpoint.FORMAT}): use that version, or another --workdir'
+    )
+  differing = configs.differences(earlier, config)
   if differing:
     raise InputError(
       f'{workdir} holds a run of another config ({"; ".join(differing)}): give another '
@@ -35,10 +50,71 @@ def check(config: ConfigDict, workdir: epath.Path) -> None:
     )
 
 
-def begin(config: ConfigDict, description: weights.Description, workdir: epath.Path) -> None:
-  """Says in a workdir what the run is."""
-  record.write(workdir / 'config.json', configs.to_json(config))
-  record.write(workdir / 'network.json', description.to_json() + '\n')
+def _earlier(workdir: epath.Path) -> dict:
+  """The fields that a run was last started with, flat."""
+  fields = configs.flat(record.read_json(workdir / 'config.json'))
+  path = workdir / CHANGES
+  for line in path.read_text().splitlines() if path.exists() else ():
+    fields |= record.read_json(path, line)['fields']
+  return fields
+
+
+def check_answer(config: ConfigDict, workdir: epath.Path) -> None:
+  """Raises InputError if a finished run's summary answers another question than the config's."""
+  earlier, now = _earlier(workdir), configs.flat(config.to_dict())
+  other = [field for field in ANSWERED if earlier[field] != now[field]]
+  if other:
+    was = ', '.join(f'config.{field}={earlier[field]!r}' for field in other)
+    flags = ' '.join(f"--config.{field}='{now[field]}'" for field in other)
+    raise InputError(
+      f'{workdir} is finished, and its summary is of {was}: --mode=evaluate {flags} scores it anew'
+    )
+
+
+def check_data(digests: dict[str, str], workdir: epath.Path) -> None:
+  """Raises InputError if a split is not what it was when the run began.
+
+  Args:
+    digests: of the data, by the splits' notation, 'train[:80%]'.
+    workdir: of the run.
+  """
+  path = workdir / RUN
+  earlier = record.read_json(path)['data'] if path.exists() else {}
+  for split, digest in digests.items():
+    if earlier.get(split, digest) != digest:
+      raise InputError(
+        f'{workdir}: {split!r} of the dataset is not what it was when the run began: give that '
+        'data, or another --workdir'
+      )
+
+
+def begin(
+  config: ConfigDict,
+  description: weights.Description,
+  digests: dict[str, str],
+  workdir: epath.Path,
+  step: int,
+) -> None:
+  """Says in a workdir what the run is, and what is changed from this step on.
+
+  `config.json` stays that of the beginning; it is written last, as it says that a run is there.
+  """
+  begun = (workdir / 'config.json').exists()
+  earlier = record.read_json(workdir / RUN)['data'] if begun else {}
+  if earlier | digests != earlier or not begun:
+    about = {'format': checkpoint.FORMAT, 'data': earlier | digests}
+    record.write(workdir / RUN, json.dumps(about, indent=2) + '\n')
+  if not begun:
+    record.write(workdir / 'network.json', description.to_json() + '\n')
+    record.write(workdir / 'config.json', configs.to_json(config))
+    return
+  now, before = configs.flat(json.loads(configs.to_json(config))), _earlier(workdir)
+  changed = {field: value for field, value in now.items() if before.get(field) != value}
+  if changed:
+    path = workdir / CHANGES
+    lines = path.read_text() if path.exists() else ''
+    line = json.dumps({'step': step, 'time': round(time.time(), 3), 'fields': changed})
+    record.write(path, f'{lines}{line}\n')
 
 
 def network(workdir: epath.Path) -> weights.Description:

@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn import datasets
 
-from googlenet_jax.data import augment, pipeline, prepare, sources
+from googlenet_jax.data import augment, pipeline, prepare, shuffle, sources
 from googlenet_jax.errors import InputError
 
 NAMES = tuple('0123456789')
@@ -127,19 +128,60 @@ def test_a_full_disk_is_told_before_anything_is_started(tmp_path, monkeypatch):
     prepare.ensure('cifar10', str(tmp_path))
 
 
-@pytest.mark.parametrize('count', [7, 100])
+def orders(count, epochs, seed=0):
+  """The order of some epochs, `[epochs, count]`."""
+  positions = jnp.arange(epochs * count, dtype=jnp.uint32)
+  found = jax.jit(shuffle.shuffled, static_argnums=2)(jax.random.key(seed), positions, count)
+  return np.asarray(found).reshape(epochs, count)
+
+
+@pytest.mark.parametrize('count', [1, 2, 3, 7, 31, 32, 33, 100, 1021, 1023, 1024, 1025, 9973])
 def test_every_epoch_holds_every_example_once(count):
-  order = pipeline.shuffled(jax.random.key(0), jnp.arange(3 * count, dtype=jnp.uint32), count)
-  epochs = np.asarray(order).reshape(3, count)
-  assert all(sorted(epoch) == list(range(count)) for epoch in epochs)
-  assert not (epochs[0] == epochs[1]).all() and not (epochs[1] == epochs[2]).all()
+  found = orders(count, 3)
+  assert (np.sort(found) == np.arange(count)).all()
+  if count > 7:
+    assert not (found[0] == found[1]).all() and not (found[1] == found[2]).all()
+    assert not (found[0] == orders(count, 1, seed=1)[0]).all()
+
+
+@pytest.mark.parametrize(('count', 'epochs'), [(5, 4000), (23, 1500)])
+def test_orders_are_uniform(count, epochs):
+  found = orders(count, epochs)
+  # Each example at each place equally often: a chi-squared of (count - 1)^2 degrees of freedom.
+  places = np.zeros((count, count))
+  np.add.at(places, (found, np.arange(count)), 1)
+  # Each pair of examples beside each other equally often.
+  pairs = np.zeros((count, count))
+  np.add.at(pairs, (found[:, :-1], found[:, 1:]), 1)
+  pairs = pairs[~np.eye(count, dtype=bool)]
+  for counts, freedom in ((places, (count - 1) ** 2), (pairs, count * (count - 1) - 1)):
+    expected = counts.sum() / counts.size
+    chi_squared = ((counts - expected) ** 2 / expected).sum()
+    assert stats.chi2.sf(chi_squared, freedom) > 1e-4
+    assert stats.chi2.cdf(chi_squared, freedom) > 1e-4
+
+
+def test_all_orders_of_four_are_equally_frequent():
+  found = orders(4, 6_000)
+  _, counts = np.unique(found, axis=0, return_counts=True)
+  assert len(counts) == 24
+  assert stats.chisquare(counts).pvalue > 1e-4
+
+
+def test_the_order_costs_the_work_of_the_batch():
+  def flops(count):
+    positions = jax.ShapeDtypeStruct((64,), jnp.uint32)
+    lowered = jax.jit(shuffle.shuffled, static_argnums=2).lower(jax.random.key(0), positions, count)
+    return lowered.cost_analysis()['flops']
+
+  assert flops(531_131) <= 1.01 * flops(100)
 
 
 def test_a_batch_crosses_epochs_and_devices_alike():
   positions = jnp.arange(90, 130, dtype=jnp.uint32)  # from epoch 0 into epoch 1 of 100
   key = jax.random.key(3)
-  whole = pipeline.shuffled(key, positions, 100)
-  parts = [pipeline.shuffled(key, positions[i : i + 10], 100) for i in range(0, 40, 10)]
+  whole = shuffle.shuffled(key, positions, 100)
+  parts = [shuffle.shuffled(key, positions[i : i + 10], 100) for i in range(0, 40, 10)]
   np.testing.assert_array_equal(whole, np.concatenate(parts))
 
 
@@ -173,9 +215,9 @@ def test_evaluation_keeps_the_order_and_masks_the_rest():
 
 def test_a_bad_record_keeps_its_place_with_mask_0():
   valid = np.arange(10) != 3
-  evaluated = reader(split_of(10, valid=valid), train=False)(np.arange(10))
+  evaluated = reader(split_of(10, valid=valid), train=False, max_bad=1)(np.arange(10))
   np.testing.assert_array_equal(evaluated.mask, valid)
-  trained = reader(split_of(10, valid=valid), train=True)(np.arange(10))
+  trained = reader(split_of(10, valid=valid), train=True, max_bad=1)(np.arange(10))
   np.testing.assert_array_equal(trained.mask, np.asarray(trained.image[:, 0, 0, 0]) != 3)
 
 

@@ -365,9 +365,7 @@ def broken_folder(two_classes, tmp_path, bad):
 
 def test_a_bad_photo_keeps_its_place_with_mask_0_and_is_named(two_classes, tmp_path, caplog):
   records = broken_folder(two_classes, tmp_path, ('04.jpg',))
-  data = pipeline.streamed(
-    records, train=False, image_size=16, shorter=20, most_bad=2, **STATISTICS
-  )
+  data = pipeline.streamed(records, train=False, image_size=16, shorter=20, max_bad=2, **STATISTICS)
   for _ in range(2):  # named once, however often they are met
     found = batches(data, range(2), 20, None)
     np.testing.assert_array_equal(np.flatnonzero(found.mask == 0), [4, 24])
@@ -378,10 +376,28 @@ def test_a_bad_photo_keeps_its_place_with_mask_0_and_is_named(two_classes, tmp_p
   ]
 
 
+def test_in_training_a_bad_photos_place_holds_the_next_readable_one(two_classes, tmp_path):
+  after = {4: 6, 5: 6, 19: 20, 24: 26, 25: 26, 39: 0}
+  records = broken_folder(two_classes, tmp_path, ('04.jpg', '05.jpg', '19.jpg'))
+  options = {'train': True, 'image_size': 16, 'shorter': 20, 'seed': 3, **STATISTICS}
+  order = taken(training_order(40), range(5), 8)
+  whole = pipeline.streamed(folder.records(str(two_classes), 'all'), **options)
+  images = batches(whole, range(5), 8, jax.random.key(0)).image[np.argsort(order)]  # by record
+  data = pipeline.streamed(records, max_bad=6, **options)
+  for _ in range(2):  # also once it is known which are bad
+    found = batches(data, range(5), 8, jax.random.key(0))
+    np.testing.assert_array_equal(found.mask, [index not in after for index in order])
+    for image, index in zip(found.image, order, strict=True):
+      np.testing.assert_array_equal(image, images[after.get(index, index)])
+  assert data.unreadable() == sorted(after)
+
+
 def test_too_many_bad_photos_end_the_run(two_classes, tmp_path):
   records = broken_folder(two_classes, tmp_path, ('04.jpg', '05.jpg'))
-  data = pipeline.streamed(records, train=True, image_size=16, shorter=20, most_bad=3, **STATISTICS)
-  with pytest.raises(InputError, match='like 3 before it'):
+  data = pipeline.streamed(records, train=True, image_size=16, shorter=20, max_bad=3, **STATISTICS)
+  with pytest.raises(
+    InputError, match=r'4 of 40 records cannot be read, like .*max_bad_share, which allows 3'
+  ):
     batches(data, range(4), 20, jax.random.key(0))
 
 
@@ -390,9 +406,7 @@ def test_a_wrong_label_is_no_unreadable_photo(two_classes):
     raise InputError(f'record {index} has label -1')
 
   records = folder.records(str(two_classes), 'all')._replace(read=read)
-  data = pipeline.streamed(
-    records, train=False, image_size=16, shorter=20, most_bad=9, **STATISTICS
-  )
+  data = pipeline.streamed(records, train=False, image_size=16, shorter=20, max_bad=9, **STATISTICS)
   with pytest.raises(InputError, match='label -1'):
     batches(data, range(1), 20, None)
 

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from googlenet_jax.checkpoint import Checkpoints
 from googlenet_jax.errors import InputError
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-TIMES = ('seconds', 'images_per_second', 'input_wait')
+TIMES = ('time', 'seconds', 'images_per_second', 'input_wait')
 
 
 def run(config, workdir, **kwargs):
@@ -171,22 +172,6 @@ def test_a_head_that_learns_nothing_is_named(tiny, tmp_path, capsys):
   assert len(warnings) == len(set(line.split("'")[1] for line in warnings))  # each once
 
 
-def test_later_lines_of_an_interrupted_run_are_dropped(tmp_path):
-  folder = epath.Path(tmp_path)
-  first = record.Record(folder, 0)
-  for step in (1, 2, 3):
-    first.add(
-      step, 'train', epoch=step / 10, loss=1.0, main_loss=1.0, main_top1=0.5, learning_rate=0.1
-    )
-  first.close()
-  again = record.Record(folder, 2)
-  assert [line['step'] for line in record.read(folder)] == [1, 2]
-  again.add(3, 'train', epoch=0.3, loss=2.0, main_loss=2.0, main_top1=0.5, learning_rate=0.1)
-  again.close()
-  assert [line['loss'] for line in record.read(folder)] == [1.0, 1.0, 2.0]
-  assert len(list(tmp_path.glob('events.out.tfevents.*'))) == 1
-
-
 def test_curves_and_events_are_made_again_from_the_record(straight):
   _, folder = straight
   before = (folder / 'metrics.jsonl').read_bytes()
@@ -200,7 +185,7 @@ def test_curves_and_events_are_made_again_from_the_record(straight):
 
 
 def test_differences_name_the_fields(tiny):
-  earlier = json.loads(configs.to_json(tiny))
+  earlier = configs.flat(json.loads(configs.to_json(tiny)))
   assert configs.differences(earlier, tiny) == []
   tiny.log.every = '7 steps'
   tiny.model.stem = 'compact'
@@ -338,3 +323,72 @@ def test_preview_shows_what_is_trained_and_evaluated_on(photo_config, two_classe
   assert set(pictures) == {'preview_train.png', 'preview_evaluation.png'}
   for picture in pictures.values():  # not one blank page
     assert np.asarray(picture.convert('RGB')).std() > 20
+
+
+def test_what_is_tested_on_is_not_trained_on(tiny, tmp_path, caplog):
+  tiny.dataset.test = 'train[60:70]'
+  says = r"dataset.train='train\[:64\]' and .*test='train\[60:70\]' share 4 examples of train: "
+  with pytest.raises(InputError, match=says):
+    run(tiny, tmp_path / 'run')
+  assert not (tmp_path / 'run').exists()
+  tiny.dataset.allow_overlap = True
+  tiny.dataset.validation = 'train[50:90]'
+  overlaps = run(tiny, tmp_path / 'run')['overlaps']
+  assert [text.rpartition(' share ')[2] for text in overlaps] == [
+    '14 examples of train',
+    '4 examples of train',
+    '10 examples of train',
+  ]
+  assert all(f'WARNING: {text}' in caplog.text for text in overlaps)
+
+
+def test_an_overlap_with_validation_is_a_warning(tiny, caplog):
+  tiny.dataset.validation = 'train[60:70]'
+  (found,) = experiment.overlaps(tiny)
+  assert found in caplog.text and found.endswith('share 4 examples of train')
+
+
+def test_shares_of_a_folder_overlap(photo_config, two_classes):
+  c = photo_config
+  c.dataset.data_dir = str(two_classes)
+  assert experiment.overlaps(c) == []
+  c.dataset.test = 'all[70%:]'
+  with pytest.raises(InputError, match=r'share 10% of .*: choose others'):
+    experiment.overlaps(c)
+  c.dataset.train = 'all'
+  with pytest.raises(InputError, match=r'share 30% of '):
+    experiment.overlaps(c)
+
+
+def test_a_wrong_test_split_is_told_before_the_training(photo_config, two_classes, tmp_path):
+  photo_config.dataset.data_dir = str(two_classes)
+  photo_config.dataset.test = 'tests'
+  with pytest.raises(InputError, match="has no folder 'tests'"):
+    run(photo_config, tmp_path / 'run')
+  assert not (tmp_path / 'run').exists()
+
+
+def test_unreadable_photos_leave_batch_norm_alone(photo_config, two_classes, tmp_path):
+  c = photo_config
+  c.dataset.train, c.dataset.validation, c.dataset.test = 'all', '', ''
+  c.train.duration, c.optimizer.lr, c.augment.area = '40 steps', 1e-9, ()
+  c.average.name = 'none'
+  whole = shutil.copytree(two_classes, tmp_path / 'whole')
+  bad = sorted(whole.glob('*/*'))[::3]  # 14 of 40
+  for path in bad:
+    path.unlink()
+  broken = shutil.copytree(whole, tmp_path / 'broken')
+  for path in bad:
+    (broken / path.relative_to(whole)).write_bytes(b'no photo')
+  statistics = []
+  for folder in (whole, broken):
+    c.dataset.data_dir, c.dataset.max_bad_share = str(folder), 0.4
+    summary = run(c, tmp_path / f'run_{folder.name}')
+    statistics.append(last_state(c, tmp_path / f'run_{folder.name}').batch_stats['conv1']['bn'])
+  assert summary['unreadable'] == {'train': 8 * len(bad)}  # 40 steps of 8 are 8 epochs
+  deviation = np.sqrt(statistics[0]['var'])
+  np.testing.assert_allclose(*(x['mean'] / deviation for x in statistics), atol=0.15)
+  np.testing.assert_allclose(statistics[1]['var'] / statistics[0]['var'], 1, atol=0.25)
+  c.dataset.max_bad_share = 0.3
+  with pytest.raises(InputError, match='of 40 records cannot be read'):
+    run(c, tmp_path / 'too_many')

@@ -9,7 +9,7 @@ import re
 import numpy as np
 
 from googlenet_jax.data import decode
-from googlenet_jax.data.sources import Records
+from googlenet_jax.data.sources import Records, Span, digest_of
 from googlenet_jax.errors import InputError
 
 LOG = logging.getLogger('googlenet_jax')
@@ -34,12 +34,7 @@ def records(root: str, split: str, others: tuple[str, ...] = (), class_list: str
   Raises:
     InputError: no such folder, split or class, or no photo.
   """
-  base = pathlib.Path(root).expanduser()
-  if not root or not base.is_dir():
-    raise InputError(
-      f"--config.dataset.data_dir={root or repr('')}: no folder; dataset 'folder' "
-      'reads DIR/<class>/* or DIR/<split>/<class>/*'
-    )
+  base = _base(root)
   parts = {name: _parse(base, name) for name in (split, *others) if name}
   found = {part[0]: _classes(part[0]) for part in parts.values()}
   folder, first, last = parts[split]
@@ -73,8 +68,17 @@ def records(root: str, split: str, others: tuple[str, ...] = (), class_list: str
     read=lambda i: ((folder / files[i][0]).read_bytes(), files[i][1]),
     name=lambda i: str(folder / files[i][0]),
     class_names=class_names,
+    digest=lambda: digest_of(
+      [(name, (folder / name).stat().st_size, label) for name, label in files]
+    ),
     counts=np.bincount([label for _, label in files], minlength=len(class_names)),
   )
+
+
+def spans(root: str, split: str) -> list[Span]:
+  """The stretch of a folder that a split takes, in percent; see `records`."""
+  folder, first, last = _parse(_base(root), split)
+  return [Span(str(folder.resolve()), first, last, '%')]
 
 
 def bucket(name: str) -> float:
@@ -90,7 +94,7 @@ def read_class_list(path: str) -> tuple[dict[str, int], tuple[str, ...]]:
     InputError: no such file, or a folder is listed twice.
   """
   try:
-    lines = pathlib.Path(path).read_text().splitlines()
+    lines = pathlib.Path(path).expanduser().read_text().splitlines()
   except (OSError, UnicodeDecodeError) as error:
     raise InputError(f'--config.dataset.classes={path}: {error}') from error
   lines = [line.split('\t' if '\t' in line else None, 1) for line in lines if line.strip()]
@@ -103,6 +107,16 @@ def read_class_list(path: str) -> tuple[dict[str, int], tuple[str, ...]]:
     for folder, name in zip(folders, called, strict=True)
   ]
   return {folder: label for label, folder in enumerate(folders)}, tuple(unique)
+
+
+def _base(root: str) -> pathlib.Path:
+  base = pathlib.Path(root).expanduser()
+  if not root or not base.is_dir():
+    raise InputError(
+      f"--config.dataset.data_dir={root or repr('')}: no folder; dataset 'folder' "
+      'reads DIR/<class>/* or DIR/<split>/<class>/*'
+    )
+  return base
 
 
 def _parse(base: pathlib.Path, split: str) -> tuple[pathlib.Path, int, int]:

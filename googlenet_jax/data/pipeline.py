@@ -48,6 +48,9 @@ class Pipeline(NamedTuple):
     read: `(resident, fed, positions [B] uint32, key) -> Batch`, pure; `fed` is one device's
       part of one step. Positions are counted from the first example of training, over all
       devices and epochs.
+    digest: `() -> str`, which tells whether the same examples are there later.
+    max_bad: records that may be unreadable.
+    unreadable: `() ->` those that this process knows of.
     close: `() -> None`: stops reading ahead, until the next `feed`.
   """
 
@@ -57,6 +60,9 @@ class Pipeline(NamedTuple):
   resident: Any
   feed: Callable[[int, int, int], Any]
   read: Callable[[Any, Any, jax.Array, jax.Array], Batch]
+  digest: Callable[[], str]
+  max_bad: int = 0
+  unreadable: Callable[[], list[int]] = list
   close: Callable[[], None] = lambda: None
 
 
@@ -68,6 +74,7 @@ def in_memory(
   std: tuple[float, ...],
   image_size: int = 0,
   channels: int = 0,
+  max_bad: int = 0,
   augment: aug.Augment = aug.NONE,
 ) -> Pipeline:
   """A pipeline over a split that is kept on the device as uint8.
@@ -82,20 +89,23 @@ def in_memory(
     mean, std: of a channel, in [0, 255]; one value serves all channels.
     image_size: side in pixels that images are resized to (bilinear); 0 keeps theirs.
     channels: 3 repeats a gray channel; 0 keeps theirs.
+    max_bad: records that may be unreadable.
     augment: of training images.
 
   Raises:
-    InputError: the statistics or `channels` do not fit the images.
+    InputError: the statistics, `channels` or colour distortions do not fit the images, or too many
+      records are unreadable.
   """
   count, height, width, depth = split.images.shape
   classes = len(split.class_names)
   shape = (image_size or height, image_size or width, channels or depth)
   if depth not in (1, shape[2]):
     raise InputError(f'dataset.channels={channels}: the images have {depth} channels, not 1')
-  _check_statistics(mean, std, depth)
-  if (augment.hue or augment.lighting) and depth != 3:
-    raise InputError(f'augment.hue and augment.lighting need RGB: the images have {depth} channels')
+  _check_channels(depth, mean, std, augment)
   augment = augment if train else aug.NONE
+  bad = np.flatnonzero(~np.asarray(split.valid)).tolist()
+  if len(bad) > max_bad:
+    raise stream.too_many_bad(len(bad), count, max_bad, f'record {bad[-1]}')
 
   def take(resident, index, keys):
     images = prepared(resident['images'][index], keys, shape, mean, std, augment)
@@ -128,6 +138,9 @@ def in_memory(
     resident={'images': split.images, 'labels': split.labels, 'valid': np.asarray(split.valid)},
     feed=lambda step, count, batch_size: (),
     read=read,
+    digest=split.digest,
+    max_bad=max_bad,
+    unreadable=lambda: bad,
   )
 
 
@@ -139,10 +152,10 @@ def streamed(
   std: tuple[float, ...],
   image_size: int,
   shorter: int,
-  channels: int = 3,
+  channels: int = 0,
   test_crops: int = 1,
   seed: int = 0,
-  most_bad: int = 0,
+  max_bad: int = 0,
   threads: int = 0,
   prefetch: int = 2,
   augment: aug.Augment = aug.NONE,
@@ -158,20 +171,21 @@ def streamed(
     mean, std: of a channel, in [0, 255]; one value serves all three.
     image_size: side of the images of a batch, pixels.
     shorter: that the shorter side is resized to before the centre crop of an evaluation.
-    channels: 1 makes the images gray.
+    channels: 3 repeats a gray channel, 1 makes the images gray; 0 keeps those of the records.
     test_crops: of evaluation: with 10 or 144 a batch's images are `[B, crops, H, W, C]`.
     seed: of the order and the crops.
-    most_bad: records that may be unreadable before the run ends.
+    max_bad: records that may be unreadable before the run ends.
     threads, prefetch: see `stream.Stream`.
     augment: of training images.
 
   Raises:
-    InputError: the statistics do not fit three channels.
+    InputError: the statistics or colour distortions do not fit the channels.
   """
-  _check_statistics(mean, std, channels)
+  channels = channels or records.channels
+  _check_channels(channels, mean, std, augment)
   shape = (image_size, image_size, channels)
   augment = augment if train else aug.NONE
-  crops = stream.Crops(records, image_size, shorter, augment, most_bad, test_crops)
+  crops = stream.Crops(records, image_size, shorter, augment, max_bad, test_crops)
   example = stream.training(crops, records, seed) if train else crops.evaluation
   source = stream.Stream(example, threads, prefetch)
 
@@ -198,6 +212,9 @@ def streamed(
     resident=(),
     feed=source,
     read=read,
+    digest=records.digest,
+    max_bad=max_bad,
+    unreadable=crops.unreadable,
     close=source.close,
   )
 
@@ -210,7 +227,9 @@ def _beside(x):
   return x.reshape(-1, 2, *x.shape[1:])[:, ::-1].reshape(x.shape)
 
 
-def _check_statistics(mean, std, depth):
+def _check_channels(depth, mean, std, augment):
+  if (augment.hue or augment.lighting) and depth != 3:
+    raise InputError(f'augment.hue and augment.lighting need RGB: the images have {depth} channels')
   if {len(mean), len(std)} - {1, depth}:
     each = f' or {depth}, one for each of the channels' if depth > 1 else ': the images are gray'
     raise InputError(f'dataset.mean={mean} and dataset.std={std}: give 1 value{each}')

@@ -1,6 +1,9 @@
 """Image sets, decoded once into memory or one by one: scikit-learn's digits and TFDS sets."""
 
+import concurrent.futures
+import hashlib
 import logging
+import os
 import re
 from collections.abc import Callable
 from typing import NamedTuple
@@ -13,6 +16,8 @@ from googlenet_jax.errors import InputError
 
 LOG = logging.getLogger('googlenet_jax')
 
+DIGITS = {'train': 1437, 'test': 360}  # examples
+
 
 class Split(NamedTuple):
   """A split of a classification set.
@@ -20,7 +25,8 @@ class Split(NamedTuple):
   Attributes:
     images: `[N, H, W, C]` uint8.
     labels: `[N]` int32, below `len(class_names)`.
-    valid: `[N]` bool; False for a record that could not be decoded (its pixels are 0).
+    valid: `[N]` bool; False for a record that could not be decoded, whose place has the pixels of
+      the next one that could.
     class_names: in label order.
   """
 
@@ -28,6 +34,13 @@ class Split(NamedTuple):
   labels: np.ndarray
   valid: np.ndarray
   class_names: tuple[str, ...]
+
+  def digest(self) -> str:
+    """BLAKE2 of all that can be seen of the split."""
+    found = hashlib.blake2b(digest_size=16)
+    for array in (self.images, self.labels, self.valid):
+      found.update(np.ascontiguousarray(array))
+    return found.hexdigest()
 
 
 class Records(NamedTuple):
@@ -38,6 +51,8 @@ class Records(NamedTuple):
     read: `index -> (encoded image, label)`; raises anything where it cannot.
     name: `index ->` what a person calls the record.
     class_names: in label order.
+    digest: `() ->` a digest of what tells these records from others without reading them.
+    channels: of the images, 1 where all are gray.
     counts: `[classes]` images of each class; None where only reading them would tell.
   """
 
@@ -45,7 +60,35 @@ class Records(NamedTuple):
   read: Callable[[int], tuple[bytes, int]]
   name: Callable[[int], str]
   class_names: tuple[str, ...]
+  digest: Callable[[], str] = str
+  channels: int = 3
   counts: np.ndarray | None = None
+
+
+class Span(NamedTuple):
+  """A stretch of a set that a split takes.
+
+  Attributes:
+    part: what it is a stretch of: a split of the set as it is stored, or a folder.
+    first, last: from where to where, in `unit`.
+    unit: 'examples', or '%' of a folder (by the hash of the photos' names).
+  """
+
+  part: str
+  first: int
+  last: int
+  unit: str = 'examples'
+
+
+def shared(one: list[Span], other: list[Span]) -> str:
+  """What two splits have in common, for a person: '237 examples of train'; '' for nothing."""
+  parts = []
+  for x in one:
+    for y in other:
+      count = min(x.last, y.last) - max(x.first, y.first)
+      if x.part == y.part and count > 0:
+        parts.append(f'{count}{"" if x.unit == "%" else " "}{x.unit} of {x.part}')
+  return ' and '.join(parts)
 
 
 def load(name: str, split: str, data_dir: str = '') -> Split:
@@ -69,33 +112,55 @@ def load(name: str, split: str, data_dir: str = '') -> Split:
   return result
 
 
-def _digits(split: str) -> Split:
-  """scikit-learn's 1,797 handwritten digits, 8x8: 1,437 'train' and 360 'test'."""
-  from sklearn import datasets, model_selection  # a second of import, for this set alone
+def spans(name: str, split: str, data_dir: str = '') -> list[Span]:
+  """The stretches that a split takes; see `load` for the arguments and errors."""
+  if name == 'digits':
+    return [_digits_span(split)]
+  import tensorflow_datasets as tfds
 
-  data = datasets.load_digits()
-  images = np.round(data.images * (255 / 16)).astype(np.uint8)[..., None]
-  labels = data.target.astype(np.int32)
-  train, test = model_selection.train_test_split(
-    np.arange(len(labels)), test_size=360, random_state=0, stratify=labels
-  )
+  builder, _ = _open_tfds(name, split, data_dir)
+  lengths = {name: info.num_examples for name, info in builder.info.splits.items()}
+  instructions = tfds.core.ReadInstruction.from_spec(split).to_absolute(lengths)
+  return [
+    Span(x.splitname, x.from_ or 0, lengths[x.splitname] if x.to is None else x.to)
+    for x in instructions
+  ]
+
+
+def _digits_span(split: str) -> Span:
   match = re.fullmatch(r'(train|test)(?:\[(\d*):(\d*)\])?', split)
   if not match:
     raise InputError(f"dataset 'digits': no split {split!r}: use 'train', 'test', 'train[:1200]'")
   ends = slice(*(int(n) if n else None for n in match.groups()[1:]))
-  rows = {'train': train, 'test': test}[match[1]][ends]
-  if not len(rows):
+  first, last, _ = ends.indices(DIGITS[match[1]])
+  if first >= last:
     raise InputError(f"dataset 'digits': split {split!r} holds no example")
+  return Span(match[1], first, last)
+
+
+def _digits(split: str) -> Split:
+  """scikit-learn's 1,797 handwritten digits, 8x8."""
+  from sklearn import datasets, model_selection  # a second of import, for this set alone
+
+  part, first, last, _ = _digits_span(split)
+  data = datasets.load_digits()
+  images = np.round(data.images * (255 / 16)).astype(np.uint8)[..., None]
+  labels = data.target.astype(np.int32)
+  train, test = model_selection.train_test_split(
+    np.arange(len(labels)), test_size=DIGITS['test'], random_state=0, stratify=labels
+  )
+  rows = {'train': train, 'test': test}[part][first:last]
   return Split(images[rows], labels[rows], np.ones(len(rows), bool), tuple('0123456789'))
 
 
 def _tfds(name: str, split: str, data_dir: str) -> Split:
-  source, features = open_tfds(name, split, data_dir)
+  builder, features = _open_tfds(name, split, data_dir)
   if None in features['image'].shape:
     raise InputError(
       f'dataset {name!r} has images of shape {features["image"].shape}: only those of one size '
       'can be held in memory; stream them with --config.dataset.in_memory=False'
     )
+  source = builder.as_data_source(split)
   count = len(source)
   LOG.info('decoding %s %s: %d images', name, split, count)
   images = np.zeros((count, *features['image'].shape), np.uint8)
@@ -111,6 +176,10 @@ def _tfds(name: str, split: str, data_dir: str) -> Split:
     raise InputError(
       f'dataset {name!r}: none of the {count} records of {split!r} can be read: {why}'
     )
+  readable = np.flatnonzero(valid)
+  for i in np.flatnonzero(~valid):  # black images would count in batch statistics
+    other = readable[np.searchsorted(readable, i) % len(readable)]
+    images[i], labels[i] = images[other], labels[other]
   return Split(images, labels, valid, tuple(features['label'].names))
 
 
@@ -118,8 +187,8 @@ def tfds_records(name: str, split: str, data_dir: str = '') -> Records:
   """The encoded images of a TFDS classification set; see `load` for the arguments."""
   import tensorflow_datasets as tfds
 
-  raw = {'image': tfds.decode.SkipDecoding()}
-  source, features = open_tfds(name, split, data_dir, decoders=raw)
+  builder, features = _open_tfds(name, split, data_dir)
+  source = builder.as_data_source(split, decoders={'image': tfds.decode.SkipDecoding()})
   classes = len(features['label'].names)
 
   def read(i):
@@ -131,19 +200,37 @@ def tfds_records(name: str, split: str, data_dir: str = '') -> Records:
       )
     return record['image'], record['label']
 
+  def digest():
+    parts = builder.info.splits[split].file_instructions
+    with concurrent.futures.ThreadPoolExecutor(32) as pool:  # in a bucket each takes 50 ms
+      sizes = pool.map(lambda part: epath.Path(part.filename).stat().length, parts)
+      files = [
+        (epath.Path(x.filename).name, x.skip, x.take, size)
+        for x, size in zip(parts, sizes, strict=True)
+      ]
+    return digest_of(str(builder.info.version), files)
+
   return Records(
     count=len(source),
     read=read,
     name=lambda i: f'{name} {split}, record {i}',
     class_names=tuple(features['label'].names),
+    digest=digest,
+    channels=1 if features['image'].shape[-1] == 1 else 3,
   )
 
 
-def open_tfds(name: str, split: str, data_dir: str, **options):
-  """A TFDS set's random access source of a split, and its features; prepares it where it must.
+def digest_of(*parts) -> str:
+  """BLAKE2 of what `repr` tells of some values."""
+  return hashlib.blake2b(os.fsencode(repr(parts)), digest_size=16).hexdigest()
+
+
+def _open_tfds(name: str, split: str, data_dir: str):
+  """A TFDS set's builder and features; prepares the set where it must.
 
   Raises:
-    InputError: it cannot be prepared, is damaged, is no classification set, or has no such split.
+    InputError: it cannot be prepared, is damaged, is no classification set of uint8 images, or has
+      no such split.
   """
   prepared = prepare.ensure(name, data_dir)
 
@@ -163,6 +250,11 @@ def open_tfds(name: str, split: str, data_dir: str, **options):
       f'dataset {name!r} in {prepared} is no classification set: it needs the features '
       f'"image" and "label", it has {", ".join(features)}'
     )
+  if features['image'].np_dtype != np.uint8:
+    raise InputError(
+      f'dataset {name!r} in {prepared} has images of {features["image"].np_dtype}: only uint8 is '
+      'read; prepare it with images of 8 bits'
+    )
   try:
     files = builder.info.splits[split].file_instructions
   except (ValueError, AssertionError, KeyError) as error:
@@ -179,7 +271,7 @@ def open_tfds(name: str, split: str, data_dir: str, **options):
   ]
   if lacking:
     raise InputError(_damaged(name, prepared, f'it lacks {lacking[0]}'))
-  return builder.as_data_source(split, **options), features
+  return builder, features
 
 
 def _damaged(name, prepared, why):

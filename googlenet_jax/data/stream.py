@@ -23,15 +23,18 @@ END = 2**32  # positions are counted up to here
 
 
 class Crops:
-  """The crop of a record: a place that holds nothing is black and not valid.
+  """The crop of a record; a place without an example is not valid.
+
+  In evaluation such a place is black. In training the place of an unreadable record holds the next
+  readable one, because what a network normalises by its batch has to look like images.
 
   Args:
     records: encoded images.
     size: side of a crop, pixels.
     shorter: of evaluation: the shorter side before the centre crop, pixels.
     augment: of training.
+    max_bad: records that may be unreadable before `InputError` ends the run.
     test_crops: of evaluation: 1, or 10 or 144 (`boxes.test_boxes`).
-    most_bad: records that may be unreadable (in this process) before `InputError` ends the run.
   """
 
   def __init__(
@@ -40,7 +43,7 @@ class Crops:
     size: int,
     shorter: int,
     augment: aug.Augment,
-    most_bad: int,
+    max_bad: int,
     test_crops: int = 1,
   ):
     self._records, self._size = records, size
@@ -48,8 +51,13 @@ class Crops:
     self._views = functools.partial(boxes.test_boxes, crops=test_crops, size=size, shorter=shorter)
     seen = len(self._views(size, size))
     self._nothing = np.zeros((size, size, 3) if seen == 1 else (seen, size, size, 3), np.uint8)
-    self._augment, self._most_bad = augment, most_bad
+    self._augment, self._max_bad = augment, max_bad
     self._bad, self._lock = set(), threading.Lock()
+
+  def unreadable(self) -> list[int]:
+    """Records that this process could not read so far, ascending."""
+    with self._lock:
+      return sorted(self._bad)
 
   def evaluation(self, index: int) -> dict:
     """The evaluation crop of a record, or all its test crops; none beyond the last one."""
@@ -67,18 +75,25 @@ class Crops:
     if augment.area:
       area, aspect = augment.area, augment.aspect
       choose = functools.partial(boxes.random_box, rng=rng, area=area, aspect=aspect)
-    return self._read(
-      index, choose, functools.partial(decode.crop_quickly, interpolation=interpolation)
-    )
+    crop = functools.partial(decode.crop_quickly, interpolation=interpolation)
+    drawn = rng.bit_generator.state
+    found = self._read(index, choose, crop)
+    for other in range(index + 1, index + self._records.count):
+      if found['image'] is not self._nothing:
+        break
+      rng.bit_generator.state = drawn  # whether a box was drawn before the record turned out bad
+      found = self._read(other % self._records.count, choose, crop) | {'valid': np.bool_(False)}
+    return found
 
   def _read(self, index, choose, crop) -> dict:
-    try:
-      data, label = self._records.read(index)
-      return self._example(crop(data, choose, self._size), label)
-    except InputError:
-      raise
-    except Exception as error:  # decoders raise anything on broken data, and all mean the same
-      self._count(index, error)
+    if index not in self._bad:
+      try:
+        data, label = self._records.read(index)
+        return self._example(crop(data, choose, self._size), label)
+      except InputError:
+        raise
+      except Exception as error:  # decoders raise anything on broken data, and all mean the same
+        self._count(index, error)
     return self._example()
 
   def _example(self, image=None, label=0) -> dict:
@@ -94,11 +109,16 @@ class Crops:
       count = len(self._bad)
     name = self._records.name(index)
     LOG.warning('%s cannot be read and is left out (%d so far): %s', name, count, error)
-    if count > self._most_bad:
-      raise InputError(
-        f'{name} cannot be read ({error}), like {count - 1} before it: more than '
-        f'--config.dataset.most_bad={self._most_bad}'
-      )
+    if count > self._max_bad:
+      raise too_many_bad(count, self._records.count, self._max_bad, f'{name} ({error})')
+
+
+def too_many_bad(bad: int, count: int, allowed: int, last: str) -> InputError:
+  """The error of a split with more unreadable records than it may have."""
+  return InputError(
+    f'{bad} of {count} records cannot be read, like {last}: replace them, or raise '
+    f'--config.dataset.max_bad_share, which allows {allowed}'
+  )
 
 
 def why_unreadable(records: Records, index: int) -> str:

@@ -7,7 +7,6 @@
 
 import json
 import random
-import struct
 import subprocess
 import sys
 import time
@@ -17,11 +16,11 @@ import numpy as np
 import pytest
 from etils import epath
 from processes import ROOT, arrays
-from tensorboardX.proto.event_pb2 import Event
+from tfevents import events
 
 from googlenet_jax import record
 
-TIMES = ('seconds', 'images_per_second', 'input_wait')
+TIMES = ('time', 'seconds', 'images_per_second', 'input_wait')
 ITEMS = ('params', 'batch_stats', 'opt_state', 'average', 'log_sums')
 COMMAND = [
   sys.executable,
@@ -55,16 +54,9 @@ def history(workdir):
   return [{name: x for name, x in line.items() if name not in TIMES} for line in lines]
 
 
-def events(workdir):
+def scalars(workdir):
   """(tag, step, value) of all that the event files hold, but for times."""
-  found = []
-  for path in workdir.glob('events.out.tfevents.*'):
-    data, at = path.read_bytes(), 0
-    while at < len(data):
-      size = struct.unpack_from('<Q', data, at)[0]
-      event = Event.FromString(data[at + 12 : at + 12 + size])
-      found += [(x.tag, event.step, x.simple_value) for x in event.summary.value]
-      at += size + 16
+  found = [(x.tag, e.step, x.simple_value) for e in events(workdir) for x in e.summary.value]
   return [x for x in found if x[0].rpartition('/')[2] not in TIMES]
 
 
@@ -72,7 +64,12 @@ def left(workdir):
   summary = json.loads((workdir / 'summary.json').read_text())
   scores = {name: summary[name] for name in summary if 'top' in name or 'loss' in name}
   state = {item: arrays(workdir, item) for item in ITEMS}
-  return state, history(workdir), events(workdir), scores | {'step': summary['tested_step']}
+  return (
+    state,
+    history(workdir),
+    scalars(workdir),
+    scores | {'step': summary['tested_step']},
+  )
 
 
 @pytest.fixture(scope='module')

@@ -1,0 +1,67 @@
+"""Fields without effect are told of, and those of the configs have one."""
+
+import importlib
+
+import pytest
+from test_main import CONFIGS
+
+from configs import default
+from googlenet_jax import effects, schedules
+from googlenet_jax.errors import InputError
+
+
+def check(config, given=(), mode='train'):
+  effects.check(config, default.get_config(), mode, given)
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_every_field_that_a_config_sets_has_an_effect(name, caplog):
+  check(importlib.import_module(f'configs.{name}').get_config())
+  assert not caplog.records
+
+
+@pytest.mark.parametrize(
+  ('field', 'value', 'needs'),
+  [
+    ('optimizer.nesterov', True, 'optimizer.name=sgd'),
+    ('schedule.power', 2.0, 'schedule.name=polynomial'),
+    ('average.decay', 0.9, 'average.name=ema'),
+    ('average.begin', '1 epochs', 'average.name=ema or polyak'),
+    ('augment.interpolation', ('nearest',), 'dataset.in_memory=False'),
+    ('augment.aspect', (0.5, 2.0), 'augment.area'),
+    ('dataset.classes', 'list.txt', 'dataset.name=folder'),
+    ('train.aux_weight', 0.5, 'auxiliary heads'),
+    ('eval.crops', 10, '--mode=evaluate'),
+  ],
+)
+def test_a_field_without_effect(field, value, needs, caplog):
+  c = default.get_config()
+  c.optimizer.name, c.model.aux_heads = 'adam', ()
+  c.update_from_flattened_dict({field: value})
+  check(c)
+  (warning,) = caplog.records
+  assert f'config.{field}={value!r} has no effect: it needs ' in warning.message
+  with pytest.raises(InputError, match=f'--config.{field}=.* has no effect: it needs .*{needs}'):
+    check(c, given={field})
+
+
+def test_what_would_begin_after_the_end(caplog):
+  c = default.get_config()
+  clock = schedules.Clock(100, 10, '20 steps')
+  c.average.name, c.average.begin, c.profile = 'ema', '200%', '30:40'
+  effects.check_times(c, clock, ())
+  assert [record.message.split('=')[0] for record in caplog.records] == [
+    'WARNING: config.average.begin',
+    'WARNING: config.profile',
+  ]
+  for field in ('average.begin', 'profile'):
+    with pytest.raises(InputError, match=f'--config.{field}=.*: the training ends at step 20'):
+      effects.check_times(c, clock, {field})
+  c.average.begin, c.profile = '50%', '3:40'
+  effects.check_times(c, clock, {'average.begin', 'profile'})
+
+
+def test_weights_decide_in_prediction():
+  with pytest.raises(InputError, match=r'--config.dataset.mean has no effect in --mode=predict'):
+    check(default.get_config(), {'dataset.mean'}, 'predict')
+  check(default.get_config(), {'model.geometry'}, 'predict')

@@ -1,0 +1,152 @@
+"""Going on with a run: what is checked before anything is written, and what is kept of changes."""
+
+import json
+import shutil
+
+import pytest
+from etils import epath
+
+from googlenet_jax import checkpoint, record, train
+from googlenet_jax.errors import InputError
+
+
+def run(config, workdir, **kwargs):
+  return train.train(config, epath.Path(workdir), **kwargs)
+
+
+def contents(folder):
+  """The files in a folder, but for the lock, which names the last process."""
+  return {
+    path.relative_to(folder): path.read_bytes()
+    for path in folder.rglob('*')
+    if path.is_file() and path.name != 'lock'
+  }
+
+
+def photo_run(c, folder):
+  """Makes `tiny` a run on a copy of photos."""
+  c.dataset.name, c.dataset.in_memory, c.dataset.image_size = 'folder', False, 16
+  c.dataset.data_dir = str(folder)
+  c.dataset.train, c.dataset.validation, c.dataset.test = 'all[:60%]', 'all[60%:80%]', ''
+  c.augment.pad = 0
+  c.train.batch_size, c.train.duration = 8, '6 steps'
+
+
+@pytest.fixture
+def photos(two_classes, tmp_path):
+  """A copy of `two_classes` that may be changed."""
+  return shutil.copytree(two_classes, tmp_path / 'photos')
+
+
+def swap_labels(photos):
+  (photos / 'dusk').rename(photos / 'other')
+  (photos / 'noon').rename(photos / 'dusk')
+  (photos / 'other').rename(photos / 'noon')
+
+
+def replace_a_photo(photos):
+  path = next(photos.glob('dusk/*'))
+  path.write_bytes(path.read_bytes() + b'\0')
+
+
+@pytest.mark.parametrize('change', [swap_labels, replace_a_photo])
+def test_other_data_is_refused_and_nothing_is_touched(tiny, photos, tmp_path, change):
+  photo_run(tiny, photos)
+  run(tiny, tmp_path / 'run', stop_at=4)
+  with open(tmp_path / 'run' / 'metrics.jsonl', 'a') as file:  # measured after the checkpoint
+    file.write(json.dumps({'step': 5, 'split': 'train', 'epoch': 0.2}) + '\n')
+  before = contents(tmp_path / 'run')
+  change(photos)
+  tiny.log.every = '1 steps'
+  with pytest.raises(InputError, match=r"'all\[:60%\]' of the dataset is not what it was"):
+    run(tiny, tmp_path / 'run')
+  assert contents(tmp_path / 'run') == before
+
+
+def test_moved_data_is_the_same(tiny, photos, tmp_path):
+  photo_run(tiny, photos)
+  run(tiny, tmp_path / 'run', stop_at=4)
+  photos.rename(tmp_path / 'moved')
+  tiny.dataset.data_dir = str(tmp_path / 'moved')
+  assert run(tiny, tmp_path / 'run')['resumed_from_step'] == 4
+
+
+def test_other_pixels_in_memory_are_refused(tiny, tmp_path, monkeypatch):
+  run(tiny, tmp_path, stop_at=4)
+  load = train.experiment.sources.load
+
+  def another(*arguments):
+    split = load(*arguments)
+    split.labels[:2] = split.labels[1::-1]
+    return split
+
+  monkeypatch.setattr(train.experiment.sources, 'load', another)
+  with pytest.raises(InputError, match=r"'train\[:64\]' of the dataset is not what it was"):
+    run(tiny, tmp_path)
+
+
+def test_the_first_config_stays_and_changes_are_lines_with_their_step(tiny, tmp_path):
+  run(tiny, tmp_path, stop_at=4)
+  first = (tmp_path / 'config.json').read_bytes()
+  run(tiny, tmp_path, stop_at=5)
+  assert not (tmp_path / 'config_changes.jsonl').exists()
+  tiny.log.every, tiny.dataset.test = '2 steps', 'test[:40]'
+  run(tiny, tmp_path, stop_at=6)
+  tiny.log.every = '3 steps'
+  run(tiny, tmp_path)
+  assert (tmp_path / 'config.json').read_bytes() == first
+  lines = [json.loads(line) for line in (tmp_path / 'config_changes.jsonl').open()]
+  assert [(line['step'], line['fields']) for line in lines] == [
+    (5, {'log.every': '2 steps', 'dataset.test': 'test[:40]'}),
+    (6, {'log.every': '3 steps'}),
+  ]
+
+
+def test_a_finished_run_does_not_answer_another_question(tiny, tmp_path):
+  summary = run(tiny, tmp_path)
+  assert run(tiny, tmp_path) == summary
+  tiny.eval.batch_size = 7  # not what the summary is about
+  assert run(tiny, tmp_path) == summary
+  tiny.dataset.test, tiny.eval.checkpoint = 'test[:10]', 'last'
+  says = (
+    r"its summary is of config.dataset.test='test\[:50\]', config.eval.checkpoint='best': "
+    r"--mode=evaluate --config.dataset.test='test\[:10\]' --config.eval.checkpoint='last' scores"
+  )
+  with pytest.raises(InputError, match=says):
+    run(tiny, tmp_path)
+
+
+@pytest.mark.parametrize('written', [None, checkpoint.FORMAT - 1, checkpoint.FORMAT + 1])
+def test_a_run_of_another_version_is_refused(tiny, tmp_path, written):
+  run(tiny, tmp_path, stop_at=4)
+  path = tmp_path / 'run.json'
+  if written is None:
+    path.unlink()
+  else:
+    path.write_text(json.dumps(json.loads(path.read_text()) | {'format': written}))
+  before = contents(tmp_path)
+  with pytest.raises(InputError, match=r'another version of googlenet_jax \(format .*, not 3\)'):
+    run(tiny, tmp_path)
+  assert contents(tmp_path) == before
+
+
+def test_a_damaged_checkpoint_stays_where_the_run_is_refused(tiny, tmp_path):
+  run(tiny, tmp_path, stop_at=4)
+  run(tiny, tmp_path, stop_at=5)
+  (tmp_path / 'checkpoints' / '5' / checkpoint.SUMS).unlink()
+  tiny.dataset.test = 'tests'
+  with pytest.raises(InputError, match="no split 'tests'"):
+    run(tiny, tmp_path)
+  assert (tmp_path / 'checkpoints' / '5').exists()
+  tiny.dataset.test = 'test[:50]'
+  assert run(tiny, tmp_path)['resumed_from_step'] == 4
+  assert (tmp_path / 'damaged' / '5').exists()
+
+
+def test_checkpoints_by_time(tiny, tmp_path):
+  tiny.checkpoint.minutes, tiny.checkpoint.keep = 1e-9, 99
+  tiny.eval.every = '100%'
+  run(tiny, tmp_path / 'often')
+  steps = {int(path.name) for path in (tmp_path / 'often' / 'checkpoints').iterdir()}
+  lines = record.read(epath.Path(tmp_path / 'often'))
+  assert steps == {line['step'] for line in lines if line['split'] == 'train'} == {3, 6, 9, 11}
