@@ -65,6 +65,9 @@ PROCESSES = flags.DEFINE_integer(
 PROCESS = flags.DEFINE_integer(
   'process_index', -1, 'of this one; -1 asks the cluster', lower_bound=-1
 )
+DEVICES = flags.DEFINE_list(
+  'local_device_ids', [], "numbers of this host's GPUs that this process uses; '' for its share"
+)
 DEBUG = flags.DEFINE_bool('debug', False, 'show the traceback of an error in the input')
 
 
@@ -99,7 +102,8 @@ def main() -> int:
     jax.config.update('jax_compilation_cache_dir', str(cache))
   # The other modes are for one process, which may be one of a cluster's hosts.
   if MODE.value in ('train', 'evaluate'):
-    cluster.join(config.distributed, COORDINATOR.value, PROCESSES.value, PROCESS.value)
+    given = COORDINATOR.value, PROCESSES.value, PROCESS.value, DEVICES.value
+    cluster.join(config.distributed, *given)
   if MODE.value != 'train' or not cluster.name():
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # jax catches it, for `Signals` to ask for
   if cluster.name() and jax.process_index():
