@@ -243,6 +243,7 @@ def say_once(unraisable) -> None:
 
 
 if __name__ == '__main__':
+  sys.stdout.reconfigure(errors='backslashreplace')  # names of files are any bytes
   absl_logging.set_verbosity(absl_logging.FATAL)  # Orbax logs what it raises, with the traceback
   logging.basicConfig(level=logging.WARNING, format='%(message)s', stream=sys.stdout)
   logging.getLogger('googlenet_jax').setLevel(logging.INFO)
