@@ -65,6 +65,9 @@ PROCESSES = flags.DEFINE_integer(
 PROCESS = flags.DEFINE_integer(
   'process_index', -1, 'of this one; -1 asks the cluster', lower_bound=-1
 )
+DEVICES = flags.DEFINE_list(
+  'local_device_ids', [], "numbers of this host's GPUs that this process uses; '' for its share"
+)
 # Flags that count in some of the modes only.
 COUNT_IN = {
   'weights': ('train', 'evaluate', 'predict', 'explain', 'export'),  # to train: told what to give
@@ -81,6 +84,7 @@ COUNT_IN = {
   'coordinator': ('train', 'evaluate'),
   'process_count': ('train', 'evaluate'),
   'process_index': ('train', 'evaluate'),
+  'local_device_ids': ('train', 'evaluate'),
 }
 DEBUG = flags.DEFINE_bool('debug', False, 'show the traceback of an error in the input')
 
@@ -117,7 +121,8 @@ def main() -> int:
     jax.config.update('jax_compilation_cache_dir', str(cache))
   # The other modes are for one process, which may be one of a cluster's hosts.
   if MODE.value in ('train', 'evaluate'):
-    cluster.join(config.distributed, COORDINATOR.value, PROCESSES.value, PROCESS.value)
+    about = COORDINATOR.value, PROCESSES.value, PROCESS.value, DEVICES.value
+    cluster.join(config.distributed, *about)
   if MODE.value != 'train' or not cluster.name():
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # jax catches it, for `Signals` to ask for
   if cluster.name() and jax.process_index():
@@ -268,6 +273,7 @@ def say_once(unraisable) -> None:
 
 
 if __name__ == '__main__':
+  sys.stdout.reconfigure(errors='backslashreplace')  # names of files are any bytes
   absl_logging.set_verbosity(absl_logging.FATAL)  # Orbax logs what it raises, with the traceback
   logging.basicConfig(level=logging.WARNING, format='%(message)s', stream=sys.stdout)
   logging.getLogger('googlenet_jax').setLevel(logging.INFO)

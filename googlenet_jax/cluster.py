@@ -4,8 +4,10 @@ import contextlib
 import glob
 import importlib.util
 import os
+import re
 import sys
 import time
+from collections.abc import Sequence
 
 import jax
 
@@ -14,12 +16,24 @@ from googlenet_jax.errors import InputError
 # A process that ends without a word is missed after so long, seconds; jax's default is 100.
 HEARTBEAT = 30
 
+# Name; variables of the count of processes, of this one's rank on its host, and of how many a host
+# has: '4' or, host by host, '4(x2),3'. In jax's order: `mpirun` starts helpers with SLURM.
+LAUNCHERS = (
+  (
+    'Open MPI',
+    'OMPI_COMM_WORLD_SIZE',
+    'OMPI_COMM_WORLD_LOCAL_RANK',
+    'OMPI_COMM_WORLD_LOCAL_SIZE',
+  ),
+  ('SLURM', 'SLURM_STEP_NUM_TASKS', 'SLURM_LOCALID', 'SLURM_STEP_TASKS_PER_NODE'),
+)
+VISIBLE = ('CUDA_VISIBLE_DEVICES', 'ROCR_VISIBLE_DEVICES', 'HIP_VISIBLE_DEVICES')
+
 
 def found() -> str:
   """The cluster that started this process as one of several, '' for none."""
-  for name, count in (('SLURM', 'SLURM_STEP_NUM_TASKS'), ('Open MPI', 'OMPI_COMM_WORLD_SIZE')):
-    number = os.environ.get(count, '')
-    if number.isdigit() and int(number) > 1:
+  for name, count, *_ in LAUNCHERS:
+    if _number(count) > 1:
       return name
   # A pod alone may be anything: `launch/jobset.yaml` names the JobSet.
   if {'KUBERNETES_SERVICE_HOST', 'JOBSET_NAME'} <= set(os.environ):
@@ -28,7 +42,42 @@ def found() -> str:
   return 'Cloud TPU' if chips and importlib.util.find_spec('libtpu') else ''
 
 
-def join(how: str, coordinator: str = '', count: int = 0, index: int = -1) -> None:
+def local_devices() -> list[int] | None:
+  """Which of the GPUs that it sees this process is to use: `[]` for all, None leaves it to jax.
+
+  jax takes the one numbered by the local rank, even where a process has its host, or what it sees,
+  for itself. Here those that all of a host's processes see are shared out among them.
+
+  Raises:
+    InputError: the launcher does not tell how many processes are on this host.
+  """
+  launcher = next((x for x in LAUNCHERS if x[1] in os.environ), None)
+  if launcher is None or os.environ.get('JAX_LOCAL_DEVICE_IDS'):
+    return None
+  name, _, rank, local = launcher
+  runs = re.findall(r'(\d+)(?:\(x(\d+)\))?', os.environ.get(local, ''))
+  counts = [int(n) for n, times in runs for _ in range(int(times or 1))]
+  host, rank = _number('SLURM_NODEID') if len(counts) > 1 else 0, _number(rank)
+  if not (host < len(counts) and rank < counts[host]):
+    raise InputError(
+      f'{name}: {local}={os.environ.get(local, "")!r} does not tell how many processes share the '
+      'GPUs of this host: give each its own, --local_device_ids=I'
+    )
+  seen = [len(os.environ[x].split(',')) for x in VISIBLE if os.environ.get(x)]
+  seen, processes = min(seen, default=0), counts[host]
+  if processes == 1 or 0 < seen < max(processes, _number('SLURM_GPUS_ON_NODE')):
+    return []  # the launcher has hidden those of the others
+  each = max(seen // processes, 1)
+  return list(range(rank * each, (rank + 1) * each))
+
+
+def _number(variable: str) -> int:
+  """What an environment variable holds, 0 where it holds no number."""
+  text = os.environ.get(variable, '')
+  return int(text) if text.isdigit() else 0
+
+
+def join(how: str, coordinator='', count=0, index=-1, devices: Sequence[str] = ()) -> None:
   """Joins the cluster; to be called before jax is used.
 
   Args:
@@ -37,15 +86,20 @@ def join(how: str, coordinator: str = '', count: int = 0, index: int = -1) -> No
       Kubernetes (with the package `kubernetes`) and Cloud TPU.
     count: of processes; 0 leaves it to jax.
     index: of this one; -1 leaves it to jax.
+    devices: numbers of this host's GPUs that this process uses; none asks `local_devices`.
 
   Raises:
     InputError: there is no cluster, or not all of its processes come.
   """
   if not coordinator and (count or index >= 0):
     raise InputError('--process_count and --process_index need --coordinator=HOST:PORT')
+  if not all(x.isdecimal() for x in devices) or len(set(devices)) < len(devices):
+    raise InputError(f'--local_device_ids={",".join(devices)}: write numbers of GPUs, 0 or 0,1')
   if how == 'off' or (how == 'auto' and not (coordinator or found())):
     if coordinator:
       raise InputError(f'--coordinator={coordinator} contradicts --config.distributed=off')
+    if devices:
+      raise InputError('--local_device_ids is for one of several: alone, CUDA_VISIBLE_DEVICES=I')
     return
   if coordinator and not coordinator.rpartition(':')[2].isdigit():
     raise InputError(f'--coordinator={coordinator}: write HOST:PORT')
@@ -54,6 +108,7 @@ def join(how: str, coordinator: str = '', count: int = 0, index: int = -1) -> No
       coordinator or None,
       count or None,
       index if index >= 0 else None,
+      list(map(int, devices)) or local_devices(),
       # With all of them told, jax need not look for a cluster, which may fail.
       cluster_detection_method='deactivate' if coordinator and count and index >= 0 else None,
       heartbeat_timeout_seconds=HEARTBEAT,

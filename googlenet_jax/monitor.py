@@ -11,13 +11,17 @@ from googlenet_jax import parallel
 
 
 class Stopwatch:
-  """Training speed without compilation, evaluation and saving, and the run's wall time."""
+  """Training speed without compilation, evaluation and saving, and the run's wall time.
+
+  Attributes:
+    compiled: whether the first call of the step has ended.
+  """
 
   def __init__(self):
     self._began = self._process_began = time.monotonic()
     self._images, self._seconds, self._since = 0, 0.0, None
     self._waited = 0.0
-    self._compiled = False
+    self.compiled = False
     self._saving = 0.0
 
   def add_time(self, earlier: float) -> None:
@@ -45,11 +49,11 @@ class Stopwatch:
 
   def add(self, state, images: int) -> None:
     """Counts a call's images; the first call, which compiles, is left out."""
-    if self._compiled:
+    if self.compiled:
       self._images += images
     else:
       jax.block_until_ready(state)
-      self._compiled, self._since, self._waited = True, time.monotonic(), 0.0
+      self.compiled, self._since, self._waited = True, time.monotonic(), 0.0
 
   def pause(self, state) -> None:
     """Waits for the device and stops until the next `start`."""

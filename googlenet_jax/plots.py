@@ -2,12 +2,15 @@
 
 import io
 import math
+import warnings
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 matplotlib.use('agg')
+matplotlib.rcParams['text.parse_math'] = False  # a class may be called $
 
 EVALUATED = {'validation': ('C3', 'o-'), 'validation_averaged': ('C4', 's--'), 'test': ('k', '*')}
 
@@ -56,11 +59,11 @@ def confusion(counts: np.ndarray, class_names: tuple[str, ...], title: str) -> b
   figure = Figure(figsize=(side + 1, side), layout='constrained')
   axes = figure.subplots()
   image = axes.imshow(shares, cmap='Blues', vmin=0, vmax=100)
-  axes.set(xlabel='prediction', ylabel='label', title=title)
+  axes.set(xlabel='prediction', ylabel='label', title=_shown(title))
   if classes <= 100:
-    size = 9 if classes <= 20 else 5
-    axes.set_xticks(range(classes), class_names, rotation=90, fontsize=size)
-    axes.set_yticks(range(classes), class_names, fontsize=size)
+    names, size = [_shown(name) for name in class_names], 9 if classes <= 20 else 5
+    axes.set_xticks(range(classes), names, rotation=90, fontsize=size)
+    axes.set_yticks(range(classes), names, fontsize=size)
   if classes <= 20:
     for row, column in np.ndindex(shares.shape):
       if counts[row, column]:
@@ -82,11 +85,11 @@ def grid(images: np.ndarray, titles: list[str], title: str) -> bytes:
   columns = min(8, len(images))
   rows = -(-len(images) // columns)
   figure = Figure(figsize=(1.7 * columns, 1.95 * rows + 0.5), layout='constrained')
-  figure.suptitle(title)
+  figure.suptitle(_shown(title))
   places = np.atleast_1d(figure.subplots(rows, columns)).ravel()
   for place in places:
     place.axis('off')
-  for place, image, text in zip(places, images, titles, strict=False):
+  for place, image, text in zip(places, images, map(_shown, titles), strict=False):
     place.imshow(np.clip(image, 0, 255).astype(np.uint8).squeeze(), cmap='gray', vmin=0, vmax=255)
     place.set_title(text if len(text) < 40 else f'{text[:38]}...', fontsize=8)
   return _png(figure)
@@ -101,7 +104,7 @@ def overlays(image: np.ndarray, maps: dict[str, np.ndarray], title: str) -> byte
     title: of all.
   """
   figure = Figure(figsize=(3.2 * (1 + len(maps)) + 0.6, 3.8), layout='constrained')
-  figure.suptitle(title, fontsize=14, parse_math=False)  # a class may be called $
+  figure.suptitle(_shown(title), fontsize=14)
   places = figure.subplots(1, 1 + len(maps))
   gray = image.mean(-1)  # the only colours under a map are the map's
   places[0].imshow(image.squeeze(), cmap='gray', vmin=0, vmax=255)
@@ -217,12 +220,23 @@ def costs(
       axes.scatter(macs, error, s=area, color='C0', alpha=0.5)
       axes.annotate(name, (macs, error), fontsize=7, xytext=(4, 3), textcoords='offset points')
     axes.set(xscale='log', xlabel='multiply-adds (G)', title='published top-5 error (%)')
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter('{x:g}')  # its own is mathematics
+    axes.xaxis.set_minor_formatter('')
     axes.set_xlim(right=2.5 * axes.get_xlim()[1])  # for the names
     axes.grid(alpha=0.3)
   return _png(figure)
 
 
+def _shown(text: str) -> str:
+  """The text with bytes that are no UTF-8, as a folder's name may hold, written as escapes."""
+  return text.encode(errors='backslashreplace').decode()
+
+
 def _png(figure: Figure) -> bytes:
   buffer = io.BytesIO()
-  figure.savefig(buffer, format='png', dpi=110)
+  with warnings.catch_warnings():
+    # A character that the font does not have is drawn as a box.
+    warnings.filterwarnings('ignore', r'Glyph \d+ |Matplotlib currently does not support')
+    figure.savefig(buffer, format='png', dpi=110)
   return buffer.getvalue()

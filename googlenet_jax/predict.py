@@ -159,6 +159,6 @@ def probabilities(
 def _show(line: dict) -> None:
   if not parallel.is_main():
     return
-  print(line['image'].encode(errors='backslashreplace').decode())
+  print(line['image'])
   for top in line['top']:
     print(f'  {top["probability"]:7.2%}  {top["class"]}')

@@ -1,5 +1,6 @@
 """What a person sees of a run: a bar in a terminal, plain lines elsewhere."""
 
+import contextlib
 import sys
 import time
 
@@ -16,11 +17,13 @@ class Progress:
   """
 
   def __init__(self, total: int, start: int, active: bool = True):
-    self._total, self._start, self._active = total, start, active
-    self._began = time.monotonic()
+    self._total, self._active = total, active
+    # Of the clock, which begins when the first step is finished: its step, its time, its pauses.
+    self._start, self._began, self._pauses = start, None, []
+    self._step, self._record = start, ''
     self._bar = None
     if active and sys.stderr.isatty():
-      form = '{percentage:3.0f}%|{bar}| {n}/{total} [{elapsed}, {remaining} left{postfix}]'
+      form = '{percentage:3.0f}%|{bar}| {n}/{total} [{elapsed}{postfix}]'
       self._bar = tqdm(total=total, initial=start, bar_format=form, dynamic_ncols=True)
 
   def say(self, text: str) -> None:
@@ -28,10 +31,40 @@ class Progress:
     if self._active:
       tqdm.write(text) if self._bar is not None else print(text, flush=True)
 
+  def compiling(self) -> None:
+    """Says what the first step waits for; to be called before it."""
+    text = 'compiling the training step ...'
+    self._bar.set_postfix_str(text) if self._bar is not None else self.say(text)
+
   def advance(self, step: int) -> None:
-    """Moves the bar."""
+    """Moves the bar; the first step, which compiles, has to be finished."""
+    if self._began is None or step <= self._step:  # it went back
+      self._start, self._began, self._pauses = step, time.monotonic(), []
+    self._step = step
     if self._bar is not None:
+      self._bar.set_postfix_str((self._record + self._left()).removeprefix(', '), refresh=False)
       self._bar.update(step - self._bar.n)
+
+  @contextlib.contextmanager
+  def pause(self):
+    """Keeps what is inside, an evaluation and a checkpoint, out of the time of the steps."""
+    began = time.monotonic()
+    yield
+    self._pauses.append(time.monotonic() - began)
+
+  def _left(self) -> str:
+    """', 2:05 left' by the steps of this process; '' before there are two of them.
+
+    A pause counts as the shortest so far, and the first, which compiles, as none before the second.
+    """
+    done, seconds = self._step - self._start, 0.0
+    if self._step < self._total:
+      if not done:
+        return ''
+      pauses = len(self._pauses) * min(self._pauses[1:], default=0) - sum(self._pauses)
+      seconds = time.monotonic() - self._began + pauses
+      seconds *= (self._total - self._step) / done
+    return f', {duration(seconds)} left'
 
   def show(self, step: int, line: dict) -> None:
     """Shows a training record."""
@@ -39,11 +72,11 @@ class Progress:
     text = f'epoch {line["epoch"]:.2f}, loss {line["loss"]:.3f}, top-1 {line["main_top1"]:.1%}'
     if speed:
       text += f', {speed:,.0f} images/s'
+    self._record = text
     if self._bar is not None:
-      self._bar.set_postfix_str(text)
+      self._bar.set_postfix_str(text + self._left())
     else:
-      left = (time.monotonic() - self._began) * (self._total - step) / (step - self._start)
-      self.say(f'step {step}/{self._total}: {text}, {duration(left)} left')
+      self.say(f'step {step}/{self._total}: {text}{self._left()}')
 
   def close(self) -> None:
     """Leaves the bar as it is."""

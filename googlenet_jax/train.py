@@ -164,7 +164,8 @@ class Loop:
     evaluate = self._unevaluated()
     while True:
       if evaluate:
-        self._evaluate()
+        with self._progress.pause():
+          self._evaluate()
       if self._signals.asked() or self.step >= end:
         break
       evaluate = self._steps(end)
@@ -204,6 +205,8 @@ class Loop:
     self._watch.start()
     with self._watch.waiting():
       fed = self._data.feed(step + self._left_out, count, config.train.batch_size)
+    if not self._watch.compiled:
+      self._progress.compiling()
     self._state = self._run.step(self._state, fed, self._resident, self._run.key, np.int32(count))
     self._watch.add(self._state, count * config.train.batch_size)
     self._lead.bound(self._state)

@@ -5,14 +5,15 @@
 #   sbatch --array=0-$((N - 1))%8 launch/slurm_array.sh --config=configs/digits.py
 #
 # Each point trains in a folder of its own, runs/<config>/sweep_<i>. Submitting the same line
-# again goes on with what was stopped, and does nothing for what has ended.
+# again goes on with what was stopped, and does nothing for what has ended. A point that is longer
+# than the time limit is saved shortly before it and queued again, as often as it takes.
 #SBATCH --job-name=googlenet_jax
 #SBATCH --gpus-per-task=1
 #SBATCH --ntasks=1
 #SBATCH --cpus-per-task=8           # they decode photos; 440 crops/s each
 #SBATCH --time=12:00:00
 #SBATCH --requeue                   # when preempted: it goes on from its checkpoint
-#SBATCH --signal=TERM@60            # a minute before the time is up: the run saves and exits 143
+#SBATCH --signal=B:USR1@60          # to this shell, so long before the time is up, seconds
 #SBATCH --output=slurm-%A_%a.log
 #SBATCH --open-mode=append
 
@@ -20,5 +21,21 @@ set -euo pipefail
 cd "$SLURM_SUBMIT_DIR"
 . .venv/bin/activate
 
+# SLURM_JOB_ID will not do: that of one point is also that of the whole array.
+job="${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"
+# As in slurm.sh: the shell has to know whether it was the time limit.
+time_is_up=
+trap 'time_is_up=yes; scancel --signal=TERM "$job"' USR1
+
 # off: the tasks of an array are runs of their own, not processes of one.
-exec srun --cpus-per-task="$SLURM_CPUS_PER_TASK" python main.py --sweep="$SLURM_ARRAY_TASK_ID" --config.distributed=off "$@"
+srun --cpus-per-task="$SLURM_CPUS_PER_TASK" python main.py --sweep="$SLURM_ARRAY_TASK_ID" --config.distributed=off "$@" &
+status=0
+wait $! || status=$?
+if [ "$time_is_up" ]; then
+  status=0
+  wait $! || status=$?              # the first was ended by the signal
+  if [ "$status" -gt 128 ]; then    # saved, not failed and not done
+    scontrol requeue "$job"
+  fi
+fi
+exit "$status"

@@ -427,6 +427,8 @@ CASES = {
     (['--process_count=2'], 'need --coordinator=HOST:PORT'),
     (['--coordinator=here', '--process_count=2', '--process_index=0'], 'write HOST:PORT'),
     (['--coordinator=here:1', '--config.distributed=off'], 'contradicts'),
+    (['--local_device_ids=0'], 'is for one of several'),
+    (['--local_device_ids=0,gpu1', '--coordinator=here:1'], '0,gpu1: write numbers of GPUs'),
   ],
   'workdirs': [
     (['--mode=evaluate'], 'holds no checkpoint'),

@@ -10,7 +10,9 @@ import sys
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from PIL import Image
 
 from configs import default
 from googlenet_jax import config as configs
@@ -204,6 +206,44 @@ def test_weights_from_the_command_line(tmp_path, two_classes):
   )
   assert done.returncode == 0, done.stderr
   assert '{:>20}: 40'.format('examples') in done.stdout and 'compared to base' in done.stdout
+
+
+def test_classes_of_any_name_from_training_to_predictions(tmp_path):
+  # Mathematics to matplotlib, no UTF-8, not in its font.
+  names, rng = (b'US$_vs_A$', b'caf\xe9', '中文'.encode()), np.random.default_rng(0)
+  photos, run = tmp_path / 'photos', tmp_path / 'run'
+  for name in names:
+    folder = photos / os.fsdecode(name)
+    folder.mkdir(parents=True)
+    for i in range(4):
+      Image.fromarray(rng.integers(0, 255, (32, 32, 3), np.uint8)).save(folder / f'{i}.png')
+  arguments = ['--config=configs/lenet5.py', f'--workdir={run}', '--config.augment.pad=0']
+  fields = {'name': 'folder', 'in_memory': False, 'data_dir': photos, 'validation': ''}
+  fields |= {'train': 'all', 'test': 'all'}
+  arguments += [f'--config.dataset.{field}={value}' for field, value in fields.items()]
+  arguments += ['--config.train.batch_size=4', '--config.train.duration=2 steps']
+  arguments += ['--config.schedule.warmup=0 epochs']
+  # Elsewhere than in the C locale, Python refuses to print what is no UTF-8.
+  environment = os.environ | {'PYTHONIOENCODING': 'utf-8:strict'}
+
+  def does(*others):
+    done = program(*others, cwd=ROOT, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert 'Warning' not in done.stderr
+    return done.stdout
+
+  does(*arguments)
+  assert (run / 'summary.json').exists() and (run / 'confusion.png').exists()
+  does(*arguments, '--mode=evaluate')
+  scores = json.loads((run / 'evaluation_test.json').read_text())
+  assert [os.fsencode(name) for name in scores['per_class_top1']] == list(names)
+  does(*arguments, '--mode=preview')
+  output = tmp_path / 'top.json'
+  says = does('--mode=predict', f'--weights={run}', f'--images={photos}', f'--output={output}')
+  for name in ('US$_vs_A$', r'caf\udce9', '中文'):
+    assert says.count(f'  {name}\n') == 12 and f'{photos}/{name}/0.png\n' in says
+  found = json.loads(output.read_text())
+  assert {os.fsencode(top['class']) for top in found[0]['top']} == set(names)
 
 
 def test_xla_leaves_convolutions_on_a_cpu_to_eigen():

@@ -159,6 +159,15 @@ def test_it_learns(tiny, tmp_path):
   assert list(tmp_path.glob('profile/**/*.xplane.pb'))
 
 
+def test_the_first_step_is_announced_and_promises_no_time(tiny, tmp_path, capsys):
+  tiny.log.every = '1 steps'
+  run(tiny, tmp_path, stop_at=2)
+  _, compiling, first, second = capsys.readouterr().out.splitlines()
+  assert compiling == 'compiling the training step ...'
+  assert first.startswith('step 1/11: ') and 'left' not in first
+  assert second.startswith('step 2/11: ') and second.endswith(' left')
+
+
 def test_a_head_that_learns_nothing_is_named(tiny, tmp_path, capsys):
   tiny.train.sync_batch_norm = False
   tiny.model.norm = 'none'
