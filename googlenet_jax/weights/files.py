@@ -14,6 +14,7 @@ import numpy as np
 
 from googlenet_jax import record
 from googlenet_jax.errors import InputError
+from googlenet_jax.weights import graph
 
 TORCH = (2, 10)  # since when `weights_only` is to be trusted
 
@@ -24,12 +25,12 @@ class Tensors(NamedTuple):
   Attributes:
     arrays: by the names that the file gives them.
     metadata: of a safetensors file.
-    pools: of an ONNX graph, its MaxPool nodes' attributes in their order.
+    nodes: of an ONNX graph, in their order.
   """
 
   arrays: dict[str, np.ndarray]
   metadata: Mapping[str, str] = MappingProxyType({})
-  pools: tuple[dict, ...] = ()
+  nodes: tuple[graph.Node, ...] = ()
 
 
 def read(path: pathlib.Path) -> Tensors:
@@ -69,20 +70,15 @@ def _safetensors(path):
 def _onnx(path):
   import onnx
 
-  graph = onnx.load(path, load_external_data=False).graph
-  outside = [t.name for t in graph.initializer if t.data_location == onnx.TensorProto.EXTERNAL]
+  read = onnx.load(path, load_external_data=False).graph
+  outside = [t.name for t in read.initializer if t.data_location == onnx.TensorProto.EXTERNAL]
   if outside:
     raise InputError(f'--weights={path}: {outside[0]!r} lies in another file, which is not read')
-  sparse = [t.values.name for t in graph.sparse_initializer]
+  sparse = [t.values.name for t in read.sparse_initializer]
   if sparse:
     raise InputError(f'--weights={path}: {sparse[0]!r} is sparse: store it as a dense array')
-  arrays = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
-  pools = tuple(
-    {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-    for node in graph.node
-    if node.op_type == 'MaxPool'
-  )
-  return Tensors(arrays, pools=pools)
+  arrays = {t.name: onnx.numpy_helper.to_array(t) for t in read.initializer}
+  return Tensors(arrays, nodes=graph.nodes(read))
 
 
 def _torch(path):
