@@ -289,7 +289,8 @@ class Hostile:
   ('name', 'make', 'says'),
   [
     ('a.safetensors', lambda p: None, 'no such file'),
-    ('a.bin', lambda p: p.write_bytes(b'x'), 'must end in'),
+    ('a.txt', lambda p: p.write_bytes(b'x'), 'must end in'),
+    ('a.safetensors', lambda p: save_file({}, p), 'holds no arrays'),
     ('a.safetensors', lambda p: p.write_bytes(b''), 'no usable weights file'),
     ('a.safetensors', lambda p: p.write_bytes(b'\xff' * 100), 'no usable weights file'),
     (
@@ -322,17 +323,46 @@ def test_state_dicts_of_torch(torchvision_file, tmp_path, monkeypatch):
   torch.save(arrays, 'good.pth')
   found, expected = weights.load('good.pth'), weights.load(str(torchvision_file))
   jax.tree.map(np.testing.assert_array_equal, found.variables, expected.variables)
+  learnt = {name: torch.nn.Parameter(x) for name, x in arrays.items() if x.is_floating_point()}
+  parallel = {f'module.{name}': x for name, x in arrays.items()}
+  for name, state in (
+    ('leaves.PTH', {name: x.clone().requires_grad_() for name, x in learnt.items()}),
+    ('parameters.bin', learnt),
+    ('checkpoint.pth.tar', {'epoch': 3, 'state_dict': parallel, 'optimizer': {'lr': 0.1}}),
+    ('model.pt', {'model': arrays}),
+  ):
+    torch.save(state, name)
+    found = weights.load(name)
+    jax.tree.map(np.testing.assert_array_equal, found.variables, expected.variables)
   torch.save({'a': Hostile()}, 'hostile.pth')
+  torch.save(torch.nn.Linear(2, 2), 'module.pth')
+  torch.save(torch.zeros(2), 'tensor.pth')
+  torch.save({'epoch': 3, 'conv1.conv.weight': torch.zeros(2)}, 'number.pth')
+  torch.save({3: torch.zeros(2)}, 'index.pth')
   torch.save({'fc.bias': torch.zeros(1).expand(10**5, 10**5)}, 'huge.pth')
   pathlib.Path('cut.pth').write_bytes(pathlib.Path('good.pth').read_bytes()[:10_000])
   for name, says in (
     ('hostile', 'more than tensors'),
+    ('module', 'more than tensors'),
+    ('tensor', 'holds a Tensor and no state dict'),
+    ('number', "is no state dict: it holds 'epoch': int,"),
+    ('index', 'is no state dict: it holds 3: Tensor,'),
     ('huge', 'more values than it holds'),
     ('cut', 'no usable weights file'),
   ):
     with pytest.raises(InputError, match=says):
       weights.load(f'{name}.pth')
   assert not pathlib.Path('touched').exists()
+
+
+def test_endings_in_capitals(tmp_path):
+  network = small()
+  path = export.export(network, str(tmp_path / 'A.SAFETENSORS'))
+  jax.tree.map(np.testing.assert_array_equal, weights.load(str(path)).variables, network.variables)
+  path = tmp_path / 'A.ONNX'
+  path.write_bytes(b'\xff')
+  with pytest.raises(InputError, match='no usable weights file'):  # and not its name
+    weights.load(str(path))
 
 
 def test_overrides_are_part_of_what_is_saved(tmp_path):

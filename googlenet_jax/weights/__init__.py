@@ -105,8 +105,8 @@ def load(path: str, **overrides) -> Network:
   """A network with the weights of a file, or of a run's best checkpoint.
 
   Args:
-    path: `.onnx`, `.safetensors` or `.pth` file, or a workdir: its best checkpoint, averaged
-      parameters where it has them.
+    path: a file whose name ends in one of `files.READERS`, or a workdir: its best checkpoint,
+      averaged parameters where it has them.
     overrides: fields of the network that are given and not None.
 
   Raises:
@@ -162,6 +162,8 @@ def _file(path: pathlib.Path, overrides: dict) -> _Found:
     return _Found(description, arrays)
   layouts = published.LAYOUTS + lineage.LAYOUTS
   layout = next((x for x in layouts if x.recognise(tensors.arrays.keys())), None)
+  if not tensors.arrays:
+    raise InputError(f'--weights={path} holds no arrays')
   if layout is None:
     some = ', '.join(map(repr, sorted(tensors.arrays)[:3]))
     raise InputError(f'--weights={path}: no known network has arrays called {some}, ...')
