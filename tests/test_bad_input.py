@@ -328,6 +328,7 @@ CASES = {
     (['--config.augment.flip=maybe'], 'Non-boolean'),
     (['--mode=fly'], 'train'),
     (['--modus=train'], 'modus'),
+    (['--mode=summarize', '--classes=-3'], '--classes=-3'),
     (['train'], "'train'"),
     (['--mode=predict'], 'needs --weights'),
     (['--mode=prepare'], 'needs no preparing'),

@@ -302,7 +302,7 @@ class Hostile:
     ('a.safetensors', lambda p: save_file({}, p, {weights.KEY: '{}'}), 'describe a network'),
     ('a.safetensors', not_finite, 'not finite'),
     ('a.onnx', lambda p: p.write_bytes(b'\xff\xff'), 'no usable weights file'),
-    ('a.safetensors', wrong_field, 'no usable weights file'),
+    ('a.safetensors', wrong_field, "width='wide': use a number above 0"),
     ('a.safetensors', headless, 'missing'),
     ('a.onnx', external, 'lies in another file'),
     ('a', lambda p: p.mkdir(), 'no workdir of a run'),
@@ -353,6 +353,34 @@ def test_state_dicts_of_torch(torchvision_file, tmp_path, monkeypatch):
     with pytest.raises(InputError, match=says):
       weights.load(f'{name}.pth')
   assert not pathlib.Path('touched').exists()
+
+
+def test_the_classes_are_the_files_own(tmp_path):
+  with pytest.raises(InputError, match='tells its number of classes: leave out classes=5'):
+    weights.load(str(tmp_path / 'a.safetensors'), classes=5)
+
+
+@pytest.mark.parametrize('dtype', [jnp.bfloat16, jnp.dtype('bfloat16'), 'bfloat16'])
+def test_a_network_of_bfloat16_is_saved_by_its_name(tmp_path, dtype):
+  first, second = tmp_path / 'a.safetensors', tmp_path / 'b.safetensors'
+  weights.save(str(first), small())
+  network = weights.load(str(first), dtype=dtype, width=np.float64(0.1))
+  weights.save(str(second), network)
+  again = weights.load(str(second))
+  assert again.description.fields['dtype'] == 'bfloat16'
+  assert again.description.fields['width'] == 0.1
+  for found in (network, again):
+    _, seen = found.model.apply(
+      found.variables, jnp.zeros((1, 16, 16, 3)), train=False, capture_intermediates=True
+    )
+    assert seen['intermediates']['conv1']['__call__'][0].dtype == jnp.bfloat16
+
+
+def test_a_field_without_a_text_is_not_saved(tmp_path):
+  network = small(kernel_init=jax.nn.initializers.zeros)
+  with pytest.raises(InputError, match='cannot be stored: give a field by name'):
+    weights.save(str(tmp_path / 'a.safetensors'), network)
+  assert not list(tmp_path.iterdir())
 
 
 def test_endings_in_capitals(tmp_path):

@@ -45,9 +45,10 @@ class Description(NamedTuple):
   class_names: tuple[str, ...]
 
   def to_json(self) -> str:
-    """One line."""
+    """One line; InputError for a field that has no text, such as a function."""
     return json.dumps(
-      self._asdict() | {'preprocessing': self.preprocessing._asdict(), 'format': FORMAT}
+      self._asdict() | {'preprocessing': self.preprocessing._asdict(), 'format': FORMAT},
+      default=_text,
     )
 
   @classmethod
@@ -84,6 +85,16 @@ class Description(NamedTuple):
     return self.preprocessing.size, self.preprocessing.size, self.preprocessing.channels
 
 
+def _text(value):
+  """What JSON has no form for: numpy's numbers as numbers, dtypes by name."""
+  if isinstance(value, np.generic):
+    return value.item()
+  try:
+    return jnp.dtype(value).name
+  except TypeError as error:
+    raise InputError(f'a network of {value!r} cannot be stored: give a field by name') from error
+
+
 class Network(NamedTuple):
   """A network with its weights.
 
@@ -107,11 +118,14 @@ def load(path: str, **overrides) -> Network:
   Args:
     path: a file whose name ends in one of `files.READERS`, or a workdir: its best checkpoint,
       averaged parameters where it has them.
-    overrides: fields of the network that are given and not None.
+    overrides: fields of the network that are given and not None, but the number of classes.
 
   Raises:
     InputError: not there, unusable, or missing, extra or misshapen arrays, by name.
   """
+  classes = overrides.pop('classes', None)
+  if classes is not None:
+    raise InputError(f'--weights={path} tells its number of classes: leave out classes={classes}')
   place = epath.Path(path)
   try:
     found = _workdir(place) if place.is_dir() else _file(pathlib.Path(path), overrides)
