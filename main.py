@@ -48,7 +48,9 @@ IMAGES = flags.DEFINE_list('images', [], 'photos, and folders of photos')
 OUTPUT = flags.DEFINE_string('output', '', 'file that is written')
 MODEL = flags.DEFINE_string('model', '', 'short for --config.model.name')
 COMPARE = flags.DEFINE_list('compare', [], 'networks by name to summarize side by side')
-CLASSES = flags.DEFINE_integer('classes', 0, 'of the network of --mode=summarize; 0 for its own')
+CLASSES = flags.DEFINE_integer(
+  'classes', 0, 'of the network of --mode=summarize; 0 for its own', lower_bound=0
+)
 SHAPE = flags.DEFINE_list('image_shape', [], 'H,W,C of the images of --mode=summarize')
 PLOT = flags.DEFINE_string('plot', '', 'PNG file that --mode=summarize draws')
 SWEEP = flags.DEFINE_integer(

@@ -225,6 +225,7 @@ FILES = {
   'bomb.png': lambda path: path.write_bytes(png_of(60_000, 60_000)),
   'text.jpg': lambda path: path.write_text('a text'),
   'postscript.jpg': lambda path: path.write_text('%!PS-Adobe-3.0 EPSF-3.0\n'),
+  'float.tif': lambda path: Image.fromarray(np.ones((8, 8), np.float32)).save(path),
   'folder.jpg': lambda path: path.mkdir(),
   'link.jpg': lambda path: path.symlink_to('nothing.jpg'),
   # Weights.
@@ -310,6 +311,7 @@ PHOTOS = {
   'bomb.png': 'it has more than the 89,478,485 pixels that are decoded',
   'text.jpg': 'it is none of JPEG, PNG, WEBP, BMP, GIF, TIFF',
   'postscript.jpg': 'it is none of JPEG, PNG, WEBP, BMP, GIF, TIFF',
+  'float.tif': 'its gray values do not run from 0, black, to 255 or 65535, white',
   'folder.jpg': 'Is a directory',
   'link.jpg': 'No such file or directory',
 }
@@ -326,6 +328,7 @@ CASES = {
     (['--config.augment.flip=maybe'], 'Non-boolean'),
     (['--mode=fly'], 'train'),
     (['--modus=train'], 'modus'),
+    (['--mode=summarize', '--classes=-3'], '--classes=-3'),
     (['train'], "'train'"),
     (['--mode=predict'], 'needs --weights'),
     (['--mode=prepare'], 'needs no preparing'),

@@ -248,6 +248,32 @@ def test_unknown_fields_are_named(fields):
     shapes(False, **fields)
 
 
+@pytest.mark.parametrize('name', ['googlenet', 'vgg16', 'resnet50', 'inception_v3'])
+@pytest.mark.parametrize(
+  ('field', 'value'),
+  [
+    ('classes', 0),
+    ('classes', -3),
+    ('classes', 2.5),
+    ('classes', float('inf')),
+    ('dropout', 1),
+    ('dtype', 'float16'),
+    ('dtype', jnp.int8),
+    ('dtype', 'wide'),
+  ],
+)
+def test_impossible_values_are_refused_when_a_network_is_created(name, field, value):
+  with pytest.raises(InputError) as told:
+    models.create(name, **{field: value})
+  assert f'{field}={value!r}: use ' in str(told.value) and '\n' not in str(told.value)
+
+
+@pytest.mark.parametrize('dtype', [jnp.bfloat16, jnp.dtype('bfloat16'), np.float32])
+def test_a_dtype_may_be_an_object(dtype):
+  _, outputs = shapes(False, dtype=dtype)
+  assert outputs.logits.dtype == jnp.float32
+
+
 def test_unknown_model_is_named():
   with pytest.raises(InputError, match="no model 'googlenets'"):
     models.create('googlenets')

@@ -2,12 +2,13 @@
 
 import io
 import math
+import struct
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from scipy import stats
 
 from googlenet_jax.data import augment, boxes, decode, folder, pipeline, sources, stream
@@ -75,7 +76,10 @@ def test_right_pixels_of_every_mode(crop):
   image = smooth(64, 64)
   expected = np.asarray(image)
   gray = np.asarray(image.convert('L').convert('RGB'))
-  sixteen = Image.fromarray(np.asarray(image.convert('L')).astype(np.uint16) * 257)
+  sixteen, big_endian = (
+    Image.fromarray((np.asarray(image.convert('L')).astype(np.uint16) * 257).astype(order))
+    for order in ('<u2', '>u2')
+  )
   palette = image.quantize(256)
   half = image.copy()
   half.putalpha(Image.fromarray(np.full((64, 64), 128, np.uint8)))
@@ -88,6 +92,8 @@ def test_right_pixels_of_every_mode(crop):
     'WebP': (encoded(image, 'WEBP', lossless=True), expected),
     'palette': (encoded(palette, 'PNG'), np.asarray(palette.convert('RGB'))),
     '16 bit': (encoded(sixteen, 'PNG'), gray),
+    '16 bit TIFF': (encoded(sixteen, 'TIFF'), gray),
+    '16 bit TIFF, big-endian': (encoded(big_endian, 'TIFF'), gray),
     'half transparent': (encoded(half, 'PNG'), (expected + 255.0) / 2),
   }
   for name, (data, pixels) in cases.items():
@@ -95,8 +101,18 @@ def test_right_pixels_of_every_mode(crop):
 
 
 @pytest.mark.parametrize('crop', CROPS)
+@pytest.mark.parametrize(
+  ('form', 'options', 'tolerance'),
+  [
+    ('JPEG', {'quality': 95}, 3),
+    ('PNG', {}, 0),
+    ('WEBP', {'lossless': True}, 0),
+    ('TIFF', {}, 0),
+    ('TIFF', {'compression': 'tiff_lzw'}, 0),
+  ],
+)
 @pytest.mark.parametrize('orientation', range(1, 9))
-def test_photos_are_turned_upright(crop, orientation):
+def test_photos_are_turned_upright(crop, form, options, tolerance, orientation):
   # What a camera stores so that the picture is upright once the tag is obeyed (EXIF 2.3).
   stored = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -111,9 +127,10 @@ def test_photos_are_turned_upright(crop, orientation):
   image = upright.transpose(stored[orientation]) if orientation > 1 else upright
   exif = Image.Exif()
   exif[0x0112] = orientation
-  data = encoded(image, quality=95, exif=exif)
+  data = encoded(image, form, exif=exif, **options)
   expected = upright.resize((32, 32), Image.Resampling.BOX, (48, 0, 96, 64))
-  assert difference(crop(data, lambda w, h: (w // 2, 0, w, h), 32, 'area'), expected) < 3
+  found = crop(data, lambda w, h: (w // 2, 0, w, h), 32, 'area')
+  assert difference(found, expected) <= tolerance
 
 
 @pytest.mark.parametrize('crop', CROPS)
@@ -126,6 +143,32 @@ def test_an_orientation_told_by_xmp_alone_counts_too(crop):
   data = encoded(smooth(96, 64).transpose(Image.Transpose.ROTATE_90), quality=95, xmp=xmp)
   expected = smooth(96, 64).resize((32, 32), Image.Resampling.BOX)
   assert difference(crop(data, whole, 32, 'area'), expected) < 3
+
+
+def test_a_16_bit_png_is_read_as_earlier_pillows_had_it(monkeypatch):
+  gray = smooth(64, 64).convert('L')
+  data = encoded(Image.fromarray(np.asarray(gray).astype(np.uint16) * 257), 'PNG')
+  monkeypatch.setitem(PngImagePlugin._MODES, (16, 0), ('I', 'I;16B'))
+  assert difference(decode.crop(data, whole, 64), np.asarray(gray.convert('RGB'))) == 0
+
+
+@pytest.mark.parametrize('crop', CROPS)
+@pytest.mark.parametrize(
+  ('dtype', 'tags'),
+  [
+    ('float32', {}),
+    ('int32', {}),
+    ('uint16', {339: 2}),  # signed
+    ('uint16', {262: 0}),  # 0 is white
+  ],
+)
+def test_gray_whose_white_is_unknown_is_told(crop, dtype, tags):
+  data = bytearray(encoded(Image.fromarray(np.ones((8, 8), dtype)), 'TIFF', tiffinfo=tags))
+  if 262 in tags:  # which Pillow does not write
+    at = data.index(struct.pack('<HHI', 262, 3, 1)) + 8
+    data[at : at + 2] = bytes(2)
+  with pytest.raises(ValueError, match='from 0, black, to 255 or 65535'):
+    crop(bytes(data), whole, 8)
 
 
 @pytest.mark.parametrize('crop', CROPS)

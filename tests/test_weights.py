@@ -121,6 +121,87 @@ def test_bvlc_on_the_200_photos(bvlc, val_photos, tmp_path, geometry, top1, top5
   assert (found['examples'], found['top1'], found['top5']) == (200, top1, top5)
 
 
+def with_weights(graph):
+  """A graph of the onnx package with zeros for its weights, which it leaves to be made."""
+  file = pathlib.Path(onnx.__file__).parent / f'backend/test/data/light/light_{graph}.onnx'
+  model = onnx.load(file)
+  made = {node.output[0]: node for node in model.graph.node if node.op_type == 'ConstantOfShape'}
+  arrays = {x.name: onnx.numpy_helper.to_array(x) for x in model.graph.initializer}
+  for name, node in made.items():
+    zeros = np.zeros(arrays[node.input[0]], np.float32)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(zeros, name))
+    model.graph.node.remove(node)
+  for x in [x for x in model.graph.initializer if x.name.endswith('__SHAPE')]:
+    model.graph.initializer.remove(x)
+  return model
+
+
+def set_attributes(node, **attributes):
+  kept = [a for a in node.attribute if a.name not in attributes]
+  del node.attribute[:]
+  node.attribute.extend(kept + [onnx.helper.make_attribute(*x) for x in attributes.items()])
+
+
+@pytest.mark.parametrize(
+  ('graph', 'op', 'place', 'attributes', 'says'),
+  [
+    ('inception_v1', 'LRN', 0, {'alpha': 0.01}, 'alpha=0.01, not 0.0001'),
+    ('inception_v1', 'LRN', 1, {'bias': 2.0}, 'bias=2, not 1'),
+    ('inception_v1', 'Conv', 0, {'strides': [1, 1]}, 'strides=(1, 1), not (2, 2)'),
+    ('inception_v1', 'Conv', 9, {'dilations': [2, 2]}, 'dilations=(2, 2), not (1, 1)'),
+    ('inception_v1', 'Conv', 2, {'auto_pad': 'SAME_UPPER'}, 'auto_pad=SAME_UPPER, not NOTSET'),
+    ('inception_v1', 'MaxPool', 0, {'kernel_shape': [2, 2]}, 'kernel_shape=(2, 2), not (3, 3)'),
+    ('inception_v1', 'MaxPool', 0, {'pads': [1, 1, 1, 1]}, 'pads=(1, 1, 1, 1), not (0, 0, 0, 0)'),
+    ('inception_v1', 'MaxPool', 4, {'ceil_mode': 1}, 'ceil_mode=1, not 0'),
+    ('inception_v1', 'AveragePool', 0, {'count_include_pad': 1}, 'count_include_pad=1, not 0'),
+    ('inception_v1', 'Gemm', 0, {'transB': 0}, 'transB=0, not 1'),
+    ('resnet50', 'BatchNormalization', 7, {'epsilon': 1e-3}, 'epsilon=0.001, not 1e-05'),
+  ],
+)
+def test_graphs_that_compute_something_else(tmp_path, graph, op, place, attributes, says):
+  model = with_weights(graph)
+  node = [node for node in model.graph.node if node.op_type == op][place]
+  set_attributes(node, **attributes)
+  onnx.save(model, tmp_path / 'a.onnx')
+  with pytest.raises(InputError) as told:
+    weights.load(str(tmp_path / 'a.onnx'))
+  assert f'node {node.name or node.output[0]!r} ({op}) has {says}' in str(told.value)
+
+
+@pytest.mark.parametrize(
+  ('change', 'says'),
+  [
+    (lambda node: setattr(node, 'op_type', 'Sigmoid'), "'a' (Sigmoid) has no counterpart"),
+    (lambda node: setattr(node, 'domain', 'theirs'), "'a' (theirs.Relu) has no counterpart"),
+    (lambda node: setattr(node, 'op_type', 'Identity'), 'has 1 Relu too few'),
+  ],
+)
+def test_graphs_of_other_nodes(tmp_path, change, says):
+  model = with_weights('inception_v1')
+  node = next(node for node in model.graph.node if node.op_type == 'Relu')
+  node.name = 'a'
+  change(node)
+  onnx.save(model, tmp_path / 'a.onnx')
+  with pytest.raises(InputError) as told:
+    weights.load(str(tmp_path / 'a.onnx'))
+  assert says in str(told.value)
+
+
+@pytest.mark.parametrize(
+  ('attributes', 'geometry'),
+  [({}, 'floor'), ({'ceil_mode': 1}, 'ceil'), ({'pads': [0, 0, 1, 1]}, 'ceil'), (None, 'ceil')],
+)
+def test_the_rounding_of_the_pools_is_the_graphs(tmp_path, attributes, geometry):
+  model = with_weights('inception_v1')
+  if attributes is None:  # no graph: the rounding of Caffe
+    del model.graph.node[:]
+  for node in model.graph.node:
+    if node.op_type == 'MaxPool' and 2 in onnx.helper.get_node_attr_value(node, 'strides'):
+      set_attributes(node, **attributes)
+  onnx.save(model, tmp_path / 'a.onnx')
+  assert weights.load(str(tmp_path / 'a.onnx')).model.geometry == geometry
+
+
 def test_round_trips_are_bit_exact(torchvision_file, tmp_path):
   network = weights.load(str(torchvision_file))
   first, second = tmp_path / 'one.safetensors', tmp_path / 'two.safetensors'
@@ -208,7 +289,8 @@ class Hostile:
   ('name', 'make', 'says'),
   [
     ('a.safetensors', lambda p: None, 'no such file'),
-    ('a.bin', lambda p: p.write_bytes(b'x'), 'must end in'),
+    ('a.txt', lambda p: p.write_bytes(b'x'), 'must end in'),
+    ('a.safetensors', lambda p: save_file({}, p), 'holds no arrays'),
     ('a.safetensors', lambda p: p.write_bytes(b''), 'no usable weights file'),
     ('a.safetensors', lambda p: p.write_bytes(b'\xff' * 100), 'no usable weights file'),
     (
@@ -220,7 +302,7 @@ class Hostile:
     ('a.safetensors', lambda p: save_file({}, p, {weights.KEY: '{}'}), 'describe a network'),
     ('a.safetensors', not_finite, 'not finite'),
     ('a.onnx', lambda p: p.write_bytes(b'\xff\xff'), 'no usable weights file'),
-    ('a.safetensors', wrong_field, 'no usable weights file'),
+    ('a.safetensors', wrong_field, "width='wide': use a number above 0"),
     ('a.safetensors', headless, 'missing'),
     ('a.onnx', external, 'lies in another file'),
     ('a', lambda p: p.mkdir(), 'no workdir of a run'),
@@ -241,17 +323,74 @@ def test_state_dicts_of_torch(torchvision_file, tmp_path, monkeypatch):
   torch.save(arrays, 'good.pth')
   found, expected = weights.load('good.pth'), weights.load(str(torchvision_file))
   jax.tree.map(np.testing.assert_array_equal, found.variables, expected.variables)
+  learnt = {name: torch.nn.Parameter(x) for name, x in arrays.items() if x.is_floating_point()}
+  parallel = {f'module.{name}': x for name, x in arrays.items()}
+  for name, state in (
+    ('leaves.PTH', {name: x.clone().requires_grad_() for name, x in learnt.items()}),
+    ('parameters.bin', learnt),
+    ('checkpoint.pth.tar', {'epoch': 3, 'state_dict': parallel, 'optimizer': {'lr': 0.1}}),
+    ('model.pt', {'model': arrays}),
+  ):
+    torch.save(state, name)
+    found = weights.load(name)
+    jax.tree.map(np.testing.assert_array_equal, found.variables, expected.variables)
   torch.save({'a': Hostile()}, 'hostile.pth')
+  torch.save(torch.nn.Linear(2, 2), 'module.pth')
+  torch.save(torch.zeros(2), 'tensor.pth')
+  torch.save({'epoch': 3, 'conv1.conv.weight': torch.zeros(2)}, 'number.pth')
+  torch.save({3: torch.zeros(2)}, 'index.pth')
   torch.save({'fc.bias': torch.zeros(1).expand(10**5, 10**5)}, 'huge.pth')
   pathlib.Path('cut.pth').write_bytes(pathlib.Path('good.pth').read_bytes()[:10_000])
   for name, says in (
     ('hostile', 'more than tensors'),
+    ('module', 'more than tensors'),
+    ('tensor', 'holds a Tensor and no state dict'),
+    ('number', "is no state dict: it holds 'epoch': int,"),
+    ('index', 'is no state dict: it holds 3: Tensor,'),
     ('huge', 'more values than it holds'),
     ('cut', 'no usable weights file'),
   ):
     with pytest.raises(InputError, match=says):
       weights.load(f'{name}.pth')
   assert not pathlib.Path('touched').exists()
+
+
+def test_the_classes_are_the_files_own(tmp_path):
+  with pytest.raises(InputError, match='tells its number of classes: leave out classes=5'):
+    weights.load(str(tmp_path / 'a.safetensors'), classes=5)
+
+
+@pytest.mark.parametrize('dtype', [jnp.bfloat16, jnp.dtype('bfloat16'), 'bfloat16'])
+def test_a_network_of_bfloat16_is_saved_by_its_name(tmp_path, dtype):
+  first, second = tmp_path / 'a.safetensors', tmp_path / 'b.safetensors'
+  weights.save(str(first), small())
+  network = weights.load(str(first), dtype=dtype, width=np.float64(0.1))
+  weights.save(str(second), network)
+  again = weights.load(str(second))
+  assert again.description.fields['dtype'] == 'bfloat16'
+  assert again.description.fields['width'] == 0.1
+  for found in (network, again):
+    _, seen = found.model.apply(
+      found.variables, jnp.zeros((1, 16, 16, 3)), train=False, capture_intermediates=True
+    )
+    assert seen['intermediates']['conv1']['__call__'][0].dtype == jnp.bfloat16
+
+
+def test_a_field_without_a_text_is_not_saved(tmp_path):
+  network = small(kernel_init=jax.nn.initializers.zeros)
+  with pytest.raises(InputError, match='cannot be stored: give a field by name'):
+    weights.save(str(tmp_path / 'a.safetensors'), network)
+  assert not list(tmp_path.iterdir())
+
+
+def test_endings_in_capitals(tmp_path):
+  network = small()
+  path = export.export(network, str(tmp_path / 'A.SAFETENSORS'))
+  jax.tree.map(np.testing.assert_array_equal, weights.load(str(path)).variables, network.variables)
+  path = tmp_path / 'A.ONNX'
+  path.write_bytes(b'\xff')
+  with pytest.raises(InputError, match='no usable weights file'):  # and not its name
+    weights.load(str(path))
 
 
 def test_overrides_are_part_of_what_is_saved(tmp_path):

@@ -35,6 +35,7 @@ EXTENSIONS = tuple(extension for extensions in FORMATS.values() for extension in
 # That a photo may have; a header of some bytes may claim billions. Pillow's: 256 MiB of RGB.
 MOST_PIXELS = 89_478_485
 TOO_LARGE = f'it has more than the {MOST_PIXELS:,} pixels that are decoded'
+UNSCALED = 'its gray values do not run from 0, black, to 255 or 65535, white: save it so'
 
 ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
 UPRIGHT = {
@@ -63,6 +64,7 @@ def views(
 ) -> np.ndarray:
   """Decodes a photo once and resizes parts of it: `[boxes, size, size, 3]`; see `crop`."""
   image = _open(data)
+  image.load()  # before its tag is read: Pillow itself turns a TIFF then, and drops the tag
   turn = UPRIGHT.get(image.getexif().get(ORIENTATION))
   image = to_rgb(image if turn is None else image.transpose(turn))
   how = INTERPOLATIONS[interpolation]
@@ -84,8 +86,8 @@ def crop(
     `[size, size, 3]` uint8 RGB.
 
   Raises:
-    Exception: of any kind, as Pillow has it, for data that is broken or no image, or more than
-      `MOST_PIXELS`.
+    Exception: of any kind, as Pillow has it, for data that is broken or no image, more than
+      `MOST_PIXELS`, or gray of which white is not known.
   """
   return views(data, lambda *photo: [choose(*photo)], size, interpolation)[0]
 
@@ -157,7 +159,22 @@ def _open(data: bytes) -> Image.Image:
   except Image.DecompressionBombError as error:  # more than twice as many
     raise ValueError(TOO_LARGE) from error
   _check_size(*image.size)
+  if image.mode[0] in 'FI' and not _is_16_bit_gray(image):
+    raise ValueError(UNSCALED)
   return image
+
+
+def _is_16_bit_gray(image: Image.Image) -> bool:
+  """Whether 0 is black and 65535 white in a photo whose mode begins with F or I.
+
+  The mode alone does not tell: a PNG's 16 bits have been 'I' and 'I;16' in turn, and PNG has no
+  more. A TIFF is 'F' for floats, 'I' for 32 bits and signed ones, 'I;16' for 12 bits too, and
+  what has 0 for white is not inverted.
+  """
+  if image.format != 'TIFF':
+    return True
+  bits, white_is_zero = image.tag_v2.get(258), image.tag_v2.get(262, 0) == 0
+  return image.mode.startswith('I;16') and bits == (16,) and not white_is_zero
 
 
 def _check_size(width: int, height: int) -> None:

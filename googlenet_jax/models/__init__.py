@@ -15,7 +15,7 @@ from googlenet_jax.models import chains
 from googlenet_jax.models.chains import Chain
 from googlenet_jax.models.googlenet import GoogLeNet
 from googlenet_jax.models.inception_v3 import InceptionV3
-from googlenet_jax.models.layers import Outputs
+from googlenet_jax.models.layers import Outputs, check_fields
 from googlenet_jax.models.resnet import ResNet
 
 __all__ = ['MODELS', 'Model', 'Outputs', 'create']
@@ -108,7 +108,7 @@ def create(name: str, **fields) -> nn.Module:
   """A network by name, its fields overridden; None leaves a field as the network has it.
 
   Raises:
-    InputError: no such network, or it has no such field.
+    InputError: no such network, it has no such field, or a field has no such value.
   """
   if name not in MODELS:
     raise InputError(f'no model {name!r}{hint(name, MODELS)}: use one of {", ".join(MODELS)}')
@@ -120,4 +120,6 @@ def create(name: str, **fields) -> nn.Module:
   for field in given:
     if field not in known:
       raise InputError(f'{name} has no field {field!r}{hint(field, known)}')
-  return module(**{**preset, **given})
+  network = module(**{**preset, **given})
+  check_fields(network)
+  return network

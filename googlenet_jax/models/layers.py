@@ -53,7 +53,7 @@ def check_fields(network: nn.Module) -> None:
     value = getattr(network, field, None)
     try:
       fine = value is None or test(value)
-    except (TypeError, ValueError):  # of another type than the test's
+    except (TypeError, ValueError, OverflowError):  # of another type than the test's
       fine = False
     if not fine:
       raise InputError(f'{type(network).__name__}.{field}={value!r}: use {text}')
@@ -175,10 +175,19 @@ class ConvBlock(nn.Module):
       x = x + self.param('bias', self.bias_init, (self.features,)).astype(self.dtype)
     return self.activation(x) if self.activation else x
 
-  def _convolve(self, x):
+  @property
+  def window(self) -> tuple[int, int]:
+    """(height, width), pixels."""
     size = self.kernel_size
-    window = size if isinstance(size, tuple) else (size, size)
-    padding = tuple(n // 2 if self.padding is None else self.padding for n in window)
+    return size if isinstance(size, tuple) else (size, size)
+
+  @property
+  def pads(self) -> tuple[int, int]:
+    """Padding of both sides, pixels: (height, width)."""
+    return tuple(n // 2 if self.padding is None else self.padding for n in self.window)
+
+  def _convolve(self, x):
+    window, padding = self.window, self.pads
     if any(n + 2 * pad < side for n, pad, side in zip(x.shape[1:3], padding, window, strict=True)):
       raise TooSmall(
         f'{"/".join(self.path)}, a window of {window[0]}x{window[1]} pixels, is left a map of '

@@ -19,7 +19,7 @@ from googlenet_jax.checkpoint import Checkpoints
 from googlenet_jax.data import folder
 from googlenet_jax.errors import InputError
 from googlenet_jax.models.layers import CLASSIFIERS
-from googlenet_jax.weights import files, lineage, published
+from googlenet_jax.weights import files, graph, lineage, published
 from googlenet_jax.weights.published import Preprocessing
 
 __all__ = ['Description', 'Network', 'Preprocessing', 'assign', 'called', 'load', 'save']
@@ -45,9 +45,10 @@ class Description(NamedTuple):
   class_names: tuple[str, ...]
 
   def to_json(self) -> str:
-    """One line."""
+    """One line; InputError for a field that has no text, such as a function."""
     return json.dumps(
-      self._asdict() | {'preprocessing': self.preprocessing._asdict(), 'format': FORMAT}
+      self._asdict() | {'preprocessing': self.preprocessing._asdict(), 'format': FORMAT},
+      default=_text,
     )
 
   @classmethod
@@ -84,6 +85,16 @@ class Description(NamedTuple):
     return self.preprocessing.size, self.preprocessing.size, self.preprocessing.channels
 
 
+def _text(value):
+  """What JSON has no form for: numpy's numbers as numbers, dtypes by name."""
+  if isinstance(value, np.generic):
+    return value.item()
+  try:
+    return jnp.dtype(value).name
+  except TypeError as error:
+    raise InputError(f'a network of {value!r} cannot be stored: give a field by name') from error
+
+
 class Network(NamedTuple):
   """A network with its weights.
 
@@ -105,18 +116,20 @@ def load(path: str, **overrides) -> Network:
   """A network with the weights of a file, or of a run's best checkpoint.
 
   Args:
-    path: `.onnx`, `.safetensors` or `.pth` file, or a workdir: its best checkpoint, averaged
-      parameters where it has them.
-    overrides: fields of the network that are given and not None.
+    path: a file whose name ends in one of `files.READERS`, or a workdir: its best checkpoint,
+      averaged parameters where it has them.
+    overrides: fields of the network that are given and not None, but the number of classes.
 
   Raises:
     InputError: not there, unusable, or missing, extra or misshapen arrays, by name.
   """
+  classes = overrides.pop('classes', None)
+  if classes is not None:
+    raise InputError(f'--weights={path} tells its number of classes: leave out classes={classes}')
   place = epath.Path(path)
   try:
-    description, arrays = (
-      _workdir(place) if place.is_dir() else _file(pathlib.Path(path), overrides)
-    )
+    found = _workdir(place) if place.is_dir() else _file(pathlib.Path(path), overrides)
+    description, arrays, layout, tensors = found
     description = description.override(overrides)
     model = description.create()
     heads = getattr(model, 'aux_heads', ())
@@ -125,13 +138,15 @@ def load(path: str, **overrides) -> Network:
     if not heads:
       arrays = {path: x for path, x in arrays.items() if not path[1].startswith('aux')}
     report = differences(expected(model, description.image_shape), arrays)
+    if report:
+      raise InputError(f'--weights={path} does not fit {description.model}: {report}')
+    if tensors and tensors.nodes:
+      _check_graph(f'--weights={path}', layout, tensors, model, description.image_shape)
   except InputError:
     raise
   except Exception as error:  # of a broken file, and libraries raise anything then
     first = f'{type(error).__name__}: {error}'.splitlines()[0]
     raise InputError(f'--weights={path} is no usable weights file: {first}') from error
-  if report:
-    raise InputError(f'--weights={path} does not fit {description.model}: {report}')
   for where, x in arrays.items():
     if not np.isfinite(x).all():
       raise InputError(f'--weights={path}: {"/".join(where)} holds values that are not finite')
@@ -140,17 +155,29 @@ def load(path: str, **overrides) -> Network:
   return Network(description, model, _nested(arrays), path)
 
 
-def _file(path: pathlib.Path, overrides: dict) -> tuple[Description, dict]:
-  """What a file holds, by our paths; names that are not ours stay as they are."""
+class _Found(NamedTuple):
+  """A network's arrays by our paths, and the published file that they are of."""
+
+  description: Description
+  arrays: dict
+  layout: published.Layout | None = None
+  tensors: files.Tensors | None = None
+
+
+def _file(path: pathlib.Path, overrides: dict) -> _Found:
+  """What a file holds; names that are not ours stay as they are."""
   tensors = files.read(path)
   if KEY in tensors.metadata:
     description = Description.from_json(tensors.metadata[KEY], f'--weights={path}')
-    return description, {
+    arrays = {
       ('file', name) if '/' not in name else tuple(name.split('/')): x
       for name, x in tensors.arrays.items()
     }
+    return _Found(description, arrays)
   layouts = published.LAYOUTS + lineage.LAYOUTS
   layout = next((x for x in layouts if x.recognise(tensors.arrays.keys())), None)
+  if not tensors.arrays:
+    raise InputError(f'--weights={path} holds no arrays')
   if layout is None:
     some = ', '.join(map(repr, sorted(tensors.arrays)[:3]))
     raise InputError(f'--weights={path}: no known network has arrays called {some}, ...')
@@ -159,7 +186,15 @@ def _file(path: pathlib.Path, overrides: dict) -> tuple[Description, dict]:
     layout.model, layout.fields(tensors), layout.preprocessing, _names(last.size)
   )
   wanted = expected(description.override(overrides).create(), description.image_shape)
-  return description, _renamed(layout, layout.prepare(tensors.arrays), wanted)
+  arrays = _renamed(layout, layout.prepare(tensors.arrays), wanted)
+  return _Found(description, arrays, layout, tensors)
+
+
+def _check_graph(where, layout, tensors, model, image_shape):
+  if layout.graph is None:
+    raise InputError(f'{where}: no ONNX graph of {layout.model} is known: give the arrays alone')
+  arrays = graph.of_arrays(model, image_shape, layout.name)
+  graph.check(where, tensors.nodes, arrays, layout.graph(tensors))
 
 
 def save(path: str, network: Network) -> None:
@@ -244,7 +279,7 @@ def assign(
   return jax.tree_util.tree_unflatten(tree, values), sorted({'/'.join(p[1:-1]) for p in new})
 
 
-def _workdir(workdir: epath.Path) -> tuple[Description, dict]:
+def _workdir(workdir: epath.Path) -> _Found:
   """A run's network and the arrays of its best checkpoint."""
   about = workdir / 'network.json'
   if not about.exists() or not (workdir / 'checkpoints').exists():
@@ -256,7 +291,8 @@ def _workdir(workdir: epath.Path) -> tuple[Description, dict]:
     raise InputError(f'--weights={workdir} holds no finished checkpoint: train first')
   variables = checkpoints.variables(description.create(), description.image_shape, step)
   leaves = jax.tree_util.tree_flatten_with_path(variables)[0]
-  return description, {tuple(str(part.key) for part in p): np.asarray(x) for p, x in leaves}
+  arrays = {tuple(str(part.key) for part in p): np.asarray(x) for p, x in leaves}
+  return _Found(description, arrays)
 
 
 def _renamed(layout: published.Layout, arrays: dict, wanted: dict) -> dict:

@@ -23,11 +23,12 @@ def export(network: weights.Network, output: str) -> pathlib.Path:
     InputError: another ending, or a file that cannot be written.
   """
   path = pathlib.Path(output)
-  if path.suffix not in ('.safetensors', '.stablehlo'):
+  ending = path.suffix.lower()
+  if ending not in ('.safetensors', '.stablehlo'):
     raise InputError(f'--output={output}: its name must end in .safetensors or .stablehlo')
   if not path.parent.is_dir():
     raise InputError(f'--output={output}: no folder {path.parent}')
-  if path.suffix == '.safetensors':
+  if ending == '.safetensors':
     weights.save(output, network)
     return path
 

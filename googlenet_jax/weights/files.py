@@ -14,8 +14,12 @@ import numpy as np
 
 from googlenet_jax import record
 from googlenet_jax.errors import InputError
+from googlenet_jax.weights import graph
 
 TORCH = (2, 10)  # since when `weights_only` is to be trusted
+WRAPPERS = ('state_dict', 'model', 'model_state_dict')  # names of the weights in a checkpoint
+SAVE = 'save model.state_dict()'
+PARALLEL = 'module.'  # before every name that torch's DataParallel gives
 
 
 class Tensors(NamedTuple):
@@ -24,27 +28,27 @@ class Tensors(NamedTuple):
   Attributes:
     arrays: by the names that the file gives them.
     metadata: of a safetensors file.
-    pools: of an ONNX graph, its MaxPool nodes' attributes in their order.
+    nodes: of an ONNX graph, in their order.
   """
 
   arrays: dict[str, np.ndarray]
   metadata: Mapping[str, str] = MappingProxyType({})
-  pools: tuple[dict, ...] = ()
+  nodes: tuple[graph.Node, ...] = ()
 
 
 def read(path: pathlib.Path) -> Tensors:
-  """Reads a weights file by its extension; floating point arrays come as float32.
+  """Reads a weights file by the end of its name; floating point arrays come as float32.
 
   Raises:
     InputError: no such file, or of no known kind.
     Exception: of any kind, as the libraries have it, for a broken file.
   """
-  readers = {'.safetensors': _safetensors, '.onnx': _onnx, '.pth': _torch, '.pt': _torch}
   if not path.is_file():
     raise InputError(f'--weights={path}: no such file')
-  if path.suffix not in readers:
-    raise InputError(f'--weights={path}: its name must end in one of {", ".join(readers)}')
-  found = readers[path.suffix](path)
+  reader = next((READERS[end] for end in READERS if path.name.lower().endswith(end)), None)
+  if reader is None:
+    raise InputError(f'--weights={path}: its name must end in one of {", ".join(READERS)}')
+  found = reader(path)
   floats = {name: x for name, x in found.arrays.items() if x.dtype.kind in 'fV'}  # V: bfloat16
   with np.errstate(over='ignore'):  # infinity tells enough
     cast = {name: np.asarray(x, np.float32) for name, x in floats.items()}
@@ -69,20 +73,15 @@ def _safetensors(path):
 def _onnx(path):
   import onnx
 
-  graph = onnx.load(path, load_external_data=False).graph
-  outside = [t.name for t in graph.initializer if t.data_location == onnx.TensorProto.EXTERNAL]
+  read = onnx.load(path, load_external_data=False).graph
+  outside = [t.name for t in read.initializer if t.data_location == onnx.TensorProto.EXTERNAL]
   if outside:
     raise InputError(f'--weights={path}: {outside[0]!r} lies in another file, which is not read')
-  sparse = [t.values.name for t in graph.sparse_initializer]
+  sparse = [t.values.name for t in read.sparse_initializer]
   if sparse:
     raise InputError(f'--weights={path}: {sparse[0]!r} is sparse: store it as a dense array')
-  arrays = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
-  pools = tuple(
-    {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-    for node in graph.node
-    if node.op_type == 'MaxPool'
-  )
-  return Tensors(arrays, pools=pools)
+  arrays = {t.name: onnx.numpy_helper.to_array(t) for t in read.initializer}
+  return Tensors(arrays, nodes=graph.nodes(read))
 
 
 def _torch(path):
@@ -105,11 +104,32 @@ def _torch(path):
       state = torch.load(data, map_location='cpu', weights_only=True)
   except pickle.UnpicklingError as error:  # torch advises to read it all the same
     raise InputError(
-      f'--weights={path} holds more than tensors, and only those are read'
+      f'--weights={path} holds more than tensors, and only those are read: {SAVE}'
     ) from error
-  tensors = {name: x for name, x in state.items() if isinstance(x, torch.Tensor)}
-  if len(tensors) < len(state):
-    raise InputError(f'--weights={path} is no state dict: not all that it holds are tensors')
-  if sum(x.numel() * x.element_size() for x in tensors.values()) > path.stat().st_size:
+  if isinstance(state, dict):
+    state = next((state[x] for x in WRAPPERS if isinstance(state.get(x), dict)), state)
+  if not isinstance(state, dict):
+    kind = type(state).__name__
+    raise InputError(f'--weights={path} holds a {kind} and no state dict: {SAVE}')
+  for name, x in state.items():
+    if not isinstance(name, str) or not isinstance(x, torch.Tensor):
+      raise InputError(
+        f'--weights={path} is no state dict: it holds {name!r}: {type(x).__name__}, and not '
+        f'tensors by name alone: {SAVE}'
+      )
+  if sum(x.numel() * x.element_size() for x in state.values()) > path.stat().st_size:
     raise InputError(f'--weights={path} claims more values than it holds')
-  return Tensors({name: x.float().numpy() for name, x in tensors.items()})
+  if all(name.startswith(PARALLEL) for name in state):
+    state = {name.removeprefix(PARALLEL): x for name, x in state.items()}
+  return Tensors({name: x.detach().float().numpy() for name, x in state.items()})
+
+
+# By the end of a file's name, in small letters.
+READERS = {
+  '.safetensors': _safetensors,
+  '.onnx': _onnx,
+  '.pth': _torch,
+  '.pt': _torch,
+  '.pth.tar': _torch,
+  '.bin': _torch,
+}

@@ -56,9 +56,22 @@ def _chain(model: str, batch_norm: bool) -> Layout:
     convert=_first_linear(model),
     fields=lambda file: {'norm': 'batch'} if batch_norm else {},
     prepare=prepare,
+    graph=lambda file: _chain_graph(model) | {'AveragePool': [{'kernel_shape': (1, 1)}]},
     ignored=('.num_batches_tracked',),
     classifier='fc8',
   )
+
+
+def _chain_graph(model: str) -> dict[str, list[dict]]:
+  layers = MODELS[model].fields['layers']
+  pools = [layer for layer in layers if isinstance(layer, chains.Pool)]
+  activated = [layer for layer in layers if isinstance(layer, chains.Conv | chains.Linear)][:-1]
+  return {
+    'Relu': len(activated) * [{}],
+    'MaxPool': [
+      {'kernel_shape': (pool.window,) * 2, 'strides': (pool.stride,) * 2} for pool in pools
+    ],
+  }
 
 
 def _first_linear(model: str):
@@ -170,6 +183,7 @@ LAYOUTS = (
     preprocessing=Preprocessing(mean=(123.68, 116.779, 103.939)),
     name=_vgg19_name,
     convert=_vgg19_convert,
+    graph=lambda file: _chain_graph('vgg19'),
     ignored=('OC2_DUMMY_1',),
     classifier='fc8',
   ),
@@ -178,6 +192,12 @@ LAYOUTS = (
     recognise=lambda names: 'gpu_0/res5_2_branch2c_w_0' in names,
     preprocessing=OF_TORCHVISION,
     name=_resnet50_name,
+    graph=lambda file: {
+      'Relu': 49 * [{}],
+      'Sum': 16 * [{}],
+      'MaxPool': [{'kernel_shape': (3, 3), 'strides': (2, 2), 'pads': (1, 1, 1, 1)}],
+      'AveragePool': [{'kernel_shape': (7, 7)}],
+    },
     ignored=(
       'OC2_DUMMY_1',
       'gpu_0/imagenet1k_blobs_queue_f22e83c9-22cd-4a8b-a66d-113af6b832b4_0',

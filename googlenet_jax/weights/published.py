@@ -10,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 
 from googlenet_jax.data import decode
-from googlenet_jax.errors import InputError
 from googlenet_jax.models.googlenet import MODULES
 from googlenet_jax.weights.files import Tensors
 
@@ -60,6 +59,8 @@ class Layout(NamedTuple):
     convert: `(path, array in the file) -> array of ours`, but for the order of the axes.
     fields: `(file) ->` fields of the network that the file tells.
     prepare: `(arrays of the file) ->` the same with those merged that are one array of ours.
+    graph: `(file) ->` the nodes of its ONNX graph that have no parameters, as `graph.check`
+      takes them; None where no graph of this origin is known.
     ignored: ends of names that are there and not needed.
     classifier: our name of the layer to the classes.
   """
@@ -71,6 +72,7 @@ class Layout(NamedTuple):
   convert: Callable[[tuple[str, ...], np.ndarray], np.ndarray] = lambda path, array: array
   fields: Callable[[Tensors], dict] = lambda file: {}
   prepare: Callable[[dict], dict] = lambda arrays: arrays
+  graph: Callable[[Tensors], dict[str, list[dict]]] | None = None
   ignored: tuple[str, ...] = ()
   classifier: str = 'linear'
 
@@ -118,23 +120,40 @@ def _caffe_convert(path, array):
   return array.reshape(array.shape[-2:]) if path[-2:] == ('linear', 'kernel') else array
 
 
+# Pads and ceil_mode of the pools between stages: the file floors what Caffe's network ceils, and
+# the answers differ.
+ROUNDINGS = {
+  ((0, 0, 0, 0), 0): 'floor',
+  ((0, 0, 1, 1), 0): 'ceil',
+  ((0, 0, 0, 0), 1): 'ceil',
+}
+
+
+def _caffe_rounding(file):
+  """A key of `ROUNDINGS`, as the first of these pools has it; floors where none does."""
+  pools = (node.attributes for node in file.nodes if node.op == 'MaxPool')
+  first = next((pool for pool in pools if pool['strides'] == (2, 2)), {})
+  key = first.get('pads'), first.get('ceil_mode')
+  return key if key in ROUNDINGS else next(iter(ROUNDINGS))
+
+
 def _caffe_fields(file):
-  """The pools' geometry: the file floors what Caffe's network ceils, and answers differ."""
-  pools = [pool for pool in file.pools if pool.get('strides') == [2, 2]]
-  found = {
-    (pool.get('ceil_mode', 0), *pool.get('pads', (0, 0, 0, 0)), pool.get('auto_pad', b'NOTSET'))
-    for pool in pools
+  return {'geometry': ROUNDINGS[_caffe_rounding(file)]} if file.nodes else {}
+
+
+def _caffe_graph(file):
+  pads, ceil_mode = _caffe_rounding(file)
+  down = {'kernel_shape': (3, 3), 'strides': (2, 2), 'pads': pads, 'ceil_mode': ceil_mode}
+  branch = {'kernel_shape': (3, 3), 'pads': (1, 1, 1, 1)}
+  # Of what is left: 6x6 pixels and padding, or 7x7.
+  last = {'kernel_shape': (7, 7), 'pads': [(0, 0, 1, 1), (0, 0, 0, 0)]}
+  return {
+    'Relu': 57 * [{}],
+    'LRN': 2 * [{'alpha': 1e-4, 'beta': 0.75, 'bias': 1.0, 'size': 5}],
+    'MaxPool': [down, down, *2 * [branch], down, *5 * [branch], down, *2 * [branch]],
+    'AveragePool': [last],
+    'Concat': 9 * [{}],
   }
-  known = {
-    (0, 0, 0, 0, 0, b'NOTSET'): {'geometry': 'floor'},
-    (0, 0, 0, 1, 1, b'NOTSET'): {'geometry': 'ceil'},
-    (1, 0, 0, 0, 0, b'NOTSET'): {'geometry': 'ceil'},
-  }
-  if not pools:  # arrays without a graph
-    return {}
-  if len(found) > 1 or not found <= known.keys():
-    raise InputError(f'the max pools of the graph are of no known geometry: {sorted(found)}')
-  return known[found.pop()]
 
 
 def _torchvision_name(path):
@@ -162,6 +181,7 @@ LAYOUTS = (
     name=_caffe_name,
     convert=_caffe_convert,
     fields=_caffe_fields,
+    graph=_caffe_graph,
     ignored=('OC2_DUMMY_1', 'OC2_DUMMY_3'),
   ),
   Layout(
