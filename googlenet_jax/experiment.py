@@ -231,7 +231,9 @@ class Run:
       )
     self.clock, self.batch_size = clock(config, data), config.train.batch_size
     starts = config.init.weights and begun is None
-    self._start = weights.load(config.init.weights) if starts else None
+    self._start = None
+    if starts:
+      self._start = weights.load(config.init.weights, flag='--config.init.weights')
     self._allow_head = allow_head
     self.description = begun or describe(config, data, self._start)
     self.model = network(config, self.description)

@@ -90,13 +90,13 @@ def photos(path, data=None, each=2):
       (path / name / f'{i}.jpg').write_bytes(jpeg() if data is None else data)
 
 
-def tfds_set(path, labels=(0, 1, 2, 1), channels=3, feature='label'):
+def tfds_set(path, labels=(0, 1, 2, 1), channels=3, feature='label', dtype=np.uint8):
   """A prepared TFDS set 'made' of three classes."""
   folder = path / 'made' / '1.0.0'
   folder.mkdir(parents=True)
   features = tfds.features.FeaturesDict(
     {
-      'image': tfds.features.Image(shape=(8, 8, channels)),
+      'image': tfds.features.Image(shape=(8, 8, channels), dtype=dtype),
       feature: tfds.features.ClassLabel(num_classes=3),
     }
   )
@@ -211,6 +211,7 @@ FILES = {
   'empty_set': lambda path: tfds_set(path, labels=()),
   'rgba_set': lambda path: tfds_set(path, channels=4),
   'gray_set': lambda path: tfds_set(path, channels=1),
+  'deep_set': lambda path: tfds_set(path, channels=1, dtype=np.uint16),
   'boxes_set': lambda path: tfds_set(path, feature='boxes'),
   'torn_set': lambda path: os.truncate(next(tfds_set(path).glob('*.array_record*')), 100),
   'shardless_set': lambda path: next(tfds_set(path).glob('*.array_record*')).unlink(),
@@ -286,6 +287,7 @@ def folder(name, *others):
     '--config=configs/folder.py',
     f'--config.dataset.data_dir={{{name}}}',
     *(f'--config.dataset.{split}=all' for split in ('train', 'validation', 'test')),
+    '--config.dataset.allow_overlap=True',
     *others,
   ]
 
@@ -322,7 +324,7 @@ CASES = {
   'flags': [
     (['--config.optimizer.lrr=1'], 'config.optimizer.lr?'),
     (['--config.optimiser.lr=1'], 'config.optimizer.lr?'),
-    (['--config.epochs=3'], 'did you mean'),
+    (['--config.epochs=3'], 'config.epochs: no such field'),
     (['--config.optimizer.lr=fast'], 'could not convert'),
     (['--config.train.batch_size=1.5'], 'invalid literal'),
     (['--config.augment.flip=maybe'], 'Non-boolean'),
@@ -336,6 +338,17 @@ CASES = {
     (['--weights={fine.safetensors}', '--mode=predict'], '--images is empty'),
     (['--weights={fine.safetensors}', '--mode=export', '--output={none}/a.safetensors'], 'none'),
     ([*photo('predict', 'fine.jpg'), '--output={none}/top.json'], 'give a file, in a folder'),
+    (['--mode=summarize', '--images=a.jpg'], '--images has no effect in --mode=summarize'),
+    (['--output=a.csv'], '--output has no effect in --mode=train, but in predict'),
+    (['--compare=vgg16', '--mode=preview'], '--compare has no effect in --mode=preview'),
+    (['--config.eval.crops=10'], 'it needs --mode=evaluate with --weights'),
+    (['--config.optimizer.name=adam', '--config.optimizer.nesterov=True'], 'optimizer.name=sgd'),
+    (['--config.average.name=ema', '--config.average.begin=200%'], 'ends at step 500'),
+    (['--config.profile=900:910'], 'has no effect: the training ends at step 500'),
+    (
+      [*photo('predict', 'fine.jpg'), '--config.dataset.mean=(1.,)'],
+      'has no effect in --mode=predict: the weights decide',
+    ),
     ([*photo('explain', 'fine.jpg'), '--module=9z'], "no inception module '9z': use one of 3a"),
   ],
   'configs': [
@@ -358,14 +371,18 @@ CASES = {
   'datasets': [
     (['--config.dataset.train=trains'], "no split 'trains': use 'train'"),
     (['--config.dataset.train=train[5:5]'], 'holds no example'),
+    (['--config.dataset.test=tests'], "no split 'tests': use 'train'"),
+    (['--config.dataset.test=train[1100:]'], 'share 100 examples of train: choose others'),
+    (made('good_set', '--config.dataset.test=train[:50%]'), 'share 2 examples of train'),
+    (made('deep_set', *STREAMED), 'has images of uint16: only uint8 is read'),
     (['--config.dataset.name=cifar10', '--config.dataset.data_dir={none}'], 'not prepared'),
     (['--config=configs/imagenet.py', '--config.dataset.data_dir={none}'], 'ILSVRC2012_img_train'),
     (folder('none'), 'no folder'),
     (folder('alone'), 'one class only'),
     (folder('photos', '--config.dataset.train=all[:0%]'), "'all[:0%]' of"),
     (
-      folder('texts', '--mode=preview', '--config.dataset.most_bad=5'),
-      'before it: more than --config.dataset.most_bad=5',
+      folder('texts', '--mode=preview', '--config.dataset.max_bad_share=0.125'),
+      'raise --config.dataset.max_bad_share, which allows 5',
     ),
     (folder('photos', '--config.dataset.classes={broken.py}'), 'does not list 2 of the folders'),
     (made('good_set', '--config.dataset.train=valid'), "no split 'valid' (it has train of 4)"),
@@ -508,9 +525,9 @@ def test_bad_input_is_one_line_and_status_2(tmp_path, request, group, arguments,
 
 
 def test_too_many_unreadable_photos(tmp_path, request):
-  arguments = folder('texts', *SMALL, '--config.dataset.most_bad=5', '--workdir={none}')
+  arguments = folder('texts', *SMALL, '--config.dataset.max_bad_share=0.125', '--workdir={none}')
   done = program(*with_files(arguments, tmp_path, request))
-  assert 'before it: more than --config.dataset.most_bad=5' in refused(done)
+  assert '6 of 40 records cannot be read, like ' in refused(done)
   assert done.stdout.count('cannot be read and is left out') >= 6
   assert not list(tmp_path.glob('none/checkpoints/*')) + list(tmp_path.rglob('*.part'))
 

@@ -112,47 +112,55 @@ class Network(NamedTuple):
   source: str
 
 
-def load(path: str, **overrides) -> Network:
+def load(path: str, *, flag: str = '--weights', **overrides) -> Network:
   """A network with the weights of a file, or of a run's best checkpoint.
 
   Args:
     path: a file whose name ends in one of `files.READERS`, or a workdir: its best checkpoint,
       averaged parameters where it has them.
+    flag: what the path was given by, for errors.
     overrides: fields of the network that are given and not None, but the number of classes.
 
   Raises:
     InputError: not there, unusable, or missing, extra or misshapen arrays, by name.
   """
-  classes = overrides.pop('classes', None)
-  if classes is not None:
-    raise InputError(f'--weights={path} tells its number of classes: leave out classes={classes}')
-  place = epath.Path(path)
+  place = epath.Path(path).expanduser()
   try:
-    found = _workdir(place) if place.is_dir() else _file(pathlib.Path(path), overrides)
-    description, arrays, layout, tensors = found
-    description = description.override(overrides)
-    model = description.create()
-    heads = getattr(model, 'aux_heads', ())
-    if heads and not any(path[:1] == ('params',) and path[1].startswith('aux') for path in arrays):
-      model, heads = model.clone(aux_heads=()), ()  # published without them
-    if not heads:
-      arrays = {path: x for path, x in arrays.items() if not path[1].startswith('aux')}
-    report = differences(expected(model, description.image_shape), arrays)
-    if report:
-      raise InputError(f'--weights={path} does not fit {description.model}: {report}')
-    if tensors and tensors.nodes:
-      _check_graph(f'--weights={path}', layout, tensors, model, description.image_shape)
-  except InputError:
-    raise
+    return _load(place, overrides)._replace(source=path)
+  except InputError as error:
+    raise InputError(f'{flag}={path}: {error}') from error
   except Exception as error:  # of a broken file, and libraries raise anything then
     first = f'{type(error).__name__}: {error}'.splitlines()[0]
-    raise InputError(f'--weights={path} is no usable weights file: {first}') from error
-  for where, x in arrays.items():
+    raise InputError(f'{flag}={path}: no usable weights file: {first}') from error
+
+
+def _load(place, overrides):
+  classes = overrides.pop('classes', None)
+  if classes is not None:
+    raise InputError(f'its arrays tell the number of classes: leave out classes={classes}')
+  found = _workdir(place) if place.is_dir() else _file(pathlib.Path(place), overrides)
+  description, arrays, layout, tensors = found
+  description = description.override(overrides)
+  model = description.create()
+  heads = getattr(model, 'aux_heads', ())
+  if heads and not any(path[:1] == ('params',) and path[1].startswith('aux') for path in arrays):
+    model, heads = model.clone(aux_heads=()), ()  # published without them
+  if not heads:
+    arrays = {path: x for path, x in arrays.items() if not path[1].startswith('aux')}
+  report = differences(expected(model, description.image_shape), arrays)
+  if report:
+    raise InputError(f'it does not fit {description.model}: {report}')
+  if tensors and tensors.nodes:
+    if layout.graph is None:
+      raise InputError(f'no ONNX graph of {layout.model} is known: give the arrays alone')
+    with_parameters = graph.of_arrays(model, description.image_shape, layout.name)
+    graph.check(tensors.nodes, with_parameters, layout.graph(tensors))
+  for path, x in arrays.items():
     if not np.isfinite(x).all():
-      raise InputError(f'--weights={path}: {"/".join(where)} holds values that are not finite')
+      raise InputError(f'{"/".join(path)} holds values that are not finite')
   if hasattr(model, 'aux_heads'):
     description = description.override({'aux_heads': heads})
-  return Network(description, model, _nested(arrays), path)
+  return Network(description, model, _nested(arrays), str(place))
 
 
 class _Found(NamedTuple):
@@ -168,7 +176,7 @@ def _file(path: pathlib.Path, overrides: dict) -> _Found:
   """What a file holds; names that are not ours stay as they are."""
   tensors = files.read(path)
   if KEY in tensors.metadata:
-    description = Description.from_json(tensors.metadata[KEY], f'--weights={path}')
+    description = Description.from_json(tensors.metadata[KEY], 'it')
     arrays = {
       ('file', name) if '/' not in name else tuple(name.split('/')): x
       for name, x in tensors.arrays.items()
@@ -177,10 +185,10 @@ def _file(path: pathlib.Path, overrides: dict) -> _Found:
   layouts = published.LAYOUTS + lineage.LAYOUTS
   layout = next((x for x in layouts if x.recognise(tensors.arrays.keys())), None)
   if not tensors.arrays:
-    raise InputError(f'--weights={path} holds no arrays')
+    raise InputError('it holds no arrays')
   if layout is None:
     some = ', '.join(map(repr, sorted(tensors.arrays)[:3]))
-    raise InputError(f'--weights={path}: no known network has arrays called {some}, ...')
+    raise InputError(f'no known network has arrays called {some}, ...')
   last = tensors.arrays.get(layout.name(('params', layout.classifier, 'bias')), np.zeros(1000))
   description = Description(
     layout.model, layout.fields(tensors), layout.preprocessing, _names(last.size)
@@ -188,13 +196,6 @@ def _file(path: pathlib.Path, overrides: dict) -> _Found:
   wanted = expected(description.override(overrides).create(), description.image_shape)
   arrays = _renamed(layout, layout.prepare(tensors.arrays), wanted)
   return _Found(description, arrays, layout, tensors)
-
-
-def _check_graph(where, layout, tensors, model, image_shape):
-  if layout.graph is None:
-    raise InputError(f'{where}: no ONNX graph of {layout.model} is known: give the arrays alone')
-  arrays = graph.of_arrays(model, image_shape, layout.name)
-  graph.check(where, tensors.nodes, arrays, layout.graph(tensors))
 
 
 def save(path: str, network: Network) -> None:
@@ -283,12 +284,12 @@ def _workdir(workdir: epath.Path) -> _Found:
   """A run's network and the arrays of its best checkpoint."""
   about = workdir / 'network.json'
   if not about.exists() or not (workdir / 'checkpoints').exists():
-    raise InputError(f'--weights={workdir} is no workdir of a run: it lacks network.json')
+    raise InputError('no workdir of a run: it lacks network.json')
   description = Description.from_json(about.read_text(), str(about))
   checkpoints = Checkpoints(workdir, read_only=True)
   step = checkpoints.best()
   if step is None:
-    raise InputError(f'--weights={workdir} holds no finished checkpoint: train first')
+    raise InputError('it holds no finished checkpoint: train first')
   variables = checkpoints.variables(description.create(), description.image_shape, step)
   leaves = jax.tree_util.tree_flatten_with_path(variables)[0]
   arrays = {tuple(str(part.key) for part in p): np.asarray(x) for p, x in leaves}

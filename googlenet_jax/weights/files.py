@@ -44,10 +44,10 @@ def read(path: pathlib.Path) -> Tensors:
     Exception: of any kind, as the libraries have it, for a broken file.
   """
   if not path.is_file():
-    raise InputError(f'--weights={path}: no such file')
+    raise InputError('no such file')
   reader = next((READERS[end] for end in READERS if path.name.lower().endswith(end)), None)
   if reader is None:
-    raise InputError(f'--weights={path}: its name must end in one of {", ".join(READERS)}')
+    raise InputError(f'its name must end in one of {", ".join(READERS)}')
   found = reader(path)
   floats = {name: x for name, x in found.arrays.items() if x.dtype.kind in 'fV'}  # V: bfloat16
   with np.errstate(over='ignore'):  # infinity tells enough
@@ -76,21 +76,21 @@ def _onnx(path):
   read = onnx.load(path, load_external_data=False).graph
   outside = [t.name for t in read.initializer if t.data_location == onnx.TensorProto.EXTERNAL]
   if outside:
-    raise InputError(f'--weights={path}: {outside[0]!r} lies in another file, which is not read')
+    raise InputError(f'{outside[0]!r} lies in another file, which is not read')
   sparse = [t.values.name for t in read.sparse_initializer]
   if sparse:
-    raise InputError(f'--weights={path}: {sparse[0]!r} is sparse: store it as a dense array')
+    raise InputError(f'{sparse[0]!r} is sparse: store it as a dense array')
   arrays = {t.name: onnx.numpy_helper.to_array(t) for t in read.initializer}
   return Tensors(arrays, nodes=graph.nodes(read))
 
 
 def _torch(path):
   if importlib.util.find_spec('torch') is None:
-    raise InputError(f'--weights={path}: reading it needs PyTorch: pip install torch')
+    raise InputError('reading it needs PyTorch: pip install torch')
   version = importlib.metadata.version('torch')
   if tuple(map(int, version.split('.')[:2])) < TORCH:
     needed = '.'.join(map(str, TORCH))
-    raise InputError(f'--weights={path}: torch {version} is not safe to read it: use {needed} on')
+    raise InputError(f'torch {version} is not safe to read it: use {needed} on')
   import io
   import pickle
   import warnings
@@ -103,22 +103,20 @@ def _torch(path):
       warnings.simplefilter('ignore')
       state = torch.load(data, map_location='cpu', weights_only=True)
   except pickle.UnpicklingError as error:  # torch advises to read it all the same
-    raise InputError(
-      f'--weights={path} holds more than tensors, and only those are read: {SAVE}'
-    ) from error
+    raise InputError(f'it holds more than tensors, and only those are read: {SAVE}') from error
   if isinstance(state, dict):
     state = next((state[x] for x in WRAPPERS if isinstance(state.get(x), dict)), state)
   if not isinstance(state, dict):
     kind = type(state).__name__
-    raise InputError(f'--weights={path} holds a {kind} and no state dict: {SAVE}')
+    raise InputError(f'it holds a {kind} and no state dict: {SAVE}')
   for name, x in state.items():
     if not isinstance(name, str) or not isinstance(x, torch.Tensor):
       raise InputError(
-        f'--weights={path} is no state dict: it holds {name!r}: {type(x).__name__}, and not '
+        f'it is no state dict: it holds {name!r}: {type(x).__name__}, and not '
         f'tensors by name alone: {SAVE}'
       )
   if sum(x.numel() * x.element_size() for x in state.values()) > path.stat().st_size:
-    raise InputError(f'--weights={path} claims more values than it holds')
+    raise InputError('it claims more values than it holds')
   if all(name.startswith(PARALLEL) for name in state):
     state = {name.removeprefix(PARALLEL): x for name, x in state.items()}
   return Tensors({name: x.detach().float().numpy() for name, x in state.items()})

@@ -124,7 +124,6 @@ def of_arrays(
 
 
 def check(
-  where: str,
   found: Iterable[Node],
   arrays: Mapping[tuple[str, str], dict],
   others: Mapping[str, list[dict]],
@@ -132,7 +131,6 @@ def check(
   """Raises InputError, naming node and attribute, for a graph that computes something else.
 
   Args:
-    where: the file, as the error names it.
     found: the graph's nodes.
     arrays: see `of_arrays`; each has one node.
     others: attributes of the nodes without parameters, by op and in their order. What is not
@@ -153,7 +151,7 @@ def check(
       expected = others[node.op].pop(0)
     else:
       raise InputError(
-        f'{where}: node {node.name!r} ({node.op}) has no counterpart in our network: '
+        f'node {node.name!r} ({node.op}) has no counterpart in our network: '
         'the import does not honour it'
       )
     expected = DEFAULTS[node.op] | expected
@@ -163,12 +161,12 @@ def check(
         continue
       if not any(_same(value, x) for x in (wanted if isinstance(wanted, list) else [wanted])):
         raise InputError(
-          f'{where}: node {node.name!r} ({node.op}) has {attribute}={_shown(value)}, not '
+          f'node {node.name!r} ({node.op}) has {attribute}={_shown(value)}, not '
           f'{_shown(wanted)}: the import does not honour it'
         )
   left = [op for op, _ in arrays] + [op for op, each in others.items() for _ in each]
   if left:
-    raise InputError(f'{where}: the graph has {left.count(left[0])} {left[0]} too few')
+    raise InputError(f'the graph has {left.count(left[0])} {left[0]} too few')
 
 
 def _same(one, other) -> bool:
