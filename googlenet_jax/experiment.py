@@ -193,7 +193,8 @@ def _layers(what: str, names: list[str], params: dict) -> str:
   arrays = flax.traverse_util.flatten_dict(params, sep='/')
   size = sum(x.size for path, x in arrays.items() if path.startswith(inside))
   some = ', '.join(names[:4]) + (', ...' if names[4:] else '')
-  return f'; {what}: {some} ({len(names)} layers, {size:,} parameters)'
+  layers = 'layer' if len(names) == 1 else 'layers'
+  return f'; {what}: {some} ({len(names)} {layers}, {size:,} parameters)'
 
 
 class Run:

@@ -119,10 +119,10 @@ def spans(name: str, split: str, data_dir: str = '') -> list[Span]:
   import tensorflow_datasets as tfds
 
   builder, _ = _open_tfds(name, split, data_dir)
-  lengths = {name: info.num_examples for name, info in builder.info.splits.items()}
-  instructions = tfds.core.ReadInstruction.from_spec(split).to_absolute(lengths)
+  infos = builder.info.splits
+  instructions = tfds.core.ReadInstruction.from_spec(split).to_absolute(infos)
   return [
-    Span(x.splitname, x.from_ or 0, lengths[x.splitname] if x.to is None else x.to)
+    Span(x.splitname, x.from_ or 0, infos[x.splitname].num_examples if x.to is None else x.to)
     for x in instructions
   ]
 
