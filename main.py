@@ -72,6 +72,7 @@ DEVICES = flags.DEFINE_list(
 )
 # Flags that count in some of the modes only.
 COUNT_IN = {
+  'workdir': ('train', 'evaluate', 'preview', 'explain'),
   'weights': ('train', 'evaluate', 'predict', 'explain', 'export'),  # to train: told what to give
   'images': ('predict', 'explain'),
   'output': ('predict', 'export', 'summarize'),
@@ -117,7 +118,6 @@ def main() -> int:
     _take_point(config, points)
     workdir /= f'sweep_{SWEEP.value}'
   checks.check(config, default.get_config())
-  effects.check(config, default.get_config(), MODE.value, given())
   if jax.config.jax_compilation_cache_dir is None:
     cache = pathlib.Path.home() / '.cache' / 'googlenet_jax'
     jax.config.update('jax_compilation_cache_dir', str(cache))
@@ -129,6 +129,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # jax catches it, for `Signals` to ask for
   if cluster.name() and jax.process_index():
     logging.getLogger('googlenet_jax').setLevel(logging.WARNING)  # process 0 tells the rest
+  fields = config, default.get_config(), MODE.value, given()
+  effects.check(*fields, weights=bool(WEIGHTS.value))  # once jax knows which process this is
   try:
     result = run(config, workdir)
   except Interrupted as interrupted:
@@ -156,6 +158,8 @@ def run(config, workdir) -> dict:
     how = SHAPE.value, CLASSES.value, output, os.path.expanduser(PLOT.value)
     print(summarize.summarize(config, COMPARE.value, *how))
     return {}
+  if ALLOW.value and not config.init.weights:
+    raise InputError(f'--weights_allow={ALLOW.value} needs --config.init.weights=FILE')
   if mode == 'train' and WEIGHTS.value:
     raise InputError('--mode=train starts from --config.init.weights=FILE, not from --weights')
   if mode == 'train':
@@ -231,6 +235,7 @@ def parse_flags(argv: list[str]) -> None:
     if override and override[1] not in known:
       near = hint(override[1], known, '--config.')
       raise InputError(f'--config.{override[1]}: no such field{near}')
+  argv = [re.sub('^(--?config=)(~.*)', _expanded, argument) for argument in argv]
   if not any(re.match(r'--?config(=|$)', argument) for argument in argv):
     # First, because the overrides are flags only once the config is known.
     others = any(re.match(r'--?(weights(=|$)|mode=summarize)', argument) for argument in argv)
@@ -250,6 +255,10 @@ def parse_flags(argv: list[str]) -> None:
       raise InputError(f'--{name} has no effect in --mode={MODE.value}, but in {", ".join(modes)}')
   if len(rest) > 1:
     raise InputError(f'unexpected argument {rest[1]!r}: flags are written --name=value')
+
+
+def _expanded(match: re.Match) -> str:
+  return match[1] + os.path.expanduser(match[2])
 
 
 def _last_line(error: Exception) -> str:

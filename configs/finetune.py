@@ -4,7 +4,8 @@ r"""The published BVLC weights, trained on for your own classes: `DIR/<class>/*.
         --config.init.weights=bvlc_googlenet.onnx --weights_allow=head
 
 The classifier is new; the stem stays as it is and the modules learn at a tenth of the rate. For
-other networks than GoogLeNet set `init.frozen`: every layer of a VGG begins with 'conv'.
+other networks than GoogLeNet set `init.frozen`: 'conv' begins every convolution of a VGG and of a
+ResNet.
 """
 
 from configs import default, folder

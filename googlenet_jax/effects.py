@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from googlenet_jax import schedules
+from googlenet_jax import parallel, schedules
 from googlenet_jax.config import flat
 from googlenet_jax.errors import InputError
 from googlenet_jax.models import create
@@ -37,6 +37,11 @@ NEEDS = (
     ('optimizer.nesterov',),
     lambda c, mode: c.optimizer.name == 'sgd',
     'config.optimizer.name=sgd',
+  ),
+  Needs(
+    ('optimizer.decay_all',),
+    lambda c, mode: c.optimizer.weight_decay,
+    'config.optimizer.weight_decay',
   ),
   Needs(('schedule.decay_rate', 'schedule.decay_every'), *_schedule('exponential')),
   Needs(('schedule.power',), *_schedule('polynomial')),
@@ -72,11 +77,28 @@ NEEDS = (
   Needs(('eval.crops',), lambda c, mode: mode == 'evaluate', '--mode=evaluate with --weights'),
   Needs(('eval.split',), lambda c, mode: mode == 'evaluate', '--mode=evaluate'),
 )
-# Of modes in which weights bring all but fields of the network.
-FIELDS = {'predict': 'model.', 'explain': 'model.', 'export': 'model.'}
+# What counts beside fields of the network where weights are given, by mode; they bring the rest.
+BESIDE_WEIGHTS = {
+  'predict': (),
+  'explain': (),
+  'export': (),
+  'evaluate': (
+    'distributed',
+    *(f'dataset.{x}' for x in ('name', 'data_dir', 'classes', 'train', 'validation', 'test')),
+    *(f'dataset.{x}' for x in ('in_memory', 'threads', 'max_bad_share')),
+    *(f'eval.{x}' for x in ('split', 'crops', 'batch_size')),
+  ),
+}
 
 
-def check(config: ConfigDict, schema: ConfigDict, mode: str, given: Collection[str]) -> None:
+def check(
+  config: ConfigDict,
+  schema: ConfigDict,
+  mode: str,
+  given: Collection[str],
+  *,
+  weights: bool = False,
+) -> None:
   """Tells of the fields that have no effect.
 
   Args:
@@ -84,14 +106,15 @@ def check(config: ConfigDict, schema: ConfigDict, mode: str, given: Collection[s
     schema: `configs/default.py`'s; what a file leaves as it is there, is not told of.
     mode: of the program; a file's fields are told of in training only.
     given: fields that were set on the command line.
+    weights: whether a network with its weights is.
 
   Raises:
-    InputError: one of them was given.
+    InputError: one of the fields was given.
   """
-  prefix = FIELDS.get(mode, '')
-  strays = [field for field in given if not field.startswith(prefix)]
-  if strays:
-    raise InputError(f'--config.{strays[0]} has no effect in --mode={mode}: the weights decide')
+  for field in given if weights and mode in BESIDE_WEIGHTS else ():
+    of_network = field.startswith('model.') and field != 'model.name'
+    if not of_network and field not in BESIDE_WEIGHTS[mode]:
+      raise InputError(f'--config.{field} has no effect in --mode={mode}: the weights decide')
   values, defaults = flat(config.to_dict()), flat(schema.to_dict())
   for fields, met, text in NEEDS:
     for field in fields:
@@ -113,4 +136,5 @@ def _tell(field, value, why, given):
   text = f'config.{field}={value!r} has no effect: {why}'
   if field in given:
     raise InputError(f'--{text}')
-  LOG.warning('WARNING: %s', text)
+  if parallel.is_main():
+    LOG.warning('WARNING: %s', text)

@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import math
 
 import flax
 import jax
@@ -36,7 +37,7 @@ def load(config: ConfigDict, split: str, *, evaluating: bool = False) -> pipelin
   }
   if fields.in_memory:
     data = sources.load(fields.name, fields[split], fields.data_dir)
-    return pipeline.in_memory(data, max_bad=_max_bad(config, len(data.labels)), **options)
+    return pipeline.in_memory(data, max_bad=max_bad(config, len(data.labels)), **options)
   data = records(config, split, fields.classes)
   if train:
     _check_for_training(config, data)
@@ -44,7 +45,7 @@ def load(config: ConfigDict, split: str, *, evaluating: bool = False) -> pipelin
     data,
     shorter=shorter(config, fields.image_size),
     seed=config.seed,
-    max_bad=_max_bad(config, data.count),
+    max_bad=max_bad(config, data.count),
     threads=fields.threads,
     prefetch=fields.prefetch,
     **options,
@@ -57,8 +58,10 @@ def load_splits(config: ConfigDict) -> dict[str, pipeline.Pipeline]:
   return {name: load(config, name) for name in ('train', *others)}
 
 
-def _max_bad(config, count):
-  return min(int(config.dataset.max_bad_share * count), count - 1)
+def max_bad(config: ConfigDict, count: int) -> int:
+  """Records of so many that may be unreadable: the share of the config, rounded up."""
+  share = math.ceil(config.dataset.max_bad_share * count - 1e-9)  # 0.29 * 100 is above 29
+  return min(share, count - 1)
 
 
 def overlaps(config: ConfigDict) -> list[str]:
@@ -84,7 +87,8 @@ def overlaps(config: ConfigDict) -> list[str]:
       )
       if other == 'test' and not fields.allow_overlap:
         raise InputError(f'{text}: choose others, or --config.dataset.allow_overlap=True')
-      LOG.warning('WARNING: %s', text)
+      if parallel.is_main():
+        LOG.warning('WARNING: %s', text)
       found.append(text)
   return found
 
@@ -266,8 +270,8 @@ class Run:
       raise InputError(f'config.init.frozen={self._frozen}: no layer is left to be learnt')
     frozen = [layer for layer in layers if layer not in learnt]
     self.frozen = _layers('frozen', frozen, variables['params'])
-    groups = tuple(variables['params']) if config.log.norms else ()
-    self._sums = steps.train_metrics(self.heads, groups)
+    groups = (layers, tuple(learnt)) if config.log.norms else ((), ())
+    self._sums = steps.train_metrics(self.heads, *groups)
     self.one_device = steps.make_train_step(
       self.model,
       self._optimizer,

@@ -115,9 +115,9 @@ def accumulated(
   return optax.GradientTransformationExtraArgs(init, update)
 
 
-def was_updated(opt_state) -> jax.Array:
-  """Whether the last gradients made an update, rather than wait for others."""
-  return optax.tree.get(opt_state, 'pending', jnp.zeros((), jnp.int32)) == 0
+def pending(opt_state) -> jax.Array:
+  """Gradients that wait for others to make an update with."""
+  return optax.tree.get(opt_state, 'pending', jnp.zeros((), jnp.int32))
 
 
 def group_norms(tree) -> dict[str, jax.Array]:

@@ -58,6 +58,9 @@ def evaluate(config: ConfigDict, networks: list[Network], workdir: epath.Path) -
         f'{config.dataset[config.eval.split]!r}: none of the {records.count} photos can be read: '
         f'replace {stream.why_unreadable(records, 0)}, ...'
       )
+    bad, most = int((~valid).sum()), experiment.max_bad(config, records.count)
+    if bad > most:
+      raise stream.too_many_bad(bad, records.count, most, 'those named above')
     total += each
     rows.append({'models': 1, 'source': network.source} | scores(each, labels, valid))
   ensemble = {'models': len(networks)} | scores(total / len(networks), labels, valid)

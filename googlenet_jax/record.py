@@ -77,13 +77,17 @@ class Record:
   Args:
     workdir: of the run.
     step: that the run goes on from; later lines of an interrupted run are dropped, since
-      they will be measured again.
+      they will be measured again. None leaves the file alone.
     active: whether this process writes at all.
     lines: what `read` gave; None reads it.
   """
 
   def __init__(
-    self, workdir: epath.Path, step: int, active: bool = True, lines: list[dict] | None = None
+    self,
+    workdir: epath.Path,
+    step: int | None,
+    active: bool = True,
+    lines: list[dict] | None = None,
   ):
     self.lines = read(workdir) if lines is None else lines
     self._workdir, self._path, self._active = workdir, workdir / 'metrics.jsonl', active
@@ -93,9 +97,10 @@ class Record:
     self._events = None
     self.rewind(step)
 
-  def rewind(self, step: int) -> None:
-    """Drops the lines after a step; the event file is made again."""
-    self.lines = [line for line in self.lines if line['step'] <= step]
+  def rewind(self, step: int | None) -> None:
+    """Drops the lines after a step (None drops none); the event file is made again."""
+    if step is not None:
+      self.lines = [line for line in self.lines if line['step'] <= step]
     if not self._active:
       return
     if self._events:
@@ -103,7 +108,8 @@ class Record:
     for place in {self._workdir, epath.Path(self._folder)}:
       for old in place.glob('events.out.tfevents.*'):
         old.unlink()
-    self._write()
+    if step is not None:  # a torn line goes too
+      self._write()
     with _written(self._folder):
       self._events = EventsWriter(f'{self._folder}/events')
     self._event(*self.lines)
@@ -162,4 +168,4 @@ if __name__ == '__main__':
   if len(sys.argv) != 2 or not (epath.Path(sys.argv[1]) / 'metrics.jsonl').exists():
     print('error: give one folder that holds metrics.jsonl', file=sys.stderr)
     sys.exit(2)
-  Record(epath.Path(sys.argv[1]), sys.maxsize).close()
+  Record(epath.Path(sys.argv[1]), None).close()  # a run that is at work there loses no line

@@ -100,11 +100,11 @@ def learning_rate(
       raise InputError(f'schedule.points={points}: the durations must ascend')
   elif name == 'exponential':
     every = clock.steps(decay_every)
-    if not every:
-      raise InputError('schedule.decay_every is 0: give a duration above 0')
+    if every < 1:
+      raise InputError(f'schedule.decay_every={decay_every!r} is below one step: give a longer one')
     # Looked up, because a float32 quotient falls short of a whole number for some of them.
-    decays = [math.ceil(n * every) for n in range(1, math.floor(length / every) + 1)]
-    decays = np.array(decays, np.int32)
+    n, d = every.numerator, every.denominator
+    decays = np.array([-(-i * n // d) for i in range(1, length * d // n + 1)], np.int32)
 
   def form(step):
     share = jnp.clip((step - begin) / length, 0.0, 1.0)

@@ -58,11 +58,12 @@ def score(
   if parallel.is_main():
     accuracies = [None if math.isnan(x) else x for x in result.per_class.tolist()]
     details = scores | {
+      'examples_of': config.dataset[split],
       'per_class_top1': dict(zip(data.class_names, accuracies, strict=True)),
       'confusion': result.confusion.tolist(),  # [label][prediction]
     }
     record.write(folder / f'evaluation_{split}.json', json.dumps(details) + '\n')
-    title = f'{config.dataset.name}, {split}: top-1 {result.top1:.2%}'
+    title = f'{config.dataset.name}, {config.dataset[split]}: top-1 {result.top1:.2%}'
     picture = plots.confusion(result.confusion, data.class_names, title)
     name = 'confusion.png' if split == 'test' else f'confusion_{split}.png'
     record.write(folder / name, picture)

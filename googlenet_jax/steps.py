@@ -15,12 +15,20 @@ from googlenet_jax.parallel import AXIS, positions
 ON_NONFINITE = ('stop', 'skip', 'rollback')
 
 
-def train_metrics(head_names: tuple[str, ...], groups: tuple[str, ...]) -> tuple[str, ...]:
+def train_metrics(
+  head_names: tuple[str, ...], groups: tuple[str, ...], learnt: tuple[str, ...] = ()
+) -> tuple[str, ...]:
   """Names of the sums that a training step adds to; 'nonfinite/...' count steps, 'row' the last
   ones without a break; 'learning_rate' is no sum but the rate of the last update.
+
+  Args:
+    head_names: of the network.
+    groups: layers whose parameters' norms are summed.
+    learnt: those whose gradients' norms are.
   """
   per_head = [f'{head}_{what}' for head in head_names for what in ('loss', 'top1')]
-  norms = [f'{what}_norm/{group}' for group in groups for what in ('gradient', 'parameter')]
+  norms = [f'parameter_norm/{group}' for group in groups]
+  norms += [f'gradient_norm/{group}' for group in learnt]
   nonfinite = [f'nonfinite/{what}' for what in ('step', 'row', *head_names, 'update')]
   return ('examples', 'steps', 'learning_rate', 'loss', *per_head, *norms, *nonfinite)
 
@@ -145,7 +153,7 @@ def make_train_step(
     learnt = train_state.learnt(state.params, frozen)
     last = state.step + 1 == total_steps
     updates, opt_state = optimizer.update(grads, state.opt_state, learnt, last=last)
-    updated, rate = optim.was_updated(opt_state), schedule(state.step)
+    updated, rate = optim.pending(opt_state) == 0, schedule(state.step)
     learnt = jax.tree.map(lambda p, u: p + rate * u, learnt, updates)
     params = state.params | learnt
 
@@ -167,7 +175,7 @@ def make_train_step(
     if averaged:
       new = {'params': params, 'batch_stats': batch_stats}
       moved = train_state.update_average(averaged, new, average, average_decay, done > average_from)
-      # Between two updates there is nothing new to average.
+      # Between two updates the parameters are the same: these count once.
       averaged = jax.tree.map(lambda old, new: jnp.where(updated, new, old), averaged, moved)
     log_sums = {name: state.log_sums[name] + x for name, x in sums.items()}
     log_sums['learning_rate'] = jnp.where(updated, rate, state.log_sums['learning_rate'])

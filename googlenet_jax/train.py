@@ -13,7 +13,7 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from googlenet_jax import effects, experiment, parallel, record, score, train_state
+from googlenet_jax import effects, experiment, optim, parallel, record, score, train_state
 from googlenet_jax import workdir as workdirs
 from googlenet_jax.checkpoint import Checkpoints
 from googlenet_jax.data import stream
@@ -93,14 +93,15 @@ def train(
     state = run.initial_state() if latest is None else run.shapes()
     if latest is not None:
       state = checkpoints.restore(state, latest)
+    lines = parallel.from_main(lambda: record.read(workdir))
     if not there:
       parallel.from_main(lock)
-    parallel.from_main(
-      lambda: workdirs.begin(config, run.description, digests, workdir, latest or 0)
-    )
+      if checkpoints.latest() is not None:
+        raise InputError(f'{workdir}: another run has been there meanwhile: start this one again')
+    parallel.from_main(lambda: workdirs.begin(config, run.description, digests, workdir, latest))
     parallel.from_main(checkpoints.open)
     signals = stack.enter_context(Signals())
-    loop = Loop(config, workdir, run, splits, checkpoints, state, watch, signals, overlaps)
+    loop = Loop(config, workdir, run, splits, checkpoints, state, lines, watch, signals)
     try:
       loop.train(stop_at or run.clock.total_steps)
     except InputError:
@@ -108,7 +109,7 @@ def train(
       raise
     summary = None
     if loop.step == run.clock.total_steps and not signals.stop:
-      summary = loop.finish()  # None once a signal asks to stop
+      summary = loop.finish(overlaps)  # None once a signal asks to stop
     loop.close()
     if signals.stop:
       raise Interrupted(signals.stop)
@@ -127,14 +128,14 @@ class Loop:
     splits: pipelines of 'train', and of 'validation' and 'test' where these are named.
     checkpoints: of the workdir.
     state: the initial one, or that of the last checkpoint.
+    lines: of the record so far.
     watch: running since the run was asked for.
     signals: that end it.
-    overlaps: what the splits have in common, for the summary.
   """
 
-  def __init__(self, config, workdir, run, splits, checkpoints, state, watch, signals, overlaps):
+  def __init__(self, config, workdir, run, splits, checkpoints, state, lines, watch, signals):
     self._config, self._workdir, self._run, self._splits = config, workdir, run, splits
-    self._watch, self._signals, self._overlaps = watch, signals, overlaps
+    self._watch, self._signals = watch, signals
     self._checkpoints, self._saved = checkpoints, time.monotonic()
     self._data = data = splits['train']
     self._validator = None
@@ -142,7 +143,6 @@ class Loop:
       self._validator = Evaluator(run.model, splits['validation'], config.eval.batch_size)
     self._set(state)
     self._first = self._looked = self.step
-    lines = parallel.from_main(lambda: record.read(workdir))
     self._history = record.Record(workdir, self.step, parallel.is_main(), lines)
     watch.add_time(max((line.get('seconds', 0) for line in self._history.lines), default=0))
     total = run.clock.total_steps
@@ -258,7 +258,7 @@ class Loop:
       splits = ('validation', 'validation_averaged') if self._state.average else ('validation',)
       for split in splits:
         variables = train_state.variables(self._state, averaged=split != 'validation')
-        results[split] = self._validator(variables, self._signals.asked)
+        results[split] = self._score(variables)
         if results[split] is None:
           return
     epoch, top1 = self._run.clock.epochs(self.step), None
@@ -269,6 +269,14 @@ class Loop:
       self._progress.say(f'epoch {epoch:.2f}, {split.replace("_", ", ")}: {scores}')
       top1 = result.top1  # the best is chosen by the averaged parameters where there are any
     self._save(top1)
+
+  def _score(self, variables):
+    try:
+      return self._validator(variables, self._signals.asked)
+    except InputError:  # too many records cannot be read, which is no reason to lose the training
+      if not parallel.several_processes():
+        self._save(None)
+      raise
 
   def _what(self, sums) -> str:
     """What was not finite, and at which learning rate."""
@@ -327,9 +335,17 @@ class Loop:
       '--workdir, or go on here with --config.on_nonfinite=skip or rollback'
     )
 
-  def finish(self) -> dict | None:
-    """Scores the test split, once, with the checkpoint that validation chose; the summary."""
+  def finish(self, overlaps: list[str]) -> dict | None:
+    """Scores the test split, once, with the checkpoint that validation chose; the summary.
+
+    Args:
+      overlaps: what the splits have in common (`experiment.overlaps`).
+    """
     config, run, history = self._config, self._run, self._history
+    if pending := int(parallel.fetch(optim.pending(self._state.opt_state))):
+      self._progress.say(
+        f'WARNING: the last step was skipped: the gradients of {pending} before it made no update'
+      )
     step = score.chosen(config, self._checkpoints, self._workdir)
     summary = {'test_top1': None, 'test_top5': None, 'test_loss': None}
     if 'test' in self._splits:
@@ -352,7 +368,7 @@ class Loop:
       'epochs': run.clock.epochs(run.clock.total_steps),
       'parameters': run.parameters,
       'unreadable': self._unreadable(step),
-      'overlaps': self._overlaps,
+      'overlaps': overlaps,
       'images_per_second': float(np.median(speeds)) if speeds else None,
       'input_wait': float(np.mean(waits)) if waits else None,
       'saving': self._watch.saving_share(),
@@ -366,9 +382,10 @@ class Loop:
     }
 
   def _unreadable(self, step) -> dict[str, int]:
-    """Examples that were left out because their records cannot be read, in training all epochs'."""
+    """Records of each split that could not be read; in training the mean of an epoch."""
     lines = [line for line in self._history.lines if line['split'] == 'train']
-    found = {'train': sum(line.get('unreadable', 0) for line in lines)}
+    left_out = sum(line.get('unreadable', 0) for line in lines)
+    found = {'train': round(left_out / max(self._run.clock.epochs(self.step), 1))}
     for split in ('validation', 'test'):
       line = self._history.find(step, split)
       found |= {split: line.get('unreadable', 0)} if line else {}

@@ -34,7 +34,7 @@ def check(config: ConfigDict, workdir: epath.Path) -> None:
       return
     earlier = _earlier(workdir)
     path = workdir / RUN
-    written = record.read_json(path)['format'] if path.exists() else 'before 3'
+    written = record.read_json(path).get('format') if path.exists() else 'before 3'
   except (OSError, ImportError) as error:  # ImportError: etils, of what gs:// needs
     raise InputError(f'--workdir={workdir} cannot be read: {error}') from error
   if written != checkpoint.FORMAT:
@@ -66,9 +66,8 @@ def check_answer(config: ConfigDict, workdir: epath.Path) -> None:
   if other:
     was = ', '.join(f'config.{field}={earlier[field]!r}' for field in other)
     flags = ' '.join(f"--config.{field}='{now[field]}'" for field in other)
-    raise InputError(
-      f'{workdir} is finished, and its summary is of {was}: --mode=evaluate {flags} scores it anew'
-    )
+    advice = f'--mode=evaluate {flags} scores it anew' if config.dataset.test else 'give that'
+    raise InputError(f'{workdir} is finished, and its summary is of {was}: {advice}')
 
 
 def check_data(digests: dict[str, str], workdir: epath.Path) -> None:
@@ -78,8 +77,8 @@ def check_data(digests: dict[str, str], workdir: epath.Path) -> None:
     digests: of the data, by the splits' notation, 'train[:80%]'.
     workdir: of the run.
   """
-  path = workdir / RUN
-  earlier = record.read_json(path)['data'] if path.exists() else {}
+  begun = (workdir / 'config.json').exists()
+  earlier = record.read_json(workdir / RUN)['data'] if begun else {}
   for split, digest in digests.items():
     if earlier.get(split, digest) != digest:
       raise InputError(
@@ -93,19 +92,27 @@ def begin(
   description: weights.Description,
   digests: dict[str, str],
   workdir: epath.Path,
-  step: int,
+  step: int | None,
 ) -> None:
-  """Says in a workdir what the run is, and what is changed from this step on.
+  """Says in a workdir what the run is, and what is changed from a step on.
 
   `config.json` stays that of the beginning; it is written last, as it says that a run is there.
+
+  Args:
+    config: that it begins or goes on with.
+    description: of its network.
+    digests: see `check_data`.
+    workdir: of the run.
+    step: of the checkpoint that it goes on from; None for one that begins.
   """
   begun = (workdir / 'config.json').exists()
   earlier = record.read_json(workdir / RUN)['data'] if begun else {}
   if earlier | digests != earlier or not begun:
     about = {'format': checkpoint.FORMAT, 'data': earlier | digests}
     record.write(workdir / RUN, json.dumps(about, indent=2) + '\n')
-  if not begun:
+  if step is None:
     record.write(workdir / 'network.json', description.to_json() + '\n')
+  if not begun:
     record.write(workdir / 'config.json', configs.to_json(config))
     return
   now, before = configs.flat(json.loads(configs.to_json(config))), _earlier(workdir)
@@ -113,7 +120,7 @@ def begin(
   if changed:
     path = workdir / CHANGES
     lines = path.read_text() if path.exists() else ''
-    line = json.dumps({'step': step, 'time': round(time.time(), 3), 'fields': changed})
+    line = json.dumps({'step': step or 0, 'time': round(time.time(), 3), 'fields': changed})
     record.write(path, f'{lines}{line}\n')
 
 

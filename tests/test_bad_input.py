@@ -19,10 +19,9 @@ import zlib
 import numpy as np
 import onnx
 import pytest
-import tensorflow_datasets as tfds
-from array_record.python.array_record_module import ArrayRecordWriter
 from PIL import Image
 from safetensors.numpy import save_file
+from tfds_set import tfds_set
 
 from googlenet_jax import checkpoint, weights
 
@@ -88,35 +87,6 @@ def photos(path, data=None, each=2):
     (path / name).mkdir(parents=True)
     for i in range(each):
       (path / name / f'{i}.jpg').write_bytes(jpeg() if data is None else data)
-
-
-def tfds_set(path, labels=(0, 1, 2, 1), channels=3, feature='label', dtype=np.uint8):
-  """A prepared TFDS set 'made' of three classes."""
-  folder = path / 'made' / '1.0.0'
-  folder.mkdir(parents=True)
-  features = tfds.features.FeaturesDict(
-    {
-      'image': tfds.features.Image(shape=(8, 8, channels), dtype=dtype),
-      feature: tfds.features.ClassLabel(num_classes=3),
-    }
-  )
-  serializer = tfds.core.example_serializer.ExampleSerializer(features.get_serialized_info())
-  writer = ArrayRecordWriter(str(folder / 'made-train.array_record-00000-of-00001'))
-  for label in labels:
-    image = io.BytesIO()
-    Image.fromarray(np.full((8, 8, channels), 80, np.uint8).squeeze()).save(image, 'PNG')
-    writer.write(serializer.serialize_example({'image': image.getvalue(), feature: label}))
-  writer.close()
-  template = tfds.core.ShardedFileTemplate(
-    data_dir=folder, dataset_name='made', split='train', filetype_suffix='array_record'
-  )
-  split = tfds.core.SplitInfo(
-    name='train', shard_lengths=[len(labels)], num_bytes=0, filename_template=template
-  )
-  tfds.folder_dataset.write_metadata(
-    data_dir=folder, features=features, split_infos=[split], check_data=False
-  )
-  return folder
 
 
 def network(path, change=lambda arrays: None, **described):
@@ -347,8 +317,12 @@ CASES = {
     (['--config.profile=900:910'], 'has no effect: the training ends at step 500'),
     (
       [*photo('predict', 'fine.jpg'), '--config.dataset.mean=(1.,)'],
-      'has no effect in --mode=predict: the weights decide',
+      '--config.dataset.mean has no effect in --mode=predict: the weights decide',
     ),
+    ([*photo('predict', 'fine.jpg'), '--config.model.name=vgg16'], 'config.model.name has no'),
+    (['--mode=evaluate', '--weights={fine.safetensors}', '--config.optimizer.lr=3'], 'no effect'),
+    (['--weights_allow=head'], 'needs --config.init.weights'),
+    (['--mode=sweep', '--workdir={none}'], '--workdir has no effect in --mode=sweep'),
     ([*photo('explain', 'fine.jpg'), '--module=9z'], "no inception module '9z': use one of 3a"),
   ],
   'configs': [
@@ -372,8 +346,8 @@ CASES = {
     (['--config.dataset.train=trains'], "no split 'trains': use 'train'"),
     (['--config.dataset.train=train[5:5]'], 'holds no example'),
     (['--config.dataset.test=tests'], "no split 'tests': use 'train'"),
-    (['--config.dataset.test=train[1100:]'], 'share 100 examples of train: choose others'),
-    (made('good_set', '--config.dataset.test=train[:50%]'), 'share 2 examples of train'),
+    (['--config.dataset.test=train[1100:]'], 'share examples 1100 to 1200 of train: choose others'),
+    (made('good_set', '--config.dataset.test=train[:50%]'), 'share examples 0 to 2 of train'),
     (made('deep_set', *STREAMED), 'has images of uint16: only uint8 is read'),
     (['--config.dataset.name=cifar10', '--config.dataset.data_dir={none}'], 'not prepared'),
     (['--config=configs/imagenet.py', '--config.dataset.data_dir={none}'], 'ILSVRC2012_img_train'),
@@ -516,7 +490,8 @@ def refused(done):
 )
 def test_bad_input_is_one_line_and_status_2(tmp_path, request, group, arguments, says):
   arguments = with_files(arguments, tmp_path, request)
-  if not any(argument.startswith('--workdir') for argument in arguments):
+  modes = ('predict', 'export', 'summarize', 'prepare', 'sweep')  # that have no workdir
+  if not any(re.match(f'--workdir|--mode=({"|".join(modes)})', x) for x in arguments):
     arguments.append(f'--workdir={tmp_path}/made')
   before = contents(tmp_path)
   devices = {'JAX_NUM_CPU_DEVICES': '4'} if group == 'devices' else {}

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 from sklearn import datasets
+from tfds_set import tfds_set
 
 from googlenet_jax.data import augment, pipeline, prepare, shuffle, sources
 from googlenet_jax.errors import InputError
@@ -219,6 +220,50 @@ def test_a_bad_record_keeps_its_place_with_mask_0():
   np.testing.assert_array_equal(evaluated.mask, valid)
   trained = reader(split_of(10, valid=valid), train=True, max_bad=1)(np.arange(10))
   np.testing.assert_array_equal(trained.mask, np.asarray(trained.image[:, 0, 0, 0]) != 3)
+
+
+def test_a_bad_records_place_in_memory_holds_the_next_readable_one(tmp_path):
+  tfds_set(tmp_path, labels=(0, 1, 2, 1, 0), broken=(1, 2, 4))
+  split = sources.load('made', 'train', str(tmp_path))
+  np.testing.assert_array_equal(split.valid, [1, 0, 0, 1, 0])
+  np.testing.assert_array_equal(split.images[:, 0, 0, 0], [80, 83, 83, 83, 80])
+  options = {'train': True, 'mean': (0.0,), 'std': (1.0,)}
+  pipeline.in_memory(split, max_bad=3, **options)
+  with pytest.raises(InputError, match='3 of 5 records cannot be read'):
+    pipeline.in_memory(split, max_bad=2, **options)
+
+
+def test_the_spans_of_splits(tmp_path):
+  tfds_set(tmp_path, labels=(0, 1, 2, 1, 0, 1, 2, 0))
+
+  def spans(split):
+    return [(first, last) for _, first, last, _ in sources.spans('made', split, str(tmp_path))]
+
+  assert spans('train') == [(0, 8)]
+  assert spans('train[:25%]+train[-1:]') == [(0, 2), (7, 8)]
+  assert sources.spans('digits', 'train[1200:]') == [('train', 1200, 1437, 'examples')]
+  one, other = (sources.spans('made', x, str(tmp_path)) for x in ('train[:50%]', 'train[3:]'))
+  assert sources.shared(one, other) == 'examples 3 to 4 of train'
+  assert sources.shared(one, sources.spans('made', 'train[50%:]', str(tmp_path))) == ''
+
+
+@pytest.mark.parametrize(('channels', 'expected'), [(0, 1), (3, 3)])
+def test_streamed_gray_images_have_the_channels_of_those_in_memory(tmp_path, channels, expected):
+  tfds_set(tmp_path, channels=1)
+  options = {'train': False, 'mean': (10.0,), 'std': (2.0,), 'channels': channels}
+  records = sources.tfds_records('made', 'train', str(tmp_path))
+  streamed = pipeline.streamed(records, image_size=8, shorter=8, **options)
+  memory = pipeline.in_memory(sources.load('made', 'train', str(tmp_path)), **options)
+  assert streamed.image_shape == memory.image_shape == (8, 8, expected)
+  positions = jnp.arange(4, dtype=jnp.uint32)
+  fed = jax.tree.map(lambda x: np.asarray(x).reshape(4, *x.shape[3:]), streamed.feed(0, 1, 4))
+  streamed.close()
+  for one, other in zip(
+    streamed.read((), fed, positions, None),
+    memory.read(memory.resident, (), positions, None),
+    strict=True,
+  ):
+    np.testing.assert_allclose(one, other, rtol=1e-6)
 
 
 def test_normalisation_size_and_channels():

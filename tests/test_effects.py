@@ -11,7 +11,7 @@ from googlenet_jax.errors import InputError
 
 
 def check(config, given=(), mode='train'):
-  effects.check(config, default.get_config(), mode, given)
+  effects.check(config, default.get_config(), mode, given, weights=mode != 'train')
 
 
 @pytest.mark.parametrize('name', CONFIGS)
@@ -24,6 +24,7 @@ def test_every_field_that_a_config_sets_has_an_effect(name, caplog):
   ('field', 'value', 'needs'),
   [
     ('optimizer.nesterov', True, 'optimizer.name=sgd'),
+    ('optimizer.decay_all', True, 'optimizer.weight_decay'),
     ('schedule.power', 2.0, 'schedule.name=polynomial'),
     ('average.decay', 0.9, 'average.name=ema'),
     ('average.begin', '1 epochs', 'average.name=ema or polyak'),
@@ -64,4 +65,6 @@ def test_what_would_begin_after_the_end(caplog):
 def test_weights_decide_in_prediction():
   with pytest.raises(InputError, match=r'--config.dataset.mean has no effect in --mode=predict'):
     check(default.get_config(), {'dataset.mean'}, 'predict')
+  with pytest.raises(InputError, match=r'--config.optimizer.lr has no effect in --mode=evaluate'):
+    check(default.get_config(), {'eval.crops', 'optimizer.lr'}, 'evaluate')
   check(default.get_config(), {'model.geometry'}, 'predict')

@@ -219,7 +219,7 @@ def test_classes_of_any_name_from_training_to_predictions(tmp_path):
       Image.fromarray(rng.integers(0, 255, (32, 32, 3), np.uint8)).save(folder / f'{i}.png')
   arguments = ['--config=configs/lenet5.py', f'--workdir={run}', '--config.augment.pad=0']
   fields = {'name': 'folder', 'in_memory': False, 'data_dir': photos, 'validation': ''}
-  fields |= {'train': 'all', 'test': 'all'}
+  fields |= {'train': 'all', 'test': 'all', 'allow_overlap': True}
   arguments += [f'--config.dataset.{field}={value}' for field, value in fields.items()]
   arguments += ['--config.train.batch_size=4', '--config.train.duration=2 steps']
   arguments += ['--config.schedule.warmup=0 epochs']
@@ -244,6 +244,25 @@ def test_classes_of_any_name_from_training_to_predictions(tmp_path):
     assert says.count(f'  {name}\n') == 12 and f'{photos}/{name}/0.png\n' in says
   found = json.loads(output.read_text())
   assert {os.fsencode(top['class']) for top in found[0]['top']} == set(names)
+
+
+def test_a_tilde_is_the_home_and_errors_name_the_flag_that_was_given(tmp_path):
+  env = os.environ | {'HOME': str(tmp_path), 'JAX_NUM_CPU_DEVICES': '1'}
+  few = ['train=train[:8]', 'validation=', 'test=']
+  arguments = ['--config=configs/lenet5.py', '--config.train.batch_size=4']
+  arguments += [f'--config.dataset.{x}' for x in few]
+  arguments += ['--config.train.duration=1 steps', '--config.schedule.warmup=0 epochs']
+  done = program(*arguments, '--workdir=~/run', cwd=ROOT, env=env)
+  assert done.returncode == 0, done.stderr
+  assert (tmp_path / 'run' / 'summary.json').exists() and not (ROOT / '~').exists()
+  start = ['--workdir=~/other', '--config.init.weights=~/run']
+  done = program(*arguments, *start, cwd=ROOT, env=env)
+  assert done.returncode == 0, done.stderr
+  done = program(*arguments, '--config.init.weights=~/none.onnx', cwd=ROOT, env=env)
+  assert done.stderr == 'error: --config.init.weights=~/none.onnx: no such file\n'
+  output = '--output=~/made.safetensors'
+  done = program('--mode=export', '--weights=~/run', output, cwd=ROOT, env=env)
+  assert done.returncode == 0 and (tmp_path / 'made.safetensors').exists(), done.stderr
 
 
 def test_xla_leaves_convolutions_on_a_cpu_to_eigen():

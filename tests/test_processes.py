@@ -85,3 +85,15 @@ def test_the_same_of_a_stream(tmp_path, two_classes):
 
 def test_one_killed_ends_the_others_and_all_go_on(tmp_path):
   killed_one_ends_the_others(COUNT, tmp_path)
+
+
+def test_unreadable_photos_of_all_processes_count_together(tmp_path, two_classes):
+  copy = shutil.copytree(two_classes, tmp_path / 'photos')
+  for path in sorted(copy.glob('*/*'))[::4]:  # 10 of 40, about half of them for each process
+    path.write_bytes(b'no photo')
+  arguments = (*photos(copy), '--config.dataset.train=all', '--config.train.batch_size=8')
+  most = '--config.dataset.max_bad_share=0.2'  # 8 of 40
+  job = Job(COUNT, tmp_path / 'run', *arguments, '--config.train.duration=5 steps', most, SLOWLY)
+  done = job.finish()
+  assert [status for status, *_ in done] == [2] * COUNT, done
+  assert all('of 40 records cannot be read' in errors for *_, errors in done), done

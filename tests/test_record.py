@@ -56,6 +56,26 @@ def test_a_torn_line_before_the_last_is_an_error(tmp_path):
     record.read(epath.Path(tmp_path))
 
 
+def test_in_an_object_store_the_whole_is_written_before_a_checkpoint(tmp_path):
+  made = recorded(tmp_path, (1,))
+  made._remote = True
+  made.add(2, 'train', **VALUES)
+  assert [line['step'] for line in record.read(epath.Path(tmp_path))] == [1]
+  made.save()
+  assert [line['step'] for line in record.read(epath.Path(tmp_path))] == [1, 2]
+
+
+def test_pictures_are_made_again_beside_a_run_that_writes(tmp_path):
+  recorded(tmp_path, (1, 2)).close()
+  path = tmp_path / 'metrics.jsonl'
+  with path.open('a') as file:
+    file.write('{"step": 3, "spl')
+    file.flush()
+    record.Record(epath.Path(tmp_path), None).close()
+    file.write('it": "train"}\n')
+  assert [line['step'] for line in record.read(epath.Path(tmp_path))] == [1, 2, 3]
+
+
 def test_events_keep_the_time_of_their_measurement(tmp_path, monkeypatch):
   now = iter(range(1000, 2000))
   monkeypatch.setattr(record.time, 'time', lambda: next(now))

@@ -336,7 +336,9 @@ def test_preview_shows_what_is_trained_and_evaluated_on(photo_config, two_classe
 
 def test_what_is_tested_on_is_not_trained_on(tiny, tmp_path, caplog):
   tiny.dataset.test = 'train[60:70]'
-  says = r"dataset.train='train\[:64\]' and .*test='train\[60:70\]' share 4 examples of train: "
+  says = (
+    r"dataset.train='train\[:64\]' and .*test='train\[60:70\]' share examples 60 to 64 of train: "
+  )
   with pytest.raises(InputError, match=says):
     run(tiny, tmp_path / 'run')
   assert not (tmp_path / 'run').exists()
@@ -344,9 +346,9 @@ def test_what_is_tested_on_is_not_trained_on(tiny, tmp_path, caplog):
   tiny.dataset.validation = 'train[50:90]'
   overlaps = run(tiny, tmp_path / 'run')['overlaps']
   assert [text.rpartition(' share ')[2] for text in overlaps] == [
-    '14 examples of train',
-    '4 examples of train',
-    '10 examples of train',
+    'examples 50 to 64 of train',
+    'examples 60 to 64 of train',
+    'examples 60 to 70 of train',
   ]
   assert all(f'WARNING: {text}' in caplog.text for text in overlaps)
 
@@ -354,7 +356,7 @@ def test_what_is_tested_on_is_not_trained_on(tiny, tmp_path, caplog):
 def test_an_overlap_with_validation_is_a_warning(tiny, caplog):
   tiny.dataset.validation = 'train[60:70]'
   (found,) = experiment.overlaps(tiny)
-  assert found in caplog.text and found.endswith('share 4 examples of train')
+  assert found in caplog.text and found.endswith('share examples 60 to 64 of train')
 
 
 def test_shares_of_a_folder_overlap(photo_config, two_classes):
@@ -362,10 +364,10 @@ def test_shares_of_a_folder_overlap(photo_config, two_classes):
   c.dataset.data_dir = str(two_classes)
   assert experiment.overlaps(c) == []
   c.dataset.test = 'all[70%:]'
-  with pytest.raises(InputError, match=r'share 10% of .*: choose others'):
+  with pytest.raises(InputError, match=r'share 70% to 80% of .*: choose others'):
     experiment.overlaps(c)
   c.dataset.train = 'all'
-  with pytest.raises(InputError, match=r'share 30% of '):
+  with pytest.raises(InputError, match=r'share 70% to 100% of '):
     experiment.overlaps(c)
 
 
@@ -380,8 +382,8 @@ def test_a_wrong_test_split_is_told_before_the_training(photo_config, two_classe
 def test_unreadable_photos_leave_batch_norm_alone(photo_config, two_classes, tmp_path):
   c = photo_config
   c.dataset.train, c.dataset.validation, c.dataset.test = 'all', '', ''
-  c.train.duration, c.optimizer.lr, c.augment.area = '40 steps', 1e-9, ()
-  c.average.name = 'none'
+  c.train.duration, c.train.batch_size, c.optimizer.lr = '30 steps', 40, 1e-9
+  c.augment.area, c.average.name = (), 'none'
   whole = shutil.copytree(two_classes, tmp_path / 'whole')
   bad = sorted(whole.glob('*/*'))[::3]  # 14 of 40
   for path in bad:
@@ -394,7 +396,7 @@ def test_unreadable_photos_leave_batch_norm_alone(photo_config, two_classes, tmp
     c.dataset.data_dir, c.dataset.max_bad_share = str(folder), 0.4
     summary = run(c, tmp_path / f'run_{folder.name}')
     statistics.append(last_state(c, tmp_path / f'run_{folder.name}').batch_stats['conv1']['bn'])
-  assert summary['unreadable'] == {'train': 8 * len(bad)}  # 40 steps of 8 are 8 epochs
+  assert summary['unreadable'] == {'train': len(bad)}
   deviation = np.sqrt(statistics[0]['var'])
   np.testing.assert_allclose(*(x['mean'] / deviation for x in statistics), atol=0.15)
   np.testing.assert_allclose(statistics[1]['var'] / statistics[0]['var'], 1, atol=0.25)

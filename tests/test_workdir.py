@@ -6,7 +6,7 @@ import shutil
 import pytest
 from etils import epath
 
-from googlenet_jax import checkpoint, record, train
+from googlenet_jax import checkpoint, record, score, train
 from googlenet_jax.errors import InputError
 
 
@@ -114,6 +114,35 @@ def test_a_finished_run_does_not_answer_another_question(tiny, tmp_path):
   )
   with pytest.raises(InputError, match=says):
     run(tiny, tmp_path)
+  assert score.evaluate(tiny, epath.Path(tmp_path))['examples'] == 10  # as is advised
+  tiny.dataset.test = ''
+  with pytest.raises(InputError, match=r"test='test\[:50\]', .*: give that"):
+    run(tiny, tmp_path)
+
+
+def test_what_a_run_is_counts_from_its_first_checkpoint_on(tiny, photos, tmp_path):
+  photo_run(tiny, photos)
+  for name in ('first', 'second'):  # what the classes are called, not their folders
+    tiny.dataset.classes = str(tmp_path / 'list.txt')
+    (tmp_path / 'list.txt').write_text(f'dusk the {name}\nnoon other\n')
+    tiny.train.duration = '6 steps'
+    if name == 'first':
+      run(tiny, tmp_path / 'run', stop_at=4)
+      shutil.rmtree(tmp_path / 'run' / 'checkpoints')
+  run(tiny, tmp_path / 'run')
+  about = json.loads((tmp_path / 'run' / 'network.json').read_text())
+  assert about['class_names'] == ['the second', 'other']
+
+
+def test_a_damaged_record_is_told_before_anything_is_written(tiny, tmp_path):
+  run(tiny, tmp_path, stop_at=4)
+  path = tmp_path / 'metrics.jsonl'
+  path.write_bytes(b'{' + path.read_bytes())
+  before = contents(tmp_path)
+  tiny.log.every = '2 steps'
+  with pytest.raises(InputError, match=r'metrics.jsonl cannot be read'):
+    run(tiny, tmp_path)
+  assert contents(tmp_path) == before
 
 
 @pytest.mark.parametrize('written', [None, checkpoint.FORMAT - 1, checkpoint.FORMAT + 1])

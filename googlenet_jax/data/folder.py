@@ -1,6 +1,8 @@
 """Folders of photos: `root/<split>/<class>/*`, or `root/<class>/*` without splits."""
 
+import concurrent.futures
 import hashlib
+import itertools
 import logging
 import os
 import pathlib
@@ -63,14 +65,22 @@ def records(root: str, split: str, others: tuple[str, ...] = (), class_list: str
     LOG.info('%s: %d files that are no images left out: %s ...', folder, len(ignored), ignored[0])
   if not files:
     raise InputError(f'{split!r} of {base} holds no photo ({", ".join(found[folder][:3])}, ...)')
+
+  def sizes(group):
+    return [os.path.getsize(folder / name) for name, _ in group]
+
+  def digest():
+    classes = [list(group) for _, group in itertools.groupby(files, lambda file: file[1])]
+    # A class a thread: on a file server each photo takes a millisecond.
+    with concurrent.futures.ThreadPoolExecutor(32) as pool:
+      return digest_of(files, list(pool.map(sizes, classes)))
+
   return Records(
     count=len(files),
     read=lambda i: ((folder / files[i][0]).read_bytes(), files[i][1]),
     name=lambda i: str(folder / files[i][0]),
     class_names=class_names,
-    digest=lambda: digest_of(
-      [(name, (folder / name).stat().st_size, label) for name, label in files]
-    ),
+    digest=digest,
     counts=np.bincount([label for _, label in files], minlength=len(class_names)),
   )
 

@@ -128,7 +128,6 @@ def in_memory(
       partner = jax.vmap(lambda k: jax.random.randint(k, (), 0, count))(partner_keys)
       others = take(resident, partner, partner_keys)
       images, labels = aug.mix(images, labels, *others, partner_keys, augment)
-      mask = mask & resident['valid'][partner]
     return Batch(images, labels, mask.astype(jnp.float32))
 
   return Pipeline(
@@ -200,9 +199,7 @@ def streamed(
     images = prepared(images, keys, shape, mean, std, augment)
     labels, mask = jax.nn.one_hot(fed['label'], len(records.class_names)), fed['valid']
     if augment.mixup or augment.cutmix:
-      partners, theirs, valid = (_beside(x) for x in (images, labels, mask))
-      images, labels = aug.mix(images, labels, partners, theirs, keys, augment)
-      mask = mask & valid
+      images, labels = aug.mix(images, labels, _beside(images), _beside(labels), keys, augment)
     return Batch(images, labels, mask.astype(jnp.float32))
 
   return Pipeline(

@@ -17,7 +17,7 @@ def shuffled(key: jax.Array, positions: jax.Array, count: int) -> jax.Array:
   Args:
     key: of the order.
     positions: `[B]` uint32; they may lie in several epochs.
-    count: examples in an epoch, at most 2**31.
+    count: examples in an epoch, below 2**31.
 
   Returns:
     `[B]` int32.

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import hashlib
+import itertools
 import logging
 import os
 import re
@@ -81,13 +82,13 @@ class Span(NamedTuple):
 
 
 def shared(one: list[Span], other: list[Span]) -> str:
-  """What two splits have in common, for a person: '237 examples of train'; '' for nothing."""
+  """What two splits share, for a person: 'examples 1200 to 1437 of train'; '' for nothing."""
   parts = []
-  for x in one:
-    for y in other:
-      count = min(x.last, y.last) - max(x.first, y.first)
-      if x.part == y.part and count > 0:
-        parts.append(f'{count}{"" if x.unit == "%" else " "}{x.unit} of {x.part}')
+  for x, y in itertools.product(one, other):
+    first, last = max(x.first, y.first), min(x.last, y.last)
+    if x.part == y.part and first < last:
+      stretch = f'{first}% to {last}%' if x.unit == '%' else f'examples {first} to {last}'
+      parts.append(f'{stretch} of {x.part}')
   return ' and '.join(parts)
 
 
@@ -202,13 +203,11 @@ def tfds_records(name: str, split: str, data_dir: str = '') -> Records:
 
   def digest():
     parts = builder.info.splits[split].file_instructions
+    paths = [epath.Path(part.filename) for part in parts]
+    files = [(path.name, part.skip, part.take) for path, part in zip(paths, parts, strict=True)]
     with concurrent.futures.ThreadPoolExecutor(32) as pool:  # in a bucket each takes 50 ms
-      sizes = pool.map(lambda part: epath.Path(part.filename).stat().length, parts)
-      files = [
-        (epath.Path(x.filename).name, x.skip, x.take, size)
-        for x, size in zip(parts, sizes, strict=True)
-      ]
-    return digest_of(str(builder.info.version), files)
+      sizes = list(pool.map(lambda path: path.stat().length, paths))
+    return digest_of(str(builder.info.version), files, sizes)
 
   return Records(
     count=len(source),
@@ -257,7 +256,7 @@ def _open_tfds(name: str, split: str, data_dir: str):
     )
   try:
     files = builder.info.splits[split].file_instructions
-  except (ValueError, AssertionError, KeyError) as error:
+  except (ValueError, AssertionError, KeyError, NotImplementedError) as error:
     raise InputError(
       f'dataset {name!r} in {prepared} has no split {split!r} (it has '
       f'{", ".join(f"{k} of {v.num_examples}" for k, v in builder.info.splits.items())}): '
