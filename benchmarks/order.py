@@ -1,6 +1,6 @@
 """The order of data in memory: a bijection at a batch's positions, and a permutation of the set.
 
-    python -m benchmarks.order [--examples=45000] [--json=FILE]
+    python -m benchmarks.order [--examples=45000] [--rounds=10] [--json=FILE]
 
 The training step of `configs/cifar10.py` (batch 64, augmentation included) on random pixels, with
 the order as it is and as it was: a permutation of all examples, made anew in every step. Each runs
@@ -18,9 +18,6 @@ from googlenet_jax import experiment, parallel, startup
 from googlenet_jax.data import augment, pipeline, sources
 
 EXAMPLES = flags.DEFINE_integer('examples', 45_000, 'in the training set')
-ROUNDS = flags.DEFINE_integer('rounds', 10, 'of each')
-STEPS = flags.DEFINE_integer('steps', 10, 'of a round')
-JSON = flags.DEFINE_string('json', '', 'file for the figures')
 
 
 def permuted(key: jax.Array, positions: jax.Array, count: int) -> jax.Array:
@@ -64,10 +61,10 @@ def main(_):
     name: contest.Contestant(build, (EXAMPLES.value, whole), environment)
     for name, whole in (('at the positions', False), ('whole permutation', True))
   }
-  results = contest.run(contestants, rounds=ROUNDS.value, steps=STEPS.value)
+  results = contest.run(contestants, rounds=step.ROUNDS.value, steps=step.STEPS.value or 10)
   batch = cifar10.get_config().train.batch_size
   about = f'{EXAMPLES.value} examples: {machine.describe("flax")}'
-  contest.report(results, batch, about, JSON.value)
+  contest.report(results, batch, about, step.JSON.value)
 
 
 if __name__ == '__main__':

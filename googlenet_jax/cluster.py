@@ -3,6 +3,7 @@
 import contextlib
 import glob
 import importlib.util
+import logging
 import os
 import re
 import sys
@@ -12,6 +13,8 @@ from collections.abc import Sequence
 import jax
 
 from googlenet_jax.errors import InputError
+
+LOG = logging.getLogger('googlenet_jax')
 
 # A process that ends without a word is missed after so long, seconds; jax's default is 100.
 HEARTBEAT = 30
@@ -46,10 +49,12 @@ def local_devices() -> list[int] | None:
   """Which of the GPUs that it sees this process is to use: `[]` for all, None leaves it to jax.
 
   jax takes the one numbered by the local rank, even where a process has its host, or what it sees,
-  for itself. Here those that all of a host's processes see are shared out among them.
+  for itself. Here those that all of a host's processes see are shared out among them, one each
+  where their number is not told.
 
   Raises:
-    InputError: the launcher does not tell how many processes are on this host.
+    InputError: the launcher does not tell how many processes are on this host, or they are more
+      than its GPUs.
   """
   launcher = next((x for x in LAUNCHERS if x[1] in os.environ), None)
   if launcher is None or os.environ.get('JAX_LOCAL_DEVICE_IDS'):
@@ -63,10 +68,15 @@ def local_devices() -> list[int] | None:
       f'{name}: {local}={os.environ.get(local, "")!r} does not tell how many processes share the '
       'GPUs of this host: give each its own, --local_device_ids=I'
     )
+  processes, there = counts[host], _number('SLURM_GPUS_ON_NODE')
   seen = [len(os.environ[x].split(',')) for x in VISIBLE if os.environ.get(x)]
-  seen, processes = min(seen, default=0), counts[host]
-  if processes == 1 or 0 < seen < max(processes, _number('SLURM_GPUS_ON_NODE')):
+  seen = min(seen, default=there)
+  if 1 < seen == there < processes:
+    raise InputError(f'{name}: {processes} processes share {seen} GPUs of this host: start {seen}')
+  if processes == 1 or 0 < seen < max(processes, there):
     return []  # the launcher has hidden those of the others
+  if seen % processes:
+    LOG.warning('WARNING: %d processes share %d GPUs: some stay idle', processes, seen)
   each = max(seen // processes, 1)
   return list(range(rank * each, (rank + 1) * each))
 
@@ -94,7 +104,7 @@ def join(how: str, coordinator='', count=0, index=-1, devices: Sequence[str] = (
   if not coordinator and (count or index >= 0):
     raise InputError('--process_count and --process_index need --coordinator=HOST:PORT')
   if not all(x.isdecimal() for x in devices) or len(set(devices)) < len(devices):
-    raise InputError(f'--local_device_ids={",".join(devices)}: write numbers of GPUs, 0 or 0,1')
+    raise InputError(f'--local_device_ids={",".join(devices)}: write each number once, 0 or 0,1')
   if how == 'off' or (how == 'auto' and not (coordinator or found())):
     if coordinator:
       raise InputError(f'--coordinator={coordinator} contradicts --config.distributed=off')
@@ -103,12 +113,13 @@ def join(how: str, coordinator='', count=0, index=-1, devices: Sequence[str] = (
     return
   if coordinator and not coordinator.rpartition(':')[2].isdigit():
     raise InputError(f'--coordinator={coordinator}: write HOST:PORT')
+  chosen = list(map(int, devices)) or local_devices()
   try:
     jax.distributed.initialize(
       coordinator or None,
       count or None,
       index if index >= 0 else None,
-      list(map(int, devices)) or local_devices(),
+      chosen,
       # With all of them told, jax need not look for a cluster, which may fail.
       cluster_detection_method='deactivate' if coordinator and count and index >= 0 else None,
       heartbeat_timeout_seconds=HEARTBEAT,

@@ -11,7 +11,7 @@ from googlenet_jax.data import boxes, decode
 from googlenet_jax.errors import InputError, hint
 from googlenet_jax.models import MODELS, create, inception_v3
 from googlenet_jax.models.googlenet import CHOICES, MODULES
-from googlenet_jax.models.layers import KERNEL_INITS
+from googlenet_jax.models.layers import FIELDS, KERNEL_INITS
 
 
 def _one_of(*values):
@@ -46,15 +46,12 @@ RULES = {
   'distributed': _one_of('auto', 'on', 'off'),
   'on_nonfinite': _one_of(*steps.ON_NONFINITE),
   'model.name': _one_of(*MODELS),
-  'model.width': POSITIVE,
+  **{f'model.{field}': rule for field, rule in FIELDS.items() if field != 'classes'},
   **{f'model.{field}': _one_of(*values) for field, values in CHOICES.items()},
   'model.aux_heads': (
     lambda x: set(x) <= {*MODULES, inception_v3.AUX},
     f'some of {", ".join(MODULES)}, or {inception_v3.AUX} of Inception v3',
   ),
-  'model.dropout': BELOW_1,
-  'model.aux_dropout': BELOW_1,
-  'model.dtype': _one_of('float32', 'bfloat16'),
   'model.kernel_init': _one_of(*KERNEL_INITS),
   'init.trunk_lr': SHARE,
   'dataset.mean': (lambda x: len(x) and all(0 <= v <= 255 for v in x), 'numbers in [0, 255]'),

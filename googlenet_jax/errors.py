@@ -23,4 +23,4 @@ def hint(name: str, known: Iterable[str], prefix: str = '') -> str:
     return max(difflib.SequenceMatcher(None, *pair).ratio() for pair in pairs)
 
   best = max(known, key=likeness, default='')
-  return f'; did you mean {prefix}{best}?' if best and likeness(best) >= 0.6 else ''
+  return f'; did you mean {prefix}{best}?' if best and likeness(best) >= 0.7 else ''

@@ -14,7 +14,7 @@
 #SBATCH --cpus-per-task=12
 #SBATCH --time=24:00:00
 #SBATCH --requeue                   # when preempted or a node fails: all go on from the last checkpoint
-#SBATCH --signal=B:USR1@120         # to this shell, so long before the time is up, seconds
+#SBATCH --signal=B:USR1@120         # to this shell, 120 s before the time limit
 #SBATCH --output=slurm-%j.log
 #SBATCH --open-mode=append
 
@@ -22,11 +22,11 @@ set -euo pipefail
 cd "$SLURM_SUBMIT_DIR"
 . .venv/bin/activate
 
-# The shell has to know whether it was the time limit: scancel ends processes too, and when one has
-# failed srun ends the others, which gives the same status. scancel sends SIGTERM to the processes,
-# all save at the same step; srun, sent it, would kill them.
+# A cancelled job and one of which a process has failed end with the same status, so only the signal
+# before the time limit queues it again. scancel sends SIGTERM to the processes, which save at the
+# same step; srun, sent it, would kill them.
 time_is_up=
-trap 'time_is_up=yes; scancel --signal=TERM "$SLURM_JOB_ID"' USR1
+trap 'time_is_up=yes; scancel --signal=TERM "$SLURM_JOB_ID" || true' USR1
 
 # The processes find each other by SLURM's variables. When one dies the others end within a
 # minute, and the job with them: submit the same line again.

@@ -13,7 +13,7 @@
 #SBATCH --cpus-per-task=8           # they decode photos; 440 crops/s each
 #SBATCH --time=12:00:00
 #SBATCH --requeue                   # when preempted: it goes on from its checkpoint
-#SBATCH --signal=B:USR1@60          # to this shell, so long before the time is up, seconds
+#SBATCH --signal=B:USR1@60          # to this shell, 60 s before the time limit
 #SBATCH --output=slurm-%A_%a.log
 #SBATCH --open-mode=append
 
@@ -23,9 +23,9 @@ cd "$SLURM_SUBMIT_DIR"
 
 # SLURM_JOB_ID will not do: that of one point is also that of the whole array.
 job="${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"
-# As in slurm.sh: the shell has to know whether it was the time limit.
+# As in slurm.sh: only the signal before the time limit queues it again.
 time_is_up=
-trap 'time_is_up=yes; scancel --signal=TERM "$job"' USR1
+trap 'time_is_up=yes; scancel --signal=TERM "$job" || true' USR1
 
 # off: the tasks of an array are runs of their own, not processes of one.
 srun --cpus-per-task="$SLURM_CPUS_PER_TASK" python main.py --sweep="$SLURM_ARRAY_TASK_ID" --config.distributed=off "$@" &

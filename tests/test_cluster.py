@@ -83,11 +83,19 @@ def test_devices_that_are_given_count(asked, monkeypatch):
   assert asked == [('here:1', 4, 2, [2, 3]), ('here:1', 4, 2, None), (None, None, None, [0])]
 
 
+def test_more_processes_than_gpus(asked, monkeypatch):
+  for name, value in slurm('8', 7, **visible(FOUR), SLURM_GPUS_ON_NODE=4).items():
+    monkeypatch.setenv(name, str(value))
+  with pytest.raises(InputError, match=r'^SLURM: 8 processes share 4 GPUs of this host: start 4$'):
+    cluster.join('on')
+  assert not asked
+
+
 @pytest.mark.parametrize('counts', ['', '4(x2)'])
 def test_counts_that_do_not_tell(counts, asked, monkeypatch):
   for name, value in slurm(counts, 0, 2).items():
     monkeypatch.setenv(name, str(value))
-  with pytest.raises(InputError, match='give each its own, --local_device_ids=I'):
+  with pytest.raises(InputError, match=r'^SLURM: .* give each its own, --local_device_ids=I$'):
     cluster.join('on')
   assert not asked
 

@@ -254,7 +254,8 @@ def test_unknown_fields_are_named(fields):
   [
     ('classes', 0),
     ('classes', -3),
-    ('classes', 2.5),
+    ('classes', 10.0),
+    ('width', -1),
     ('classes', float('inf')),
     ('dropout', 1),
     ('dtype', 'float16'),

@@ -188,6 +188,15 @@ def test_graphs_of_other_nodes(tmp_path, change, says):
   assert says in str(told.value)
 
 
+def test_a_bias_of_another_layer(tmp_path):
+  model = with_weights('inception_v1')
+  one, other = [node for node in model.graph.node if node.op_type == 'Conv'][:2]
+  one.input[2], other.input[2] = other.input[2], one.input[2]
+  onnx.save(model, tmp_path / 'a.onnx')
+  with pytest.raises(InputError, match=r"takes 'conv2/3x3_reduce_b_0', not 'conv1/7x7_s2_b_0'"):
+    weights.load(str(tmp_path / 'a.onnx'))
+
+
 @pytest.mark.parametrize(
   ('attributes', 'geometry'),
   [({}, 'floor'), ({'ceil_mode': 1}, 'ceil'), ({'pads': [0, 0, 1, 1]}, 'ceil'), (None, 'ceil')],

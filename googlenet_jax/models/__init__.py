@@ -108,10 +108,12 @@ def create(name: str, **fields) -> nn.Module:
   """A network by name, its fields overridden; None leaves a field as the network has it.
 
   Raises:
-    InputError: no such network, it has no such field, or a field has no such value.
+    InputError: no such network, it has no such field, or one of `layers.FIELDS` has no such value;
+      the others are checked when the network is first called.
   """
   if name not in MODELS:
-    raise InputError(f'no model {name!r}{hint(name, MODELS)}: use one of {", ".join(MODELS)}')
+    near = hint(name, MODELS) or f': use one of {", ".join(MODELS)}'
+    raise InputError(f'no model {name!r}{near}')
   module, preset, _ = MODELS[name]
   given = {field: value for field, value in fields.items() if value is not None}
   known = [f.name for f in dataclasses.fields(module) if f.name not in ('parent', 'name')]

@@ -5,6 +5,7 @@ identity, so every layer here pads explicitly instead of through 'SAME'.
 """
 
 import functools
+import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -37,9 +38,9 @@ class TooSmall(InputError):
 
 DTYPES = ('float32', 'bfloat16')
 
-# What the networks' common fields may be, in numbers and in words.
+# Tests of the networks' common fields, and what a person is told.
 FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
-  'classes': (lambda x: x >= 1 and x == int(x), 'a whole number, at least 1'),
+  'classes': (lambda x: x >= 1 and x == operator.index(x), 'a whole number, at least 1'),
   'width': (lambda x: 0 < x < float('inf'), 'a number above 0'),
   'dropout': (lambda x: 0 <= x < 1, 'a share in [0, 1)'),
   'aux_dropout': (lambda x: 0 <= x < 1, 'a share in [0, 1)'),
@@ -77,6 +78,8 @@ def checked(call: Callable) -> Callable:
       if hasattr(self, 'stem'):
         where = f'a {type(self).__name__} with the stem {self.stem!r}'
         others = ', --config.model.geometry=same or --config.model.stem=cifar'
+      if str(error).startswith('aux'):
+        others = ', or leave the head out: --config.model.aux_heads="()"'
       raise InputError(
         f'images of {images.shape[1]}x{images.shape[2]} pixels are too small for {where}: {error}: '
         f'use larger images (--config.dataset.image_size enlarges them){others}'

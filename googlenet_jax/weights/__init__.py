@@ -126,7 +126,7 @@ def load(path: str, *, flag: str = '--weights', **overrides) -> Network:
   """
   place = epath.Path(path).expanduser()
   try:
-    return _load(place, overrides)._replace(source=path)
+    return _load(place, overrides)._replace(source=str(path))
   except InputError as error:
     raise InputError(f'{flag}={path}: {error}') from error
   except Exception as error:  # of a broken file, and libraries raise anything then
@@ -152,7 +152,7 @@ def _load(place, overrides):
     raise InputError(f'it does not fit {description.model}: {report}')
   if tensors and tensors.nodes:
     if layout.graph is None:
-      raise InputError(f'no ONNX graph of {layout.model} is known: give the arrays alone')
+      raise InputError(f'no ONNX graph of {layout.model} is known: save the arrays as .safetensors')
     with_parameters = graph.of_arrays(model, description.image_shape, layout.name)
     graph.check(tensors.nodes, with_parameters, layout.graph(tensors))
   for path, x in arrays.items():
@@ -183,9 +183,9 @@ def _file(path: pathlib.Path, overrides: dict) -> _Found:
     }
     return _Found(description, arrays)
   layouts = published.LAYOUTS + lineage.LAYOUTS
-  layout = next((x for x in layouts if x.recognise(tensors.arrays.keys())), None)
   if not tensors.arrays:
     raise InputError('it holds no arrays')
+  layout = next((x for x in layouts if x.recognise(tensors.arrays.keys())), None)
   if layout is None:
     some = ', '.join(map(repr, sorted(tensors.arrays)[:3]))
     raise InputError(f'no known network has arrays called {some}, ...')
@@ -204,7 +204,7 @@ def save(path: str, network: Network) -> None:
     '/'.join(str(part.key) for part in where): np.asarray(x)
     for where, x in jax.tree_util.tree_flatten_with_path(network.variables)[0]
   }
-  files.write(pathlib.Path(path), flat, {KEY: network.description.to_json()})
+  files.write(pathlib.Path(path).expanduser(), flat, {KEY: network.description.to_json()})
 
 
 def expected(model: nn.Module, image_shape: tuple[int, int, int]) -> dict:

@@ -115,6 +115,8 @@ def _torch(path):
         f'it is no state dict: it holds {name!r}: {type(x).__name__}, and not '
         f'tensors by name alone: {SAVE}'
       )
+    if x.is_complex():
+      raise InputError(f'{name!r} is complex, and no network here is')
   if sum(x.numel() * x.element_size() for x in state.values()) > path.stat().st_size:
     raise InputError('it claims more values than it holds')
   if all(name.startswith(PARALLEL) for name in state):

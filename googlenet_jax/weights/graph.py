@@ -1,6 +1,7 @@
-"""ONNX graphs against our networks: a file that computes something else is refused, by the node.
+"""ONNX graphs against our networks: nodes of other attributes than ours are refused, by name.
 
-The import takes a file's arrays; what the nodes do with them must be what our network does.
+The import takes a file's arrays; what a node does with them must be what our network does. Of how
+nodes are wired, only which arrays a node takes is compared.
 """
 
 import math
@@ -24,7 +25,7 @@ WINDOW = {
 DEFAULTS: dict[str, dict[str, Any]] = {
   'Conv': WINDOW | {'group': 1},
   'Gemm': {'alpha': 1.0, 'beta': 1.0, 'transA': 0, 'transB': 0},
-  'BatchNormalization': {'epsilon': 1e-5, 'spatial': 1, 'training_mode': 0},
+  'BatchNormalization': {'epsilon': 1e-5, 'is_test': 1, 'spatial': 1, 'training_mode': 0},
   'LRN': {'alpha': 1e-4, 'beta': 0.75, 'bias': 1.0, 'size': None},
   'MaxPool': WINDOW | {'ceil_mode': 0, 'storage_order': 0},
   'AveragePool': WINDOW | {'ceil_mode': 0, 'count_include_pad': 0},
@@ -35,7 +36,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 SAME_VALUES = ('Flatten', 'Identity', 'Reshape')  # of the first input, in their order
 # Ops that may stand anywhere; a softmax follows the logits.
 FREE = ('Constant', 'ConstantOfShape', 'Dropout', 'Softmax', *SAME_VALUES)
-IGNORED = ('is_test', 'momentum')  # attributes of training
+IGNORED = ('momentum', 'broadcast')  # of training; of a bias, once
 
 
 class Node(NamedTuple):
@@ -97,8 +98,9 @@ OURS: dict[type, tuple[str, str, Callable[[Any], dict]]] = {
 
 def of_arrays(
   model: nn.Module, image_shape: tuple[int, int, int], name: Callable[[tuple[str, ...]], str]
-) -> dict[tuple[str, str], dict]:
-  """Attributes of the nodes that have parameters, by their op and their array's name.
+) -> dict[tuple[str, str], tuple[dict, str]]:
+  """Attributes of the nodes that have parameters, and the name of their bias ('' where batch norm
+  takes its place), by their op and their array's name.
 
   Args:
     name: `(path of an array of ours) -> name in the file`; KeyError where it has none.
@@ -117,15 +119,17 @@ def of_arrays(
       continue
     op, leaf, attributes = OURS[type(module)]
     try:
-      result[op, name(('params', *path, leaf))] = attributes(module)
+      array, bias = (name(('params', *path, part)) for part in (leaf, 'bias'))
     except KeyError:
       continue
+    has_bias = not getattr(module, 'batch_norm', False)
+    result[op, array] = attributes(module), bias if has_bias else ''
   return result
 
 
 def check(
   found: Iterable[Node],
-  arrays: Mapping[tuple[str, str], dict],
+  arrays: Mapping[tuple[str, str], tuple[dict, str]],
   others: Mapping[str, list[dict]],
 ) -> None:
   """Raises InputError, naming node and attribute, for a graph that computes something else.
@@ -143,10 +147,12 @@ def check(
       origin[node.outputs[0]] = origin.get(node.inputs[0], node.inputs[0])
     if node.op in FREE:
       continue
-    second = node.inputs[1] if len(node.inputs) > 1 else ''
-    array = node.op, origin.get(second, second)
+    second, third = (origin.get(x, x) for x in (*node.inputs[1:3], '', '')[:2])
+    array = node.op, second
     if array in arrays:
-      expected = arrays.pop(array)
+      expected, bias = arrays.pop(array)
+      if bias and third != bias:
+        raise InputError(f'node {node.name!r} ({node.op}) takes {third!r}, not {bias!r}')
     elif others.get(node.op):
       expected = others[node.op].pop(0)
     else:
