@@ -104,7 +104,8 @@ def join(how: str, coordinator='', count=0, index=-1, devices: Sequence[str] = (
   if not coordinator and (count or index >= 0):
     raise InputError('--process_count and --process_index need --coordinator=HOST:PORT')
   if not all(x.isdecimal() for x in devices) or len(set(devices)) < len(devices):
-    raise InputError(f'--local_device_ids={",".join(devices)}: write each number once, 0 or 0,1')
+    ids = ','.join(devices)
+    raise InputError(f'--local_device_ids={ids}: write numbers of GPUs, each once: 0 or 0,1')
   if how == 'off' or (how == 'auto' and not (coordinator or found())):
     if coordinator:
       raise InputError(f'--coordinator={coordinator} contradicts --config.distributed=off')
