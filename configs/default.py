@@ -53,7 +53,7 @@ def get_config() -> ConfigDict:
   c.dataset.channels = 0  # 3 repeats a gray channel; 0 keeps theirs
   c.dataset.threads = 0  # that decode while training; 0 is one a core
   c.dataset.prefetch = 2  # batches decoded ahead
-  c.dataset.max_bad_share = 0.01  # share of a split's records that may be unreadable, [0, 1]
+  c.dataset.max_bad_share = 0.01  # greatest unreadable share of a split, rounded up, [0, 1]
   c.dataset.allow_overlap = False  # train or validate on what is tested on, on purpose
 
   c.augment = ConfigDict()  # of training images, in this order; 0 or () leaves a step out
@@ -115,7 +115,7 @@ def get_config() -> ConfigDict:
 
   c.checkpoint = ConfigDict()
   c.checkpoint.keep = 2  # of the last ones, beside the best
-  c.checkpoint.minutes = 15.0  # until the next one at a training record, > 0; evaluations save too
+  c.checkpoint.minutes = 15.0  # longest time between two, seen at training records, > 0
 
   c.profile = ''  # 'FIRST:LAST' steps that are traced into the workdir; '' for none
   return c
