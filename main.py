@@ -49,7 +49,7 @@ OUTPUT = flags.DEFINE_string('output', '', 'file that is written')
 MODEL = flags.DEFINE_string('model', '', 'short for --config.model.name')
 COMPARE = flags.DEFINE_list('compare', [], 'networks by name to summarize side by side')
 CLASSES = flags.DEFINE_integer(
-  'classes', 0, 'of the network of --mode=summarize; 0 for its own', lower_bound=0
+  'num_classes', 0, 'of the network of --mode=summarize; 0 for its own', lower_bound=0
 )
 SHAPE = flags.DEFINE_list('image_shape', [], 'H,W,C of the images of --mode=summarize')
 PLOT = flags.DEFINE_string('plot', '', 'PNG file that --mode=summarize draws')
@@ -79,7 +79,7 @@ COUNT_IN = {
   'module': ('explain',),
   'model': ('train', 'evaluate', 'preview', 'summarize'),
   'compare': ('summarize',),
-  'classes': ('summarize',),
+  'num_classes': ('summarize',),
   'image_shape': ('summarize',),
   'plot': ('summarize',),
   'sweep': ('train', 'evaluate', 'preview'),
@@ -178,9 +178,9 @@ def run(config, workdir) -> dict:
     raise InputError(f'--mode={mode} needs --weights=FILE or a workdir')
   networks = [weights.load(path, **_overrides(config)) for path in WEIGHTS.value]
   if mode == 'evaluate':
-    from googlenet_jax import protocol
+    from googlenet_jax import multicrop
 
-    return protocol.evaluate(config, networks, workdir) | shown
+    return multicrop.evaluate(config, networks, workdir) | shown
   if len(networks) > 1:
     raise InputError(f'--mode={mode} takes one of --weights')
   if mode == 'predict':

@@ -11,7 +11,7 @@ About ten minutes on two cores.
 import flax.linen as nn
 from absl import app
 
-from benchmarks import contest, machine, step
+from benchmarks import interleave, machine, step
 from googlenet_jax import startup
 from googlenet_jax.models import cpu_forms
 
@@ -43,11 +43,11 @@ def main(_):
   case, contestants = step.CASES[step.CASE.value], {}
   for name, (forms, flag) in VARIANTS.items():
     environment = {'XLA_FLAGS': startup.xla_flags()} if flag else {}
-    contestants[name] = contest.Contestant(build, (case, forms), environment)
+    contestants[name] = interleave.Contestant(build, (case, forms), environment)
   steps = step.STEPS.value or (10 if case.size == 32 else 2)
-  results = contest.run(contestants, rounds=step.ROUNDS.value, steps=steps)
+  results = interleave.run(contestants, rounds=step.ROUNDS.value, steps=steps)
   about = machine.describe('flax')
-  contest.report(results, case.batch, f'{step.CASE.value}: {about}', step.JSON.value)
+  interleave.report(results, case.batch, f'{step.CASE.value}: {about}', step.JSON.value)
 
 
 if __name__ == '__main__':

@@ -40,14 +40,14 @@ def ours(photos: str):
     mean=MEAN,
     std=STD,
     image_size=SIZE,
-    shorter=256,
+    resize_shorter=256,
     augment=augment.Augment(AREA, ASPECT, flip=True),
   )
 
   @jax.jit
-  def finish(fed, positions, key):
-    fed = jax.tree.map(lambda x: x[0, 0], fed)  # of one device, one step
-    return data.read((), fed, positions, key).image
+  def finish(host_batch, positions, key):
+    host_batch = jax.tree.map(lambda x: x[0, 0], host_batch)  # of one device, one step
+    return data.make_batch((), host_batch, positions, key).image
 
   key = jax.random.key(0)
   with contextlib.closing(data):

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
-from benchmarks import contest, machine, step
+from benchmarks import interleave, machine, step
 from configs import cifar10
 from googlenet_jax import experiment, parallel, startup
 from googlenet_jax.data import augment, pipeline, sources
@@ -44,11 +44,11 @@ def build(examples: int, whole: bool):
   fields = {'mean': config.dataset.mean, 'std': config.dataset.std}
   data = pipeline.in_memory(split, train=True, augment=augment.Augment(**config.augment), **fields)
   run = experiment.Run(config, data)
-  resident, state = parallel.replicate(data.resident), run.initial_state()
+  device_data, state = parallel.replicate(data.device_data), run.initial_state()
 
   def train():
     nonlocal state
-    state = run.step(state, (), resident, run.key, np.int32(1))
+    state = run.step(state, (), device_data, run.key, np.int32(1))
     jax.block_until_ready(state)
 
   return train
@@ -58,13 +58,13 @@ def main(_):
   """Prints the table."""
   environment = {'XLA_FLAGS': startup.xla_flags()}
   contestants = {
-    name: contest.Contestant(build, (EXAMPLES.value, whole), environment)
+    name: interleave.Contestant(build, (EXAMPLES.value, whole), environment)
     for name, whole in (('at the positions', False), ('whole permutation', True))
   }
-  results = contest.run(contestants, rounds=step.ROUNDS.value, steps=step.STEPS.value or 10)
+  results = interleave.run(contestants, rounds=step.ROUNDS.value, steps=step.STEPS.value or 10)
   batch = cifar10.get_config().train.batch_size
   about = f'{EXAMPLES.value} examples: {machine.describe("flax")}'
-  contest.report(results, batch, about, step.JSON.value)
+  interleave.report(results, batch, about, step.JSON.value)
 
 
 if __name__ == '__main__':

@@ -21,7 +21,7 @@ import numpy as np
 import optax
 from absl import app, flags
 
-from benchmarks import contest, machine, peers
+from benchmarks import interleave, machine, peers
 from configs import cifar10, default
 from googlenet_jax import experiment, models, parallel, startup
 from googlenet_jax.data import pipeline, sources
@@ -67,7 +67,7 @@ def ours(case: Case):
     config.model.update(name='googlenet_torchvision', aux_heads=(), transform_input=False)
   config.train.batch_size = case.batch
   if not case.train:
-    model = models.create(**config.model, classes=case.classes)
+    model = models.create(**config.model, num_classes=case.classes)
     images, _ = _batch(case)
     images = jnp.asarray(images)
     variables = jax.jit(lambda: model.init(jax.random.key(0), images[:1], train=False))()
@@ -82,11 +82,11 @@ def ours(case: Case):
   fields = {'mean': config.dataset.mean, 'std': config.dataset.std}
   data = pipeline.in_memory(split, train=True, **fields)
   run = experiment.Run(config, data)
-  resident, state = parallel.replicate(data.resident), run.initial_state()
+  device_data, state = parallel.replicate(data.device_data), run.initial_state()
 
   def step():
     nonlocal state
-    state = run.step(state, (), resident, run.key, np.int32(1))
+    state = run.step(state, (), device_data, run.key, np.int32(1))
     jax.block_until_ready(state)
 
   return step
@@ -166,7 +166,7 @@ def main(_):
   """Prints the table."""
   case = CASES[CASE.value]
   contestants = {
-    name: contest.Contestant(build, (case,), environment)
+    name: interleave.Contestant(build, (case,), environment)
     for name, build, environment in (
       ('this project', ours, {'XLA_FLAGS': startup.xla_flags()}),
       ('plain Flax', plain_flax, {}),
@@ -174,9 +174,9 @@ def main(_):
     )
   }
   steps = STEPS.value or (10 if case.size == 32 else 2)
-  results = contest.run(contestants, rounds=ROUNDS.value, steps=steps)
+  results = interleave.run(contestants, rounds=ROUNDS.value, steps=steps)
   about = machine.describe('flax', 'torch', 'torchvision')
-  contest.report(results, case.batch, f'{CASE.value}: {about}', JSON.value)
+  interleave.report(results, case.batch, f'{CASE.value}: {about}', JSON.value)
 
 
 if __name__ == '__main__':

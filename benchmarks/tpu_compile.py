@@ -44,18 +44,18 @@ def lower(config, devices):
     mean=config.dataset.mean,
     std=config.dataset.std,
     image_size=size,
-    shorter=size,
+    resize_shorter=size,
     augment=augment.Augment(**config.augment),
   )
   run = experiment.Run(config, data)
   batch = (len(devices), 1, BATCH.value)
-  fed = {
+  host_batch = {
     'image': jax.ShapeDtypeStruct((*batch, size, size, 3), np.uint8),
     'label': jax.ShapeDtypeStruct(batch, np.int32),
     'valid': jax.ShapeDtypeStruct(batch, np.bool_),
   }
   count = jax.ShapeDtypeStruct((), np.int32)
-  return parallel.lower_step(run.one_device, devices, run.shapes(), fed, (), run.key, count)
+  return parallel.lower_step(run.one_device, devices, run.shapes(), host_batch, (), run.key, count)
 
 
 def main(_):

@@ -26,7 +26,7 @@ def get_config() -> ConfigDict:
   c.model.classifier = unset(str)  # avgpool | fc
   c.model.dropout = unset(float)  # share dropped before the classifier, [0, 1)
   c.model.aux_dropout = unset(float)  # the same in the auxiliary heads
-  c.model.geometry = unset(str)  # same | ceil | floor, of the max pools
+  c.model.pool_rounding = unset(str)  # same | ceil | floor, of the max pools
   c.model.last_pool = unset(int)  # 3 | 2, window of the pool before stage 5, pixels
   c.model.aux_pool = unset(str)  # 5x5 | adaptive, of the auxiliary heads
   c.model.transform_input = unset(bool)  # normalise the input once more, as torchvision does
@@ -37,7 +37,7 @@ def get_config() -> ConfigDict:
   c.init = ConfigDict()
   c.init.weights = ''  # file or workdir whose weights training starts from; '' for none
   c.init.frozen = ()  # layers not learnt, statistics included, by how their names begin: 'conv'
-  c.init.trunk_lr = 1.0  # factor on the learning rate of all but the classifiers, [0, 1]
+  c.init.backbone_lr = 1.0  # factor on the learning rate of all but the classifiers, [0, 1]
 
   c.dataset = ConfigDict()
   c.dataset.name = 'digits'  # digits, folder (of photos), or a TFDS classification set

@@ -15,7 +15,7 @@ def get_config():
   """See the module's docstring."""
   c = folder.get_config()
   c.init.frozen = ('conv',)
-  c.init.trunk_lr = 0.1
+  c.init.backbone_lr = 0.1
 
   c.dataset.mean = (123.0, 117.0, 104.0)
   c.dataset.std = (1.0,)

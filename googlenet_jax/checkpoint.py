@@ -19,16 +19,16 @@ import orbax.checkpoint as ocp
 from etils import epath
 from orbax.checkpoint import checkpoint_managers as policies
 
-from googlenet_jax import parallel, record, train_state
+from googlenet_jax import files, parallel, train_state
 from googlenet_jax.errors import InputError
 from googlenet_jax.train_state import TrainState
 
 LOG = logging.getLogger('googlenet_jax')
 
 # Of a run: raised when its state, or the order of its data, changes. 1 had no digests and no
-# `left_out`, 2 another order in memory and no `learning_rate` among its sums.
-FORMAT = 3
-COUNTS = ('step', 'left_out')
+# `skipped_batches`, 2 another order in memory and no `learning_rate` among its sums.
+FORMAT = 4
+COUNTS = ('step', 'skipped_batches')
 ITEMS = tuple(f.name for f in dataclasses.fields(TrainState) if f.name not in COUNTS)
 SUMS = 'SHA256SUMS'
 STAMP = '_CHECKPOINT_METADATA'  # Orbax's, with the time at which the folder got its name
@@ -120,10 +120,10 @@ class Checkpoints:
     folder = self._folder / str(step)
     (folder / 'metrics').mkdir(exist_ok=True)
     text = json.dumps({SCORE: validation_top1})
-    record.write(folder / SCORES, text)
+    files.write(folder / SCORES, text)
     # The other digests stay those of what was saved.
     signed = _lines({SCORES: hashlib.sha256(text.encode()).hexdigest()})
-    record.write(folder / SUMS, (folder / SUMS).read_text() + signed)
+    files.write(folder / SUMS, (folder / SUMS).read_text() + signed)
 
   def scored(self, step: int) -> bool:
     """Whether the checkpoint of a step, that `latest` or `best` found, has a score."""

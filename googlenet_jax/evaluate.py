@@ -56,9 +56,9 @@ class Evaluator:
     devices = jax.device_count()
     self._batch_size = -(-min(batch_size, data.size) // devices) * devices
     self._data = data
-    self._resident = parallel.replicate(data.resident)
+    self._device_data = parallel.replicate(data.device_data)
     self._step = parallel.compile_step(
-      steps.make_eval_step(model, data.read, batch_size=self._batch_size), arguments=3
+      steps.make_eval_step(model, data.make_batch, batch_size=self._batch_size), arguments=3
     )
 
   def __call__(self, variables, stop: Callable[[], Any] = lambda: False) -> Result | None:
@@ -68,8 +68,8 @@ class Evaluator:
     with contextlib.closing(self._data):
       for i in passing(count, 'evaluating', parallel.is_main()):
         start = np.uint32(i * self._batch_size)
-        fed = self._data.feed(i, 1, self._batch_size)
-        sums = self._step(sums, fed, self._resident, variables, start)
+        host_batch = self._data.feed(i, 1, self._batch_size)
+        sums = self._step(sums, host_batch, self._device_data, variables, start)
         if stop():
           return None
     sums = parallel.fetch(sums)

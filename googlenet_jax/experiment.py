@@ -43,7 +43,7 @@ def load(config: ConfigDict, split: str, *, evaluating: bool = False) -> pipelin
     _check_for_training(config, data)
   return pipeline.streamed(
     data,
-    shorter=shorter(config, fields.image_size),
+    resize_shorter=resize_shorter(config, fields.image_size),
     seed=config.seed,
     max_bad=max_bad(config, data.count),
     threads=fields.threads,
@@ -144,10 +144,10 @@ def describe(
   """
   size, _, channels = data.image_shape
   preprocessing = weights.Preprocessing(
-    size, shorter(config, size), config.dataset.mean, config.dataset.std, channels
+    size, resize_shorter(config, size), config.dataset.mean, config.dataset.std, channels
   )
   given = {name: x for name, x in config.model.items() if name != 'name'}
-  names = weights.called(data.class_names)
+  names = weights.display_names(data.class_names)
   if start is None:
     return weights.Description(config.model.name, {}, preprocessing, names).override(given)
   theirs = start.description
@@ -161,7 +161,7 @@ def describe(
   return theirs._replace(preprocessing=preprocessing, class_names=names).override(given)
 
 
-def shorter(config: ConfigDict, size: int) -> int:
+def resize_shorter(config: ConfigDict, size: int) -> int:
   """What the shorter side of a photo is resized to before a centre crop of `size` pixels."""
   return size if config.dataset.in_memory else config.eval.resize or round(size * 8 / 7)
 
@@ -208,7 +208,7 @@ class Run:
     config: checked.
     data: the pipeline that it trains on.
     allow_head: where it starts from weights, they may be of other classes.
-    begun: what the network is of a run that goes on; None for one that begins.
+    resume_from: what the network is of a run that goes on; None for one that begins.
 
   Attributes:
     description: what the network is.
@@ -228,25 +228,25 @@ class Run:
     data: pipeline.Pipeline,
     *,
     allow_head: bool = False,
-    begun: weights.Description | None = None,
+    resume_from: weights.Description | None = None,
   ):
     if config.init.frozen and not config.init.weights:
       raise InputError(
         'config.init.frozen needs config.init.weights: give --config.init.weights=FILE'
       )
     self.clock, self.batch_size = clock(config, data), config.train.batch_size
-    starts = config.init.weights and begun is None
+    starts = config.init.weights and resume_from is None
     self._start = None
     if starts:
       self._start = weights.load(config.init.weights, flag='--config.init.weights')
     self._allow_head = allow_head
-    self.description = begun or describe(config, data, self._start)
+    self.description = resume_from or describe(config, data, self._start)
     self.model = network(config, self.description)
     self.schedule = schedules.learning_rate(
       self.clock, peak=config.optimizer.lr, **config.schedule.to_dict()
     )
     fields = {name: value for name, value in config.optimizer.items() if name != 'lr'}
-    self._optimizer = optim.create(trunk_lr=config.init.trunk_lr, **fields)
+    self._optimizer = optim.create(backbone_lr=config.init.backbone_lr, **fields)
     self._key_params, self.key = jax.random.split(jax.random.key(config.seed))
     self._image_shape, self._average = data.image_shape, config.average.name
 
@@ -276,7 +276,7 @@ class Run:
       self.model,
       self._optimizer,
       self.schedule,
-      data.read,
+      data.make_batch,
       total_steps=self.clock.total_steps,
       batch_size=config.train.batch_size,
       aux_weight=config.train.aux_weight,

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
-from googlenet_jax import plots, predict, record, weights
+from googlenet_jax import files, plots, predict, weights
 from googlenet_jax.data import augment, boxes, decode
 from googlenet_jax.errors import InputError
 from googlenet_jax.models import googlenet
@@ -44,7 +44,9 @@ def explain_photos(
     InputError: as `explain`; or, when all others are done, some photos cannot be read.
   """
   preprocessing, written, unreadable = network.description.preprocessing, {}, []
-  choose = partial(boxes.centre_box, shorter=preprocessing.shorter, size=preprocessing.size)
+  choose = partial(
+    boxes.centre_box, resize_shorter=preprocessing.resize_shorter, size=preprocessing.size
+  )
   paths = predict.find(images)
   for i, path in enumerate(paths):
     try:
@@ -101,7 +103,7 @@ def explain(
   if label is not None and not 0 <= label < len(names):
     raise InputError(f'no class {label}: use a label from 0 to {len(names) - 1}')
 
-  record.make_folder(folder)
+  files.make_folder(folder)
   seen = jax.tree.map(np.asarray, observe(network, image, label))
   maps = {}
   for name in {name[0]: f'inception_{name}' for name in modules}.values():  # last of each stage
@@ -121,7 +123,7 @@ def explain(
     'filters_conv1': plots.tiles(filters, 'filters of conv1, each in its own range about zero'),
   }
   for name, picture in pictures.items():
-    record.write(folder / f'{name}.png', picture)
+    files.write(folder / f'{name}.png', picture)
   return {name: folder / f'{name}.png' for name in pictures}
 
 

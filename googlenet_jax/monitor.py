@@ -83,7 +83,7 @@ class Stopwatch:
     return time.monotonic() - self._began
 
 
-class Lead:
+class DispatchLimiter:
   """Keeps the host at most some seconds ahead of the devices: a signal has to wait for them.
 
   Args:

@@ -26,7 +26,7 @@ def create(
   decay_all: bool = False,
   clip_norm: float = 0.0,
   accumulate: int = 1,
-  trunk_lr: float = 1.0,
+  backbone_lr: float = 1.0,
 ) -> optax.GradientTransformationExtraArgs:
   """An optimizer whose updates are those of a learning rate of 1.
 
@@ -40,7 +40,7 @@ def create(
     decay_all: decay biases and norms as well.
     clip_norm: bound on the gradient's global norm; 0 for none.
     accumulate: steps whose gradients are averaged into one update.
-    trunk_lr: factor on the rate of all other layers but the classifiers' (GoogLeNet's hidden one
+    backbone_lr: factor on the rate of all other layers but the classifiers' (GoogLeNet's hidden one
       and auxiliary heads included).
   """
   if name not in NAMES:
@@ -55,17 +55,17 @@ def create(
   else:
     rule = [optax.scale_by_adam(b1=momentum), *decay]
   clip = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
-  layers = [_scale_layers(trunk_lr)] if trunk_lr != 1 else []
+  layers = [_scale_layers(backbone_lr)] if backbone_lr != 1 else []
   transform = optax.chain(*clip, *rule, optax.scale(-1.0), *layers)
   if accumulate > 1:
     transform = accumulated(transform, accumulate)
   return optax.with_extra_args_support(transform)
 
 
-def _scale_layers(trunk_lr):
+def _scale_layers(backbone_lr):
   def factor(layer):
     anew = layer in (*CLASSIFIERS, 'fc') or layer.startswith('aux')
-    return 1.0 if anew else trunk_lr
+    return 1.0 if anew else backbone_lr
 
   def scale(updates, params):
     del params

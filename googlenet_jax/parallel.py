@@ -74,28 +74,28 @@ def fetch(tree):
 
 
 def compile_step(step: Callable, arguments: int) -> Callable:
-  """Maps `step(carry, fed, *others) -> carry` over all devices.
+  """Maps `step(carry, host_batch, *others) -> carry` over all devices.
 
   Args:
-    step: pure; may use collectives over `AXIS`. `carry` and `others` are replicated, `fed`
+    step: pure; may use collectives over `AXIS`. `carry` and `others` are replicated, `host_batch`
       is this device's part of the host's arrays, `()` for none. The result must be the same
       on every device.
     arguments: how many `others` there are.
 
   Returns:
-    The compiled function, which takes `fed` with a leading axis of this process's devices
+    The compiled function, which takes `host_batch` with a leading axis of this process's devices
     and destroys the `carry` that it is given.
   """
   mapped = _mapped(step, arguments)
   # pmap wants one mapped argument, also where the host feeds nothing.
   devices = np.zeros(jax.local_device_count(), np.int8)
-  return lambda carry, fed, *others: mapped(carry, (fed, devices), *others)
+  return lambda carry, host_batch, *others: mapped(carry, (host_batch, devices), *others)
 
 
-def lower_step(step: Callable, devices: list, carry, fed, *others) -> jax.stages.Lowered:
+def lower_step(step: Callable, devices: list, carry, host_batch, *others) -> jax.stages.Lowered:
   """The same step lowered for devices that need not be here, from the shapes of its arguments."""
   indices = jax.ShapeDtypeStruct((len(devices),), np.int8)
-  return _mapped(step, len(others), devices).lower(carry, (fed, indices), *others)
+  return _mapped(step, len(others), devices).lower(carry, (host_batch, indices), *others)
 
 
 def _mapped(step, arguments, devices=None):

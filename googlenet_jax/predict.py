@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from googlenet_jax import parallel, record
+from googlenet_jax import files, parallel
 from googlenet_jax.data import decode, pipeline, stream
 from googlenet_jax.data.sources import Records
 from googlenet_jax.errors import InputError
@@ -69,7 +69,7 @@ def predict(network: Network, images: list[str], output: str = '', batch_size: i
     speed = (len(paths) - batch_size) / (time.monotonic() - first)
     LOG.info('%d photos, %.1f a second', len(paths), speed)
   if found and target and parallel.is_main():
-    record.write(target, json.dumps(found, indent=1) + '\n')
+    files.write(target, json.dumps(found, indent=1) + '\n')
   if unreadable:
     raise InputError(
       f'{len(unreadable)} of {len(paths)} photos cannot be read: leave out, or replace, '
@@ -125,21 +125,23 @@ def probabilities(
     test_crops=crops,
     max_bad=records.count,
     threads=threads,
-    **{name: getattr(preprocessing, name) for name in ('mean', 'std', 'shorter', 'channels')},
+    **{
+      name: getattr(preprocessing, name) for name in ('mean', 'std', 'resize_shorter', 'channels')
+    },
   )
   devices = jax.device_count()
   batch_size = -(-min(max(batch_size // crops, 1), records.count) // devices) * devices
 
-  def step(unused, fed, variables):
-    fed = jax.tree.map(lambda x: x[0], fed)
-    batch = data.read((), fed, jnp.zeros(len(fed['valid']), jnp.uint32), None)
+  def step(unused, host_batch, variables):
+    host_batch = jax.tree.map(lambda x: x[0], host_batch)
+    batch = data.make_batch((), host_batch, jnp.zeros(len(host_batch['valid']), jnp.uint32), None)
     images = batch.image.reshape(-1, *data.image_shape)
     parts = [images[i : i + PART] for i in range(0, len(images), PART)]
     logits = jnp.concatenate(
       [network.model.apply(variables, part, train=False).logits for part in parts]
     )
-    shares = jax.nn.softmax(logits).reshape(len(fed['valid']), crops, -1).mean(1)
-    gathered = lax.all_gather((shares, fed['valid'], fed['label']), parallel.AXIS)
+    shares = jax.nn.softmax(logits).reshape(len(host_batch['valid']), crops, -1).mean(1)
+    gathered = lax.all_gather((shares, host_batch['valid'], host_batch['label']), parallel.AXIS)
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), gathered)
 
   compiled = parallel.compile_step(step, arguments=1)

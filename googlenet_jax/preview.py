@@ -7,7 +7,7 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from googlenet_jax import experiment, parallel, plots, record
+from googlenet_jax import experiment, files, parallel, plots
 from googlenet_jax.data.pipeline import Batch, Pipeline
 from googlenet_jax.errors import InputError
 
@@ -46,8 +46,8 @@ def preview(config: ConfigDict, workdir: epath.Path) -> dict:
     name = f'{config.dataset.name}, {config.dataset[split]}: {what}'
     picture = plots.grid(images[shown], [t for t, s in zip(titles, shown, strict=True) if s], name)
     path = workdir / f'preview_{"evaluation" if evaluating else "train"}.png'
-    record.make_folder(workdir)
-    record.write(path, picture)
+    files.make_folder(workdir)
+    files.write(path, picture)
     written[f'preview, {"evaluation" if evaluating else "training"}'] = path
   return written
 
@@ -56,10 +56,12 @@ def first_batch(data: Pipeline, key: jax.Array | None) -> Batch:
   """The first images of a pipeline as numpy arrays; key: of the augmentation, None for none."""
   count = -(-min(IMAGES, data.size) // jax.device_count()) * jax.device_count()
   with contextlib.closing(data):
-    fed = data.feed(0, 1, count)
-  fed = jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[3:]), fed)
+    host_batch = data.feed(0, 1, count)
+  host_batch = jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[3:]), host_batch)
   positions = np.arange(count, dtype=np.uint32)
-  return jax.tree.map(np.asarray, jax.jit(data.read)(data.resident, fed, positions, key))
+  return jax.tree.map(
+    np.asarray, jax.jit(data.make_batch)(data.device_data, host_batch, positions, key)
+  )
 
 
 def _title(label: np.ndarray, class_names: tuple[str, ...]) -> str:

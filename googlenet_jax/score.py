@@ -6,7 +6,7 @@ import math
 from etils import epath
 from ml_collections import ConfigDict
 
-from googlenet_jax import experiment, parallel, plots, record, workdir
+from googlenet_jax import experiment, files, parallel, plots, workdir
 from googlenet_jax.checkpoint import Checkpoints
 from googlenet_jax.errors import InputError
 from googlenet_jax.evaluate import Evaluator
@@ -62,9 +62,9 @@ def score(
       'per_class_top1': dict(zip(data.class_names, accuracies, strict=True)),
       'confusion': result.confusion.tolist(),  # [label][prediction]
     }
-    record.write(folder / f'evaluation_{split}.json', json.dumps(details) + '\n')
+    files.write(folder / f'evaluation_{split}.json', json.dumps(details) + '\n')
     title = f'{config.dataset.name}, {config.dataset[split]}: top-1 {result.top1:.2%}'
     picture = plots.confusion(result.confusion, data.class_names, title)
     name = 'confusion.png' if split == 'test' else f'confusion_{split}.png'
-    record.write(folder / name, picture)
+    files.write(folder / name, picture)
   return scores

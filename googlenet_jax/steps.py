@@ -98,7 +98,7 @@ def make_train_step(
   model,
   optimizer: optax.GradientTransformationExtraArgs,
   schedule: Callable,
-  read: Callable,
+  make_batch: Callable,
   *,
   total_steps: int,
   batch_size: int,
@@ -118,7 +118,7 @@ def make_train_step(
     model: a network.
     optimizer: of a learning rate of 1 (`optim.create`).
     schedule: the learning rate by step.
-    read: a pipeline's.
+    make_batch: of a pipeline.
     total_steps: of the training.
     batch_size: examples, over all devices.
     aux_weight: of each auxiliary loss (the paper's 0.3).
@@ -134,18 +134,18 @@ def make_train_step(
       `state.step` stays, and later calls do nothing until these sums are back at zero.
 
   Returns:
-    `(state, fed, resident, key, count) -> state`, which does `count` steps if looped, else one.
-    `count` is traced: one program serves any, but that what is fed is compiled for each count,
-    since `fed` has a leading axis of `count` steps.
+    `(state, host_batch, device_data, key, count) -> state`, which does `count` steps if looped,
+    else one. `count` is traced: one program serves any, but a `host_batch` that is not `()` has a
+    leading axis of `count` steps, and each such shape is compiled.
   """
   gradients = make_gradients(
     model, aux_weight=aux_weight, label_smoothing=label_smoothing, frozen=frozen
   )
 
-  def step(state, fed, resident, key):
+  def step(state, host_batch, device_data, key):
     key_data, key_dropout = jax.random.split(key)
-    start = (state.step + state.left_out).astype(jnp.uint32) * jnp.uint32(batch_size)
-    batch = read(resident, fed, positions(start, batch_size), key_data)
+    start = (state.step + state.skipped_batches).astype(jnp.uint32) * jnp.uint32(batch_size)
+    batch = make_batch(device_data, host_batch, positions(start, batch_size), key_data)
     key_dropout = jax.random.fold_in(key_dropout, state.step)
     key_dropout = jax.random.fold_in(key_dropout, lax.axis_index(AXIS))
 
@@ -193,9 +193,9 @@ def make_train_step(
     counts['nonfinite/row'] = jnp.where(fine, 0.0, state.log_sums['nonfinite/row'] + 1)
     return state.replace(step=done, log_sums=state.log_sums | counts)
 
-  def steps(state, fed, resident, key, count):
+  def steps(state, host_batch, device_data, key, count):
     def body(i, state):
-      return step(state, jax.tree.map(lambda x: x[i], fed), resident, key)
+      return step(state, jax.tree.map(lambda x: x[i], host_batch), device_data, key)
 
     return lax.fori_loop(0, count, body, state) if looped else body(0, state)
 
@@ -213,17 +213,17 @@ def eval_sums(classes: int) -> dict[str, jnp.ndarray]:
   }
 
 
-def make_eval_step(model, read: Callable, *, batch_size: int) -> Callable:
-  """An evaluation step: `(sums, fed, resident, variables, start) -> sums`.
+def make_eval_step(model, make_batch: Callable, *, batch_size: int) -> Callable:
+  """An evaluation step: `(sums, host_batch, device_data, variables, start) -> sums`.
 
-  `fed` has a leading axis of one step, as in training; `start` is the position of the
+  `host_batch` has a leading axis of one step, as in training; `start` is the position of the
   batch's first example. Places without an example add nothing, so the sums are exact for
   any size of set, batch and number of devices.
   """
 
-  def step(sums, fed, resident, variables, start):
-    fed = jax.tree.map(lambda x: x[0], fed)
-    batch = read(resident, fed, positions(start, batch_size), None)
+  def step(sums, host_batch, device_data, variables, start):
+    host_batch = jax.tree.map(lambda x: x[0], host_batch)
+    batch = make_batch(device_data, host_batch, positions(start, batch_size), None)
     logits = model.apply(variables, batch.image, train=False).logits
     hits = jnp.zeros_like(sums['confusion'])
     hits = hits.at[batch.label.argmax(-1), logits.argmax(-1)].add(batch.mask)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from googlenet_jax import cost, models, plots, record
+from googlenet_jax import cost, files, models, plots
 from googlenet_jax.errors import InputError
 from googlenet_jax.models.googlenet import GoogLeNet
 
@@ -124,8 +124,8 @@ def layers(name: str, network: Shown) -> Table:
     rows.append(line('= training only', '', '', found.training_rows))
   xla = cost.flops(network.model, network.image_shape)
   notes = (
-    f'images of {"x".join(map(str, network.image_shape))}, {network.model.classes} classes; KB are '
-    f'1024 bytes, an image; computed in {jnp.dtype(network.model.dtype).name}',
+    f'images of {"x".join(map(str, network.image_shape))}, {network.model.num_classes} classes; KB '
+    f'are 1024 bytes, an image; computed in {jnp.dtype(network.model.dtype).name}',
     f'training keeps {found.kept_bytes / 1024:,.0f} KB for the backward pass (the input, every '
     'output, what batch norm normalises); inference has at most '
     f'{found.peak_bytes / 1024:,.0f} KB alive at once',
@@ -200,7 +200,7 @@ def summarize(
   config: ConfigDict,
   names: list[str] | None = None,
   image_shape: list[str] | None = None,
-  classes: int = 0,
+  num_classes: int = 0,
   output: str = '',
   plot: str = '',
 ) -> str:
@@ -210,7 +210,7 @@ def summarize(
     config: checked; its network is shown where no names are given.
     names: of networks, with their own fields.
     image_shape: H, W and C; None for the config's, or those that the networks were published for.
-    classes: 0 for the networks' own.
+    num_classes: 0 for the networks' own.
     output: file that the first table is written to as well, '' for none.
     plot: PNG file with where parameters, multiply-adds and memory are, '' for none.
 
@@ -227,7 +227,7 @@ def summarize(
   networks = {}
   for name in names or [config.model.name]:
     fields = {} if names else {x: value for x, value in config.model.items() if x != 'name'}
-    model = models.create(name, **fields, classes=classes or None)
+    model = models.create(name, **fields, num_classes=num_classes or None)
     shape = given or (models.MODELS[name].image_shape if names else _shape(config))
     networks[name] = Shown(model, shape, cost.cost(model, shape))
   if len(networks) > 1:
@@ -238,10 +238,10 @@ def summarize(
     if _is_of_table_1(network):
       tables.append(table_1(network.cost))
   if output:
-    record.write(pathlib.Path(output), WRITERS[pathlib.Path(output).suffix](tables[0]))
+    files.write(pathlib.Path(output), WRITERS[pathlib.Path(output).suffix](tables[0]))
   if plot:
     stages = {name: _stages(network.cost) for name, network in networks.items()}
-    record.write(pathlib.Path(plot), plots.costs(stages, PUBLISHED))
+    files.write(pathlib.Path(plot), plots.costs(stages, PUBLISHED))
   return '\n\n'.join(map(_text, tables))
 
 

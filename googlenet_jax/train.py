@@ -13,17 +13,26 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from googlenet_jax import effects, experiment, optim, parallel, record, score, train_state
+from googlenet_jax import (
+  effects,
+  experiment,
+  files,
+  metrics_log,
+  optim,
+  parallel,
+  score,
+  train_state,
+)
 from googlenet_jax import workdir as workdirs
 from googlenet_jax.checkpoint import Checkpoints
 from googlenet_jax.data import stream
 from googlenet_jax.errors import InputError
 from googlenet_jax.evaluate import Evaluator
-from googlenet_jax.monitor import DeadHeadAlarm, Lead, Signals, Stopwatch, Trace
+from googlenet_jax.monitor import DeadHeadAlarm, DispatchLimiter, Signals, Stopwatch, Trace
 from googlenet_jax.progress import Progress
 
 ROLLBACKS = 3  # from one checkpoint, before the run ends
-BARREN = 20  # steps in a row that may be skipped, before it ends
+MAX_CONSECUTIVE_SKIPS = 20  # steps in a row that may be skipped, before it ends
 MEANS = ('loss', 'top1', 'top5', 'unreadable')  # of an evaluation, in the record
 
 
@@ -65,7 +74,7 @@ def train(
   finished = workdir / 'summary.json'
   if parallel.from_main(finished.exists):
     parallel.from_main(lambda: workdirs.check_answer(config, workdir))
-    return parallel.from_main(lambda: record.read_json(finished))
+    return parallel.from_main(lambda: files.read_json(finished))
   with contextlib.ExitStack() as stack:
 
     def lock():  # one process for all, because they share the folder
@@ -78,12 +87,12 @@ def train(
       parallel.from_main(lock)
     checkpoints = Checkpoints(workdir, config.checkpoint.keep, read_only=True)
     latest = checkpoints.latest()
-    begun = None if latest is None else workdirs.network(workdir)
+    resume_from = None if latest is None else workdirs.network(workdir)
     overlaps = experiment.overlaps(config)
     splits = experiment.load_splits(config)
     for data in splits.values():
       stack.enter_context(contextlib.closing(data))
-    run = experiment.Run(config, splits['train'], allow_head=allow_head, begun=begun)
+    run = experiment.Run(config, splits['train'], allow_head=allow_head, resume_from=resume_from)
     effects.check_times(config, run.clock, given)
     workdirs.check_classes(run.description, splits['train'].class_names, workdir)
     digests = parallel.from_main(
@@ -93,7 +102,7 @@ def train(
     state = run.initial_state() if latest is None else run.shapes()
     if latest is not None:
       state = checkpoints.restore(state, latest)
-    lines = parallel.from_main(lambda: record.read(workdir))
+    lines = parallel.from_main(lambda: metrics_log.read(workdir))
     if not there:
       parallel.from_main(lock)
       if checkpoints.latest() is not None:
@@ -101,24 +110,24 @@ def train(
     parallel.from_main(lambda: workdirs.begin(config, run.description, digests, workdir, latest))
     parallel.from_main(checkpoints.open)
     signals = stack.enter_context(Signals())
-    loop = Loop(config, workdir, run, splits, checkpoints, state, lines, watch, signals)
+    trainer = Trainer(config, workdir, run, splits, checkpoints, state, lines, watch, signals)
     try:
-      loop.train(stop_at or run.clock.total_steps)
+      trainer.train(stop_at or run.clock.total_steps)
     except InputError:
-      loop.finish_saving()
+      trainer.finish_saving()
       raise
     summary = None
-    if loop.step == run.clock.total_steps and not signals.stop:
-      summary = loop.finish(overlaps)  # None once a signal asks to stop
-    loop.close()
+    if trainer.step == run.clock.total_steps and not signals.stop:
+      summary = trainer.finish(overlaps)  # None once a signal asks to stop
+    trainer.close()
     if signals.stop:
       raise Interrupted(signals.stop)
     if summary and parallel.is_main():  # last, as it says that all the rest is there
-      record.write(workdir / 'summary.json', json.dumps(summary, indent=2) + '\n')
+      files.write(workdir / 'summary.json', json.dumps(summary, indent=2) + '\n')
     return summary
 
 
-class Loop:
+class Trainer:
   """A run while it trains: its state, its step, and what is kept of them.
 
   Args:
@@ -143,7 +152,7 @@ class Loop:
       self._validator = Evaluator(run.model, splits['validation'], config.eval.batch_size)
     self._set(state)
     self._first = self._looked = self.step
-    self._history = record.Record(workdir, self.step, parallel.is_main(), lines)
+    self._history = metrics_log.MetricsLog(workdir, self.step, parallel.is_main(), lines)
     watch.add_time(max((line.get('seconds', 0) for line in self._history.lines), default=0))
     total = run.clock.total_steps
     self._progress = Progress(total, self.step, parallel.is_main())
@@ -152,12 +161,12 @@ class Loop:
       f'{data.size:,} images; {total:,} steps of {config.train.batch_size} images on '
       f'{parallel.describe()}' + (f'; going on from step {self.step:,}' if self.step else '')
     )
-    self._resident = parallel.replicate(data.resident)
+    self._device_data = parallel.replicate(data.device_data)
     warm = run.clock.round(config.schedule.warmup) or math.ceil(run.clock.steps_per_epoch)
     self._alarm = DeadHeadAlarm(run.heads, len(data.class_names), warm)
     self._trace = Trace(config.profile, workdir / 'profile')
-    self._lead = Lead()
-    self._rollbacks, self._barren = collections.Counter(), 0
+    self._limiter = DispatchLimiter()
+    self._rollbacks, self._consecutive_skips = collections.Counter(), 0
 
   def train(self, end: int) -> None:
     """Trains to a step or a signal, and saves."""
@@ -193,7 +202,7 @@ class Loop:
       zeros = parallel.replicate(dict.fromkeys(counts, np.float32(0)))
       state = state.replace(log_sums=state.log_sums | zeros)
     self._state, self.step = state, int(parallel.fetch(state.step))
-    self._left_out = int(parallel.fetch(state.left_out))
+    self._skipped_batches = int(parallel.fetch(state.skipped_batches))
 
   def _steps(self, end) -> bool:
     """Does some steps, to the next one at which something is due; returns whether to evaluate."""
@@ -204,12 +213,14 @@ class Loop:
     self._trace.update(step, self._state)
     self._watch.start()
     with self._watch.waiting():
-      fed = self._data.feed(step + self._left_out, count, config.train.batch_size)
+      host_batch = self._data.feed(step + self._skipped_batches, count, config.train.batch_size)
     if not self._watch.compiled:
       self._progress.compiling()
-    self._state = self._run.step(self._state, fed, self._resident, self._run.key, np.int32(count))
+    self._state = self._run.step(
+      self._state, host_batch, self._device_data, self._run.key, np.int32(count)
+    )
     self._watch.add(self._state, count * config.train.batch_size)
-    self._lead.bound(self._state)
+    self._limiter.bound(self._state)
     self._signals.begin()
     self.step = step = step + count
     self._progress.advance(step)
@@ -288,11 +299,11 @@ class Loop:
   def _check_skipped(self, skipped):
     sums = parallel.fetch(self._state.log_sums)
     row = int(sums['nonfinite/row'])
-    self._barren = row if sums['steps'] else self._barren + skipped
+    self._consecutive_skips = row if sums['steps'] else self._consecutive_skips + skipped
     what = f'{skipped} of the last steps up to {self.step:,} skipped: {self._what(sums)}'
     self._progress.say(f'WARNING: {what}')
-    if self._barren >= BARREN:
-      self._end(f'{self._barren} steps in a row up to {self.step:,}: {self._what(sums)}')
+    if self._consecutive_skips >= MAX_CONSECUTIVE_SKIPS:
+      self._end(f'{self._consecutive_skips} steps in a row up to {self.step:,}: {self._what(sums)}')
 
   def _went_back(self) -> bool:
     """Whether the run went back to a checkpoint, because of a step that was not finite.
@@ -317,8 +328,8 @@ class Loop:
     if latest is not None:
       state = self._checkpoints.restore(state, latest)
     # On with the batch after the one that did it.
-    left_out = self._left_out + good + 1 - int(parallel.fetch(state.step))
-    self._set(state.replace(left_out=parallel.replicate(np.int32(left_out))))
+    skipped_batches = self._skipped_batches + good + 1 - int(parallel.fetch(state.step))
+    self._set(state.replace(skipped_batches=parallel.replicate(np.int32(skipped_batches))))
     self._looked = self.step
     self._history.rewind(self.step)
     self._progress.say(
@@ -384,8 +395,8 @@ class Loop:
   def _unreadable(self, step) -> dict[str, int]:
     """Records of each split that could not be read; in training the mean of an epoch."""
     lines = [line for line in self._history.lines if line['split'] == 'train']
-    left_out = sum(line.get('unreadable', 0) for line in lines)
-    found = {'train': round(left_out / max(self._run.clock.epochs(self.step), 1))}
+    skipped_batches = sum(line.get('unreadable', 0) for line in lines)
+    found = {'train': round(skipped_batches / max(self._run.clock.epochs(self.step), 1))}
     for split in ('validation', 'test'):
       line = self._history.find(step, split)
       found |= {split: line.get('unreadable', 0)} if line else {}

@@ -13,7 +13,7 @@ class TrainState(flax.struct.PyTreeNode):
   """The state of a run; every field is a tree of arrays.
 
   Attributes:
-    step: steps done, int32. With the seed and `left_out` it fixes the position in the data.
+    step: steps done, int32. With the seed and `skipped_batches` it fixes the position in the data.
     params: float32.
     batch_stats: running means and variances of batch norm, averaged over devices in each
       step.
@@ -22,8 +22,8 @@ class TrainState(flax.struct.PyTreeNode):
       (`count`); `{}` without averaging.
     log_sums: sums since the last log record. They are kept here so that a run that was
       interrupted between two records logs the same as one that was not.
-    left_out: batches of the data that were passed over, int32, where the run went back from a
-      loss that was not finite and on with the batch after it.
+    skipped_batches: number of batches passed over, int32, where the run went back from a loss that
+      was not finite and on with the batch after it.
   """
 
   step: jax.Array
@@ -32,7 +32,7 @@ class TrainState(flax.struct.PyTreeNode):
   opt_state: Any
   average: Any
   log_sums: dict[str, jax.Array]
-  left_out: jax.Array
+  skipped_batches: jax.Array
 
 
 def variables(state: TrainState, *, averaged: bool = False) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def create(
     opt_state=optimizer.init(learnt(params, frozen)),
     average={} if average == 'none' else averages,
     log_sums={name: jnp.zeros(()) for name in metrics},
-    left_out=jnp.zeros((), jnp.int32),
+    skipped_batches=jnp.zeros((), jnp.int32),
   )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from etils import epath
 from ml_collections import ConfigDict
 
-from googlenet_jax import checkpoint, parallel, record, weights
+from googlenet_jax import checkpoint, files, parallel, weights
 from googlenet_jax import config as configs
 from googlenet_jax.errors import InputError
 
@@ -34,7 +34,7 @@ def check(config: ConfigDict, workdir: epath.Path) -> None:
       return
     earlier = _earlier(workdir)
     path = workdir / RUN
-    written = record.read_json(path).get('format') if path.exists() else 'before 3'
+    written = files.read_json(path).get('format') if path.exists() else 'before 3'
   except (OSError, ImportError) as error:  # ImportError: etils, of what gs:// needs
     raise InputError(f'--workdir={workdir} cannot be read: {error}') from error
   if written != checkpoint.FORMAT:
@@ -52,10 +52,10 @@ def check(config: ConfigDict, workdir: epath.Path) -> None:
 
 def _earlier(workdir: epath.Path) -> dict:
   """The fields that a run was last started with, flat."""
-  fields = configs.flat(record.read_json(workdir / 'config.json'))
+  fields = configs.flat(files.read_json(workdir / 'config.json'))
   path = workdir / CHANGES
   for line in path.read_text().splitlines() if path.exists() else ():
-    fields |= record.read_json(path, line)['fields']
+    fields |= files.read_json(path, line)['fields']
   return fields
 
 
@@ -78,7 +78,7 @@ def check_data(digests: dict[str, str], workdir: epath.Path) -> None:
     workdir: of the run.
   """
   begun = (workdir / 'config.json').exists()
-  earlier = record.read_json(workdir / RUN)['data'] if begun else {}
+  earlier = files.read_json(workdir / RUN)['data'] if begun else {}
   for split, digest in digests.items():
     if earlier.get(split, digest) != digest:
       raise InputError(
@@ -106,14 +106,14 @@ def begin(
     step: of the checkpoint that it goes on from; None for one that begins.
   """
   begun = (workdir / 'config.json').exists()
-  earlier = record.read_json(workdir / RUN)['data'] if begun else {}
+  earlier = files.read_json(workdir / RUN)['data'] if begun else {}
   if earlier | digests != earlier or not begun:
     about = {'format': checkpoint.FORMAT, 'data': earlier | digests}
-    record.write(workdir / RUN, json.dumps(about, indent=2) + '\n')
+    files.write(workdir / RUN, json.dumps(about, indent=2) + '\n')
   if step is None:
-    record.write(workdir / 'network.json', description.to_json() + '\n')
+    files.write(workdir / 'network.json', description.to_json() + '\n')
   if not begun:
-    record.write(workdir / 'config.json', configs.to_json(config))
+    files.write(workdir / 'config.json', configs.to_json(config))
     return
   now, before = configs.flat(json.loads(configs.to_json(config))), _earlier(workdir)
   changed = {field: value for field, value in now.items() if before.get(field) != value}
@@ -121,7 +121,7 @@ def begin(
     path = workdir / CHANGES
     lines = path.read_text() if path.exists() else ''
     line = json.dumps({'step': step or 0, 'time': round(time.time(), 3), 'fields': changed})
-    record.write(path, f'{lines}{line}\n')
+    files.write(path, f'{lines}{line}\n')
 
 
 def network(workdir: epath.Path) -> weights.Description:
@@ -138,7 +138,7 @@ def check_classes(
   description: weights.Description, class_names: tuple[str, ...], workdir: epath.Path
 ) -> None:
   """Raises InputError if the data's classes are not the run's: labels would have changed too."""
-  earlier, now = description.class_names, weights.called(class_names)
+  earlier, now = description.class_names, weights.display_names(class_names)
   if earlier != now:
     raise InputError(
       f'{workdir} holds a run of {len(earlier)} classes ({", ".join(earlier[:3])}, ...), the '
@@ -155,7 +155,7 @@ def locked(workdir: epath.Path) -> Iterator[None]:
   Raises:
     InputError: another run is in it, or it cannot be written.
   """
-  record.make_folder(workdir)
+  files.make_folder(workdir)
   if '://' in str(workdir):
     yield
     return

@@ -14,7 +14,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
-from googlenet_jax import record
+from googlenet_jax import metrics_log
 from googlenet_jax.checkpoint import Checkpoints
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -122,7 +122,7 @@ def run(count: int, workdir: pathlib.Path, *arguments: str) -> list[dict]:
   """A run to its end; its records."""
   for status, output, errors in Job(count, workdir, *arguments).finish():
     assert status == 0, output + errors
-  return record.read(epath.Path(workdir))
+  return metrics_log.read(epath.Path(workdir))
 
 
 def arrays(workdir: pathlib.Path, item: str) -> dict:

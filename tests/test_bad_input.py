@@ -300,7 +300,7 @@ CASES = {
     (['--config.augment.flip=maybe'], 'Non-boolean'),
     (['--mode=fly'], 'train'),
     (['--modus=train'], 'modus'),
-    (['--mode=summarize', '--classes=-3'], '--classes=-3'),
+    (['--mode=summarize', '--num_classes=-3'], '--num_classes=-3'),
     (['train'], "'train'"),
     (['--mode=predict'], 'needs --weights'),
     (['--mode=prepare'], 'needs no preparing'),
@@ -375,7 +375,7 @@ CASES = {
     (made('infoless_set'), 'dataset_info.json is damaged'),
     (made('featureless_set'), 'made/1.0.0 is damaged'),
     (
-      ['--config.model.geometry=floor', '--config.model.stem=imagenet'],
+      ['--config.model.pool_rounding=floor', '--config.model.stem=imagenet'],
       "images of 8x8 pixels are too small for a GoogLeNet with the stem 'imagenet'",
     ),
     (['--config=configs/default.py', '--model=alexnet'], 'images of 8x8 pixels are too small'),

@@ -25,7 +25,7 @@ def state(step):
     opt_state={'trace': np.ones(7, np.float32)},
     average={},
     log_sums={'loss': np.float32(step / 3)},
-    left_out=np.int32(step % 2),
+    skipped_batches=np.int32(step % 2),
   )
   return parallel.replicate(made)
 

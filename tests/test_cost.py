@@ -245,7 +245,7 @@ def test_googlenet_beside_table_1():
 def test_the_network_of_a_config():
   c = of_model('googlenet')
   c.model.update(width=0.25, norm='batch', stem='compact', aux_heads=())
-  shown = summarize.summarize(c, classes=10)
+  shown = summarize.summarize(c, num_classes=10)
   assert '400,386' in shown and '32x32x3, 10 classes' in shown
   assert 'Table 1' not in shown
 

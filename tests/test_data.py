@@ -28,8 +28,8 @@ def split_of(count, size=8, channels=3, valid=None):
 
 def reader(split, **fields):
   data = pipeline.in_memory(split, mean=(0.0,), std=(1.0,), **fields)
-  return lambda positions, seed=0: data.read(
-    data.resident, (), jnp.asarray(positions, jnp.uint32), jax.random.key(seed)
+  return lambda positions, seed=0: data.make_batch(
+    data.device_data, (), jnp.asarray(positions, jnp.uint32), jax.random.key(seed)
   )
 
 
@@ -252,15 +252,17 @@ def test_streamed_gray_images_have_the_channels_of_those_in_memory(tmp_path, cha
   tfds_set(tmp_path, channels=1)
   options = {'train': False, 'mean': (10.0,), 'std': (2.0,), 'channels': channels}
   records = sources.tfds_records('made', 'train', str(tmp_path))
-  streamed = pipeline.streamed(records, image_size=8, shorter=8, **options)
+  streamed = pipeline.streamed(records, image_size=8, resize_shorter=8, **options)
   memory = pipeline.in_memory(sources.load('made', 'train', str(tmp_path)), **options)
   assert streamed.image_shape == memory.image_shape == (8, 8, expected)
   positions = jnp.arange(4, dtype=jnp.uint32)
-  fed = jax.tree.map(lambda x: np.asarray(x).reshape(4, *x.shape[3:]), streamed.feed(0, 1, 4))
+  host_batch = jax.tree.map(
+    lambda x: np.asarray(x).reshape(4, *x.shape[3:]), streamed.feed(0, 1, 4)
+  )
   streamed.close()
   for one, other in zip(
-    streamed.read((), fed, positions, None),
-    memory.read(memory.resident, (), positions, None),
+    streamed.make_batch((), host_batch, positions, None),
+    memory.make_batch(memory.device_data, (), positions, None),
     strict=True,
   ):
     np.testing.assert_allclose(one, other, rtol=1e-6)
@@ -269,7 +271,7 @@ def test_streamed_gray_images_have_the_channels_of_those_in_memory(tmp_path, cha
 def test_normalisation_size_and_channels():
   split = split_of(4, channels=1)
   data = pipeline.in_memory(split, train=False, mean=(1.0,), std=(2.0,), image_size=16, channels=3)
-  batch = data.read(data.resident, (), jnp.arange(4, dtype=jnp.uint32), None)
+  batch = data.make_batch(data.device_data, (), jnp.arange(4, dtype=jnp.uint32), None)
   assert data.image_shape == batch.image.shape[1:] == (16, 16, 3)
   np.testing.assert_allclose(batch.image[3], (3 - 1) / 2)
 

@@ -67,4 +67,4 @@ def test_weights_decide_in_prediction():
     check(default.get_config(), {'dataset.mean'}, 'predict')
   with pytest.raises(InputError, match=r'--config.optimizer.lr has no effect in --mode=evaluate'):
     check(default.get_config(), {'eval.crops', 'optimizer.lr'}, 'evaluate')
-  check(default.get_config(), {'model.geometry'}, 'predict')
+  check(default.get_config(), {'model.pool_rounding'}, 'predict')

@@ -37,8 +37,8 @@ def total(params, prefix=''):
     ({'norm': 'batch'}, 7_005_832, 13_385_816),
     ({'norm': 'batch', 'kernel_5x5': 3}, 6_624_904, 13_004_888),
     ({'aux_heads': ()}, 6_998_552, 6_998_552),
-    ({'classes': 10, 'aux_heads': ()}, 5_983_802, 5_983_802),
-    ({'classes': 100, 'aux_heads': ()}, 6_076_052, 6_076_052),
+    ({'num_classes': 10, 'aux_heads': ()}, 5_983_802, 5_983_802),
+    ({'num_classes': 100, 'aux_heads': ()}, 6_076_052, 6_076_052),
     ({'module': 'naive', 'aux_heads': ()}, 97_526_008, 97_526_008),
   ],
 )
@@ -126,13 +126,13 @@ def stages(size=224, **fields):
   return {name: found[name]['__call__'][0].shape[1:] for name in TABLE_1}
 
 
-@pytest.mark.parametrize('geometry', ['same', 'ceil'])
-def test_stage_shapes_of_table_1(geometry):
-  assert stages(geometry=geometry) == TABLE_1
+@pytest.mark.parametrize('pool_rounding', ['same', 'ceil'])
+def test_stage_shapes_of_table_1(pool_rounding):
+  assert stages(pool_rounding=pool_rounding) == TABLE_1
 
 
 def test_floor_geometry_of_the_onnx_file():
-  sizes = {name: shape[0] for name, shape in stages(geometry='floor').items()}
+  sizes = {name: shape[0] for name, shape in stages(pool_rounding='floor').items()}
   assert [sizes[n] for n in ('conv1', 'conv2', 'inception_3a', 'inception_4a', 'inception_5a')] == [
     112,
     55,
@@ -156,9 +156,9 @@ def test_stems_at_32_pixels(stem, maps):
 
 @pytest.mark.parametrize('size', [32, 33, 47, 64, 97, 225])
 @pytest.mark.parametrize('stem', ['imagenet', 'cifar', 'compact'])
-@pytest.mark.parametrize('geometry', ['same', 'ceil'])
-def test_any_size_from_32_pixels_on(size, stem, geometry):
-  _, outputs = shapes(True, size=size, stem=stem, geometry=geometry, width=0.125)
+@pytest.mark.parametrize('pool_rounding', ['same', 'ceil'])
+def test_any_size_from_32_pixels_on(size, stem, pool_rounding):
+  _, outputs = shapes(True, size=size, stem=stem, pool_rounding=pool_rounding, width=0.125)
   assert [y.shape for y in (outputs.logits, *outputs.aux)] == [(2, 1000)] * 3
 
 
@@ -188,7 +188,7 @@ def test_evaluation_computes_nothing_of_the_auxiliary_heads():
 
 
 def test_outputs_in_training():
-  _, outputs = shapes(True, classes=7, dtype='bfloat16')
+  _, outputs = shapes(True, num_classes=7, dtype='bfloat16')
   assert [y.shape for y in (outputs.logits, *outputs.aux)] == [(2, 7)] * 3
   assert {y.dtype for y in (outputs.logits, *outputs.aux)} == {jnp.dtype('float32')}
 
@@ -240,7 +240,7 @@ def test_fully_connected_classifier():
     {'aux_heads': ('6a',)},
     {'widht': 2},
     {'kernel_init': 'one'},
-    {'geometry': 'valid'},
+    {'pool_rounding': 'valid'},
   ],
 )
 def test_unknown_fields_are_named(fields):
@@ -252,11 +252,11 @@ def test_unknown_fields_are_named(fields):
 @pytest.mark.parametrize(
   ('field', 'value'),
   [
-    ('classes', 0),
-    ('classes', -3),
-    ('classes', 10.0),
+    ('num_classes', 0),
+    ('num_classes', -3),
+    ('num_classes', 10.0),
     ('width', -1),
-    ('classes', float('inf')),
+    ('num_classes', float('inf')),
     ('dropout', 1),
     ('dtype', 'float16'),
     ('dtype', jnp.int8),
@@ -282,16 +282,16 @@ def test_unknown_model_is_named():
 
 def test_too_small_an_image_is_refused():
   with pytest.raises(InputError, match='leaves no pixels'):
-    shapes(False, size=32, geometry='floor')
+    shapes(False, size=32, pool_rounding='floor')
 
 
-def numpy_pool(x, window, stride, geometry):
+def numpy_pool(x, window, stride, pool_rounding):
   """Max pooling, one window at a time."""
   size = x.shape[1]
-  if geometry == 'same':
+  if pool_rounding == 'same':
     count = -(-size // stride)
     before = max((count - 1) * stride + window - size, 0) // 2
-  elif geometry == 'ceil':
+  elif pool_rounding == 'ceil':
     count, before = int(np.ceil((size - window) / stride)) + 1, 0
   else:
     count, before = (size - window) // stride + 1, 0
@@ -303,13 +303,13 @@ def numpy_pool(x, window, stride, geometry):
   return out
 
 
-@pytest.mark.parametrize('geometry', ['same', 'ceil', 'floor'])
+@pytest.mark.parametrize('pool_rounding', ['same', 'ceil', 'floor'])
 @pytest.mark.parametrize('size', [7, 8, 13, 14])
 @pytest.mark.parametrize(('window', 'stride'), [(3, 2), (2, 2), (3, 1)])
-def test_max_pool_is_the_numpy_definition(geometry, size, window, stride):
+def test_max_pool_is_the_numpy_definition(pool_rounding, size, window, stride):
   x = np.random.default_rng(0).normal(size=(2, size, size, 3)).astype(np.float32) - 5
   np.testing.assert_array_equal(
-    layers.max_pool(x, window, stride, geometry), numpy_pool(x, window, stride, geometry)
+    layers.max_pool(x, window, stride, pool_rounding), numpy_pool(x, window, stride, pool_rounding)
   )
 
 

@@ -345,18 +345,18 @@ def batches(data, steps, batch_size, key):
   """What the devices make of a pipeline's steps, joined."""
   result = []
   for step in steps:
-    fed = jax.tree.map(lambda x: np.asarray(x)[:, 0], data.feed(step, 1, batch_size))
+    host_batch = jax.tree.map(lambda x: np.asarray(x)[:, 0], data.feed(step, 1, batch_size))
     positions = np.arange(step * batch_size, (step + 1) * batch_size, dtype=np.uint32)
     for device, part in enumerate(positions.reshape(4, -1)):
-      one = jax.tree.map(lambda x, d=device: x[d], fed)
-      result.append(data.read((), one, jnp.asarray(part), key))
+      one = jax.tree.map(lambda x, d=device: x[d], host_batch)
+      result.append(data.make_batch((), one, jnp.asarray(part), key))
   data.close()
   return jax.tree.map(lambda *parts: np.concatenate(parts), *result)
 
 
 def test_evaluation_sees_every_photo_once_and_masks_the_rest(two_classes):
   records = folder.records(str(two_classes), 'all')
-  data = pipeline.streamed(records, train=False, image_size=16, shorter=20, **STATISTICS)
+  data = pipeline.streamed(records, train=False, image_size=16, resize_shorter=20, **STATISTICS)
   found = batches(data, range(3), 16, None)
   np.testing.assert_array_equal(found.mask, [1] * 40 + [0] * 8)
   np.testing.assert_array_equal(found.label[:40].argmax(-1), [0] * 20 + [1] * 20)
@@ -367,12 +367,12 @@ def test_evaluation_sees_every_photo_once_and_masks_the_rest(two_classes):
 def test_streamed_cifar10_is_the_one_in_memory(cifar10_dir):
   split = 'test[:48]'
   records = sources.tfds_records('cifar10', split, cifar10_dir)
-  streamed = pipeline.streamed(records, train=False, image_size=32, shorter=32, **STATISTICS)
+  streamed = pipeline.streamed(records, train=False, image_size=32, resize_shorter=32, **STATISTICS)
   found = batches(streamed, range(2), 24, None)
   memory = pipeline.in_memory(
     sources.load('cifar10', split, cifar10_dir), train=False, **STATISTICS
   )
-  expected = memory.read(memory.resident, (), jnp.arange(48, dtype=jnp.uint32), None)
+  expected = memory.make_batch(memory.device_data, (), jnp.arange(48, dtype=jnp.uint32), None)
   jax.tree.map(np.testing.assert_array_equal, tuple(found), tuple(expected))
 
 
@@ -386,7 +386,7 @@ def test_streamed_examples_depend_on_their_position_alone(two_classes, fields):
       records,
       train=True,
       image_size=16,
-      shorter=20,
+      resize_shorter=20,
       augment=options,
       threads=threads,
       **STATISTICS,
@@ -408,7 +408,9 @@ def broken_folder(two_classes, tmp_path, bad):
 
 def test_a_bad_photo_keeps_its_place_with_mask_0_and_is_named(two_classes, tmp_path, caplog):
   records = broken_folder(two_classes, tmp_path, ('04.jpg',))
-  data = pipeline.streamed(records, train=False, image_size=16, shorter=20, max_bad=2, **STATISTICS)
+  data = pipeline.streamed(
+    records, train=False, image_size=16, resize_shorter=20, max_bad=2, **STATISTICS
+  )
   for _ in range(2):  # named once, however often they are met
     found = batches(data, range(2), 20, None)
     np.testing.assert_array_equal(np.flatnonzero(found.mask == 0), [4, 24])
@@ -437,7 +439,9 @@ def test_in_training_a_bad_photos_place_holds_the_next_readable_one(two_classes,
 
 def test_too_many_bad_photos_end_the_run(two_classes, tmp_path):
   records = broken_folder(two_classes, tmp_path, ('04.jpg', '05.jpg'))
-  data = pipeline.streamed(records, train=True, image_size=16, shorter=20, max_bad=3, **STATISTICS)
+  data = pipeline.streamed(
+    records, train=True, image_size=16, resize_shorter=20, max_bad=3, **STATISTICS
+  )
   with pytest.raises(
     InputError, match=r'4 of 40 records cannot be read, like .*max_bad_share, which allows 3'
   ):
@@ -449,7 +453,9 @@ def test_a_wrong_label_is_no_unreadable_photo(two_classes):
     raise InputError(f'record {index} has label -1')
 
   records = folder.records(str(two_classes), 'all')._replace(read=read)
-  data = pipeline.streamed(records, train=False, image_size=16, shorter=20, max_bad=9, **STATISTICS)
+  data = pipeline.streamed(
+    records, train=False, image_size=16, resize_shorter=20, max_bad=9, **STATISTICS
+  )
   with pytest.raises(InputError, match='label -1'):
     batches(data, range(1), 20, None)
 
@@ -482,7 +488,7 @@ def test_test_crops_are_the_papers(crops, size):
 def test_mirrored_crops_are_averaged_too(two_classes):
   records = folder.records(str(two_classes), 'all')
   data = pipeline.streamed(
-    records, train=False, image_size=16, shorter=20, test_crops=10, **STATISTICS
+    records, train=False, image_size=16, resize_shorter=20, test_crops=10, **STATISTICS
   )
   found = batches(data, range(1), 4, None)
   assert found.image.shape == (4, 10, 16, 16, 3)

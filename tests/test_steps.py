@@ -18,16 +18,16 @@ def gradients_over_devices(model, variables, batch):
   compute = steps.make_gradients(model, aux_weight=0.3, label_smoothing=0.1)
   share = len(batch.image) // jax.device_count()
 
-  def step(carry, fed):
+  def step(carry, host_batch):
     params, batch_stats, _ = carry
-    return compute(params, batch_stats, fed, jax.random.key(0))
+    return compute(params, batch_stats, host_batch, jax.random.key(0))
 
-  fed = jax.tree.map(lambda x: np.asarray(x).reshape(-1, share, *x.shape[1:]), batch)
+  host_batch = jax.tree.map(lambda x: np.asarray(x).reshape(-1, share, *x.shape[1:]), batch)
   names = steps.train_metrics(('main', 'aux1', 'aux2'), ())
   absent = ('steps', 'learning_rate')
   zeros = {x: 0.0 for x in names if x not in absent and not x.startswith('nonfinite/')}
   carry = (variables['params'], variables.get('batch_stats', {}), zeros)
-  return parallel.fetch(parallel.compile_step(step, 0)(parallel.replicate(carry), fed))
+  return parallel.fetch(parallel.compile_step(step, 0)(parallel.replicate(carry), host_batch))
 
 
 def test_gradients_of_four_devices_are_those_of_the_whole_batch():
@@ -40,7 +40,7 @@ def test_gradients_of_four_devices_are_those_of_the_whole_batch():
     np.eye(10, dtype=np.float32)[rng.integers(0, 10, 16)],
     mask,
   )
-  fields = {'classes': 10, 'width': 0.1, 'stem': 'compact', 'norm': 'batch', 'dropout': 0.0}
+  fields = {'num_classes': 10, 'width': 0.1, 'stem': 'compact', 'norm': 'batch', 'dropout': 0.0}
   model = models.create('googlenet', aux_dropout=0.0, bn_axis=parallel.AXIS, **fields)
   variables = model.init(jax.random.key(1), batch.image[:1], train=True)
   grads, batch_stats, sums = gradients_over_devices(model, variables, batch)
@@ -110,19 +110,19 @@ def test_evaluation_is_exact_for_any_batch_size():
 
 
 def streamed(data):
-  """The same examples fed by the host: what a source of files will do."""
+  """The same examples host_batch by the host: what a source of files will do."""
 
   def feed(step, count, batch_size):
     share = batch_size // jax.device_count()
     index = np.arange(step * batch_size, (step + count) * batch_size) % data.size
     index = index.reshape(count, jax.device_count(), share).swapaxes(0, 1)
-    return {name: x[index] for name, x in data.resident.items()}
+    return {name: x[index] for name, x in data.device_data.items()}
 
-  def read(resident, fed, positions, key):
-    first = data.read(fed, (), jax.numpy.arange(len(positions)), key)
+  def read(device_data, host_batch, positions, key):
+    first = data.make_batch(host_batch, (), jax.numpy.arange(len(positions)), key)
     return first._replace(mask=first.mask * (positions < data.size))
 
-  return data._replace(resident=(), feed=feed, read=read)
+  return data._replace(device_data=(), feed=feed, make_batch=read)
 
 
 def trained(model, data, count, *, optimizer=None, frozen=(), rate=0.1, **fields):
@@ -141,7 +141,7 @@ def trained(model, data, count, *, optimizer=None, frozen=(), rate=0.1, **fields
   }
   schedule = rate if callable(rate) else lambda step: rate
   step = steps.make_train_step(
-    model, optimizer, schedule, data.read, frozen=frozen, **defaults | fields
+    model, optimizer, schedule, data.make_batch, frozen=frozen, **defaults | fields
   )
   step, key = parallel.compile_step(step, arguments=3), jax.random.key(0)
   heads = ('main', *(f'aux{i + 1}' for i in range(len(getattr(model, 'aux_heads', ())))))
@@ -149,9 +149,9 @@ def trained(model, data, count, *, optimizer=None, frozen=(), rate=0.1, **fields
   names = steps.train_metrics(heads, ())
   state = train_state.create(model, key, data.image_shape, optimizer, average, names, frozen)
   states = [jax.tree.map(np.asarray, state)]
-  state, resident = parallel.replicate(state), parallel.replicate(data.resident)
+  state, device_data = parallel.replicate(state), parallel.replicate(data.device_data)
   for i in range(count):
-    state = step(state, data.feed(i, 1, 16), resident, key, np.int32(1))
+    state = step(state, data.feed(i, 1, 16), device_data, key, np.int32(1))
     states.append(parallel.fetch(state))
   return states
 
@@ -166,7 +166,7 @@ def noise(size=16, channels=3):
 
 
 def test_frozen_layers_stay_bit_for_bit_and_keep_nothing():
-  fields = {'classes': 8, 'width': 0.1, 'stem': 'compact', 'norm': 'batch'}
+  fields = {'num_classes': 8, 'width': 0.1, 'stem': 'compact', 'norm': 'batch'}
   model, frozen = models.create('googlenet', **fields), ('conv', 'inception_3')
   first, *_, last = trained(model, noise(), 50, frozen=frozen, average='ema', average_decay=0.9)
   for layer in last.params:
@@ -220,16 +220,16 @@ def test_clipping_does_not_count_frozen_layers():
 
 def test_a_skipped_batch_leaves_averages_and_groups_in_step():
   data = noise(8, 1)
-  read = data.read
+  read = data.make_batch
 
-  def poisoned(resident, fed, positions, key):
-    batch = read(resident, fed, positions, key)
+  def poisoned(device_data, host_batch, positions, key):
+    batch = read(device_data, host_batch, positions, key)
     bad = (positions // 16 == 1)[:, None, None, None]
     return batch._replace(image=jnp.where(bad, jnp.nan, batch.image))
 
   states = trained(
     Scale(),
-    data._replace(read=poisoned),
+    data._replace(make_batch=poisoned),
     6,
     optimizer=optim.create(name='sgd', momentum=0.0, accumulate=2),
     rate=lambda step: jnp.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6])[step],
@@ -254,16 +254,16 @@ def test_a_host_fed_pipeline_gives_a_step_what_a_resident_one_does(count):
   images = rng.integers(0, 256, (48, 8, 8, 1), dtype=np.uint8)
   labels = rng.integers(0, 8, 48).astype(np.int32)
   split = sources.Split(images, labels, np.ones(48, bool), tuple('abcdefgh'))
-  resident = pipeline.in_memory(split, train=False, mean=(0.0,), std=(50.0,))
+  device_data = pipeline.in_memory(split, train=False, mean=(0.0,), std=(50.0,))
   model, losses = Scale(), []
   optimizer = optim.create(name='sgd')
-  for data in (resident, streamed(resident)):
+  for data in (device_data, streamed(device_data)):
     step = parallel.compile_step(
       steps.make_train_step(
         model,
         optimizer,
         lambda step: 0.1,
-        data.read,
+        data.make_batch,
         total_steps=3,
         batch_size=16,
         aux_weight=0.3,
@@ -278,10 +278,10 @@ def test_a_host_fed_pipeline_gives_a_step_what_a_resident_one_does(count):
     )
     names = steps.train_metrics(('main',), ())
     state = train_state.create(model, jax.random.key(0), (8, 8, 1), optimizer, 'none', names)
-    state, resident_arrays = parallel.replicate(state), parallel.replicate(data.resident)
+    state, resident_arrays = parallel.replicate(state), parallel.replicate(data.device_data)
     for first in range(0, 3, count):
-      fed = data.feed(first, count, 16)
-      state = step(state, fed, resident_arrays, jax.random.key(0), np.int32(count))
+      host_batch = data.feed(first, count, 16)
+      state = step(state, host_batch, resident_arrays, jax.random.key(0), np.int32(count))
     losses.append(float(parallel.fetch(state.log_sums)['loss']))
     assert parallel.fetch(state.log_sums)['examples'] == 48
     score = Evaluator(model, data, 16)({'params': {'scale': np.ones(1)}})

@@ -15,7 +15,7 @@ from etils import epath
 from PIL import Image
 
 from googlenet_jax import config as configs
-from googlenet_jax import evaluate, experiment, parallel, preview, record, score, train
+from googlenet_jax import evaluate, experiment, metrics_log, parallel, preview, score, train
 from googlenet_jax.checkpoint import Checkpoints
 from googlenet_jax.errors import InputError
 
@@ -37,7 +37,7 @@ def last_state(config, workdir):
 
 
 def history(workdir):
-  lines = record.read(epath.Path(workdir))
+  lines = metrics_log.read(epath.Path(workdir))
   return [{name: x for name, x in line.items() if name not in TIMES} for line in lines]
 
 
@@ -187,7 +187,9 @@ def test_curves_and_events_are_made_again_from_the_record(straight):
   (folder / 'curves.png').unlink()
   for path in folder.glob('events.out.tfevents.*'):
     path.unlink()
-  subprocess.run([sys.executable, '-m', 'googlenet_jax.record', str(folder)], check=True, cwd=ROOT)
+  subprocess.run(
+    [sys.executable, '-m', 'googlenet_jax.metrics_log', str(folder)], check=True, cwd=ROOT
+  )
   assert (folder / 'curves.png').read_bytes().startswith(b'\x89PNG')
   assert list(folder.glob('events.out.tfevents.*'))
   assert (folder / 'metrics.jsonl').read_bytes() == before
@@ -210,12 +212,12 @@ def poisoned(monkeypatch, bad_step, batch_size):
     if split != 'train':
       return data
 
-    def read(resident, fed, positions, key):
-      batch = data.read(resident, fed, positions, key)
+    def read(device_data, host_batch, positions, key):
+      batch = data.make_batch(device_data, host_batch, positions, key)
       hit = positions == bad_step * batch_size
       return batch._replace(image=jnp.where(hit[:, None, None, None], jnp.nan, batch.image))
 
-    return data._replace(read=read)
+    return data._replace(make_batch=read)
 
   monkeypatch.setattr(experiment, 'load', loading)
 
@@ -262,7 +264,7 @@ def test_going_back_leaves_out_the_batches_up_to_the_bad_one(tiny, tmp_path, mon
   lines = history(tmp_path / 'straight')
   assert [x['step'] for x in lines if x['split'] == 'train'] == list(range(1, 12))
   state = last_state(tiny, tmp_path / 'straight')
-  assert (int(state.step), int(state.left_out)) == (11, 2)  # batches 4 and 5
+  assert (int(state.step), int(state.skipped_batches)) == (11, 2)  # batches 4 and 5
   run(tiny, tmp_path / 'parts', stop_at=7)
   run(tiny, tmp_path / 'parts')
   assert history(tmp_path / 'parts') == lines

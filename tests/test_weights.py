@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from configs import default
-from googlenet_jax import models, optim, predict, protocol, score, train, weights
+from googlenet_jax import models, multicrop, optim, predict, score, train, weights
 from googlenet_jax.data import boxes, decode, folder
 from googlenet_jax.errors import InputError
 from googlenet_jax.weights import export, published
@@ -95,7 +95,7 @@ def bvlc(val_photos):
 
 
 def centre_crops(paths):
-  choose = functools.partial(boxes.centre_box, shorter=256, size=224)
+  choose = functools.partial(boxes.centre_box, resize_shorter=256, size=224)
   return np.stack([decode.crop(path.read_bytes(), choose, 224) for path in paths])
 
 
@@ -103,7 +103,7 @@ def test_bvlc_is_onnx_runtimes(bvlc, val_photos):
   import onnxruntime
 
   network = weights.load(str(bvlc))
-  assert (network.model.geometry, network.model.aux_heads) == ('floor', ())
+  assert (network.model.pool_rounding, network.model.aux_heads) == ('floor', ())
   images = centre_crops(sorted(val_photos.glob('*/*'))[::10])
   session = onnxruntime.InferenceSession(str(bvlc), providers=['CPUExecutionProvider'])
   bgr = images[..., ::-1].astype(np.float32) - np.float32([104, 117, 123])
@@ -112,13 +112,17 @@ def test_bvlc_is_onnx_runtimes(bvlc, val_photos):
   np.testing.assert_allclose(jax.nn.softmax(logits), expected, atol=1e-4)
 
 
-@pytest.mark.parametrize(('geometry', 'top1', 'top5'), [(None, 0.77, 0.93), ('ceil', 0.785, 0.95)])
-def test_bvlc_on_the_200_photos(bvlc, val_photos, tmp_path, geometry, top1, top5):
+@pytest.mark.parametrize(
+  ('pool_rounding', 'top1', 'top5'), [(None, 0.77, 0.93), ('ceil', 0.785, 0.95)]
+)
+def test_bvlc_on_the_200_photos(bvlc, val_photos, tmp_path, pool_rounding, top1, top5):
   c = default.get_config()
   c.dataset.name, c.dataset.data_dir, c.dataset.test = 'folder', str(val_photos.parent), 'val'
   c.dataset.train = c.dataset.validation = 'val'
   c.eval.batch_size = 40
-  found = protocol.evaluate(c, [weights.load(str(bvlc), geometry=geometry)], epath.Path(tmp_path))
+  found = multicrop.evaluate(
+    c, [weights.load(str(bvlc), pool_rounding=pool_rounding)], epath.Path(tmp_path)
+  )
   assert (found['examples'], found['top1'], found['top5']) == (200, top1, top5)
 
 
@@ -198,10 +202,10 @@ def test_a_bias_of_another_layer(tmp_path):
 
 
 @pytest.mark.parametrize(
-  ('attributes', 'geometry'),
+  ('attributes', 'pool_rounding'),
   [({}, 'floor'), ({'ceil_mode': 1}, 'ceil'), ({'pads': [0, 0, 1, 1]}, 'ceil'), (None, 'ceil')],
 )
-def test_the_rounding_of_the_pools_is_the_graphs(tmp_path, attributes, geometry):
+def test_the_rounding_of_the_pools_is_the_graphs(tmp_path, attributes, pool_rounding):
   model = with_weights('inception_v1')
   if attributes is None:  # no graph: the rounding of Caffe
     del model.graph.node[:]
@@ -209,7 +213,7 @@ def test_the_rounding_of_the_pools_is_the_graphs(tmp_path, attributes, geometry)
     if node.op_type == 'MaxPool' and 2 in onnx.helper.get_node_attr_value(node, 'strides'):
       set_attributes(node, **attributes)
   onnx.save(model, tmp_path / 'a.onnx')
-  assert weights.load(str(tmp_path / 'a.onnx')).model.geometry == geometry
+  assert weights.load(str(tmp_path / 'a.onnx')).model.pool_rounding == pool_rounding
 
 
 def test_round_trips_are_bit_exact(torchvision_file, tmp_path):
@@ -223,9 +227,9 @@ def test_round_trips_are_bit_exact(torchvision_file, tmp_path):
   assert first.read_bytes() == second.read_bytes()
 
 
-def small(classes=3, seed=0, names=(), **fields):
+def small(num_classes=3, seed=0, names=(), **fields):
   """A narrow network with weights, 16 pixels."""
-  names = names or tuple(f'class {i}' for i in range(classes))
+  names = names or tuple(f'class {i}' for i in range(num_classes))
   statistics = weights.Preprocessing(16, 18, (120.0, 110.0, 100.0), (60.0,))
   description = weights.Description(
     'googlenet', {'width': 0.1, 'stem': 'cifar', 'norm': 'batch', **fields}, statistics, names
@@ -366,8 +370,8 @@ def test_state_dicts_of_torch(torchvision_file, tmp_path, monkeypatch):
 
 
 def test_the_classes_are_the_files_own(tmp_path):
-  with pytest.raises(InputError, match='the number of classes: leave out classes=5'):
-    weights.load(str(tmp_path / 'a.safetensors'), classes=5)
+  with pytest.raises(InputError, match='the number of classes: leave out num_classes=5'):
+    weights.load(str(tmp_path / 'a.safetensors'), num_classes=5)
 
 
 @pytest.mark.parametrize('dtype', [jnp.bfloat16, jnp.dtype('bfloat16'), 'bfloat16'])
@@ -406,9 +410,9 @@ def test_endings_in_capitals(tmp_path):
 def test_overrides_are_part_of_what_is_saved(tmp_path):
   path = tmp_path / 'a.safetensors'
   weights.save(str(path), small())
-  weights.save(str(path), weights.load(str(path), geometry='ceil', aux_heads=()))
+  weights.save(str(path), weights.load(str(path), pool_rounding='ceil', aux_heads=()))
   again = weights.load(str(path))
-  assert (again.model.geometry, again.model.aux_heads) == ('ceil', ())
+  assert (again.model.pool_rounding, again.model.aux_heads) == ('ceil', ())
 
 
 def test_photos_are_classified(two_classes, tmp_path, capsys):
@@ -424,7 +428,7 @@ def test_photos_are_classified(two_classes, tmp_path, capsys):
     *(f'{i:02}.jpg' for i in range(20)),
     'deep.png',
   ]
-  choose = functools.partial(boxes.centre_box, shorter=18, size=16)
+  choose = functools.partial(boxes.centre_box, resize_shorter=18, size=16)
   image = decode.crop((two_classes / 'dusk/07.jpg').read_bytes(), choose, 16)
   image = (image - np.float32([120, 110, 100])) / 60
   expected = jax.nn.softmax(
@@ -450,7 +454,7 @@ def test_an_ensemble_averages_probabilities(two_classes, tmp_path):
   c.dataset.name, c.dataset.data_dir = 'folder', str(two_classes)
   c.dataset.train = c.dataset.validation = c.dataset.test = 'all'
   c.eval.crops = 10
-  found = protocol.evaluate(c, networks, epath.Path(tmp_path))
+  found = multicrop.evaluate(c, networks, epath.Path(tmp_path))
   records = folder.records(str(two_classes), 'all')
   each = []
   for network in networks:
@@ -481,7 +485,7 @@ def test_a_stablehlo_file_runs_alone(tmp_path):
 
 def test_the_trunk_goes_slower():
   params = {name: {'kernel': jnp.ones(3)} for name in ('inception_3a', 'linear', 'aux1')}
-  optimizer = optim.create(name='sgd', momentum=0.0, weight_decay=0.5, trunk_lr=0.1)
+  optimizer = optim.create(name='sgd', momentum=0.0, weight_decay=0.5, backbone_lr=0.1)
   updates, _ = optimizer.update(params, optimizer.init(params), params, last=False)
   found = {name: float(x['kernel'][0]) for name, x in updates.items()}
   assert found == pytest.approx({'inception_3a': -0.15, 'linear': -1.5, 'aux1': -1.5})

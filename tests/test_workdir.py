@@ -6,7 +6,7 @@ import shutil
 import pytest
 from etils import epath
 
-from googlenet_jax import checkpoint, record, score, train
+from googlenet_jax import checkpoint, metrics_log, score, train
 from googlenet_jax.errors import InputError
 
 
@@ -177,5 +177,5 @@ def test_checkpoints_by_time(tiny, tmp_path):
   tiny.eval.every = '100%'
   run(tiny, tmp_path / 'often')
   steps = {int(path.name) for path in (tmp_path / 'often' / 'checkpoints').iterdir()}
-  lines = record.read(epath.Path(tmp_path / 'often'))
+  lines = metrics_log.read(epath.Path(tmp_path / 'often'))
   assert steps == {line['step'] for line in lines if line['split'] == 'train'} == {3, 6, 9, 11}

@@ -42,24 +42,24 @@ def random_box(
   return left, top, left + crop_width, top + crop_height
 
 
-def centre_box(width: int, height: int, shorter: int, size: int) -> Box:
-  """The centre crop of `size` pixels from the photo whose shorter side is resized to `shorter`.
+def centre_box(width: int, height: int, resize_shorter: int, size: int) -> Box:
+  """The centre crop of `size` pixels after the shorter side is resized to `resize_shorter`.
 
   Resizing this box gives the pixels of resizing the photo, to the nearest whole size, and
   cropping it.
   """
-  scale = shorter / min(width, height)
+  scale = resize_shorter / min(width, height)
   resized = [round(n * scale) for n in (width, height)]
   left, top = ((n - size) // 2 for n in resized)
   x, y = width / resized[0], height / resized[1]
   return left * x, top * y, (left + size) * x, (top + size) * y
 
 
-def test_boxes(width: int, height: int, crops: int, size: int, shorter: int) -> list[Box]:
+def test_boxes(width: int, height: int, crops: int, size: int, resize_shorter: int) -> list[Box]:
   """The boxes of a test by 1, 10 or 144 crops (section 7 of the paper), each seen mirrored too.
 
   1: the centre (not mirrored). 10: the four corners and the centre of the centre square of
-  `shorter` pixels, as Krizhevsky et al. (2012) have it. 144: at four scales, the left, centre
+  `resize_shorter` pixels (Krizhevsky et al. 2012). 144: at four scales, the left, centre
   and right square (top, centre and bottom of a portrait); of each its corners and centre at
   `size` pixels, and the square itself.
 
@@ -67,15 +67,17 @@ def test_boxes(width: int, height: int, crops: int, size: int, shorter: int) -> 
     width, height: of the photo, pixels.
     crops: one of `CROPS`.
     size: side of a crop, pixels.
-    shorter: side that the photo's shorter one is resized to; the 144 crops' scales are in
+    resize_shorter: side that the photo's shorter one is resized to; the 144 crops' scales are in
       proportion to `SCALES`.
 
   Returns:
     1, 5 or 72 boxes in pixels of the photo.
   """
   if crops == 1:
-    return [centre_box(width, height, shorter, size)]
-  scales = [shorter] if crops == 10 else [round(shorter * s / SCALES[0]) for s in SCALES]
+    return [centre_box(width, height, resize_shorter, size)]
+  scales = (
+    [resize_shorter] if crops == 10 else [round(resize_shorter * s / SCALES[0]) for s in SCALES]
+  )
   boxes = []
   for side in scales:
     resized = [round(n * side / min(width, height)) for n in (width, height)]

@@ -41,13 +41,13 @@ class Pipeline(NamedTuple):
     size: examples in one epoch.
     class_names: in label order.
     image_shape: (H, W, C) of a batch's images.
-    resident: arrays to be replicated on every device; `()` when streaming.
+    device_data: arrays to be replicated on every device; `()` when streaming.
     feed: `(step, count, batch_size) -> arrays [local devices, count, ...]` that the host hands
-      to `count` steps from this one on; `()` when the data is resident. Fastest in the order
+      to `count` steps from this one on; `()` when the data is on the device. Fastest in the order
       of the steps.
-    read: `(resident, fed, positions [B] uint32, key) -> Batch`, pure; `fed` is one device's
-      part of one step. Positions are counted from the first example of training, over all
-      devices and epochs.
+    make_batch: `(device_data, host_batch, positions [B] uint32, key) -> Batch`, pure;
+      `host_batch` is one device's part of one step. Positions are counted from the first example
+      of training, over all devices and epochs.
     digest: `() -> str`, which tells whether the same examples are there later.
     max_bad: records that may be unreadable.
     unreadable: `() ->` those that this process knows of.
@@ -57,9 +57,9 @@ class Pipeline(NamedTuple):
   size: int
   class_names: tuple[str, ...]
   image_shape: tuple[int, int, int]
-  resident: Any
+  device_data: Any
   feed: Callable[[int, int, int], Any]
-  read: Callable[[Any, Any, jax.Array, jax.Array], Batch]
+  make_batch: Callable[[Any, Any, jax.Array, jax.Array], Batch]
   digest: Callable[[], str]
   max_bad: int = 0
   unreadable: Callable[[], list[int]] = list
@@ -107,26 +107,26 @@ def in_memory(
   if len(bad) > max_bad:
     raise stream.too_many_bad(len(bad), count, max_bad, f'record {bad[-1]}')
 
-  def take(resident, index, keys):
-    images = prepared(resident['images'][index], keys, shape, mean, std, augment)
-    return images, jax.nn.one_hot(resident['labels'][index], classes)
+  def take(device_data, index, keys):
+    images = prepared(device_data['images'][index], keys, shape, mean, std, augment)
+    return images, jax.nn.one_hot(device_data['labels'][index], classes)
 
-  def read(resident, fed, positions, key):
-    del fed
+  def make_batch(device_data, host_batch, positions, key):
+    del host_batch
     if not train:
       index = jnp.minimum(positions, count - 1)
-      mask = resident['valid'][index] & (positions < count)
-      return Batch(*take(resident, index, None), mask.astype(jnp.float32))
+      mask = device_data['valid'][index] & (positions < count)
+      return Batch(*take(device_data, index, None), mask.astype(jnp.float32))
     key_order, key_example, key_partner = (jax.random.fold_in(key, i) for i in range(3))
     index = shuffled(key_order, positions, count)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key_example, positions)
-    images, labels = take(resident, index, keys)
-    mask = resident['valid'][index]
+    images, labels = take(device_data, index, keys)
+    mask = device_data['valid'][index]
     if augment.mixup or augment.cutmix:
       # A partner from the whole set, not from the batch, which is another on other devices.
       partner_keys = jax.vmap(jax.random.fold_in, (None, 0))(key_partner, positions)
       partner = jax.vmap(lambda k: jax.random.randint(k, (), 0, count))(partner_keys)
-      others = take(resident, partner, partner_keys)
+      others = take(device_data, partner, partner_keys)
       images, labels = aug.mix(images, labels, *others, partner_keys, augment)
     return Batch(images, labels, mask.astype(jnp.float32))
 
@@ -134,9 +134,9 @@ def in_memory(
     size=count,
     class_names=split.class_names,
     image_shape=shape,
-    resident={'images': split.images, 'labels': split.labels, 'valid': np.asarray(split.valid)},
+    device_data={'images': split.images, 'labels': split.labels, 'valid': np.asarray(split.valid)},
     feed=lambda step, count, batch_size: (),
-    read=read,
+    make_batch=make_batch,
     digest=split.digest,
     max_bad=max_bad,
     unreadable=lambda: bad,
@@ -150,7 +150,7 @@ def streamed(
   mean: tuple[float, ...],
   std: tuple[float, ...],
   image_size: int,
-  shorter: int,
+  resize_shorter: int,
   channels: int = 0,
   test_crops: int = 1,
   seed: int = 0,
@@ -169,7 +169,7 @@ def streamed(
     train: shuffle, augment and repeat without end.
     mean, std: of a channel, in [0, 255]; one value serves all three.
     image_size: side of the images of a batch, pixels.
-    shorter: that the shorter side is resized to before the centre crop of an evaluation.
+    resize_shorter: that the shorter side is resized to before the centre crop of an evaluation.
     channels: 3 repeats a gray channel, 1 makes the images gray; 0 keeps those of the records.
     test_crops: of evaluation: with 10 or 144 a batch's images are `[B, crops, H, W, C]`.
     seed: of the order and the crops.
@@ -184,20 +184,23 @@ def streamed(
   _check_channels(channels, mean, std, augment)
   shape = (image_size, image_size, channels)
   augment = augment if train else aug.NONE
-  crops = stream.Crops(records, image_size, shorter, augment, max_bad, test_crops)
+  crops = stream.Crops(records, image_size, resize_shorter, augment, max_bad, test_crops)
   example = stream.training(crops, records, seed) if train else crops.evaluation
   source = stream.Stream(example, threads, prefetch)
 
-  def read(resident, fed, positions, key):
-    del resident
+  def make_batch(device_data, host_batch, positions, key):
+    del device_data
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, positions) if train else None
-    images = fed['image']
+    images = host_batch['image']
     if channels == 1:
       images = jnp.einsum('...c,c->...', images, aug.YIQ[0])[..., None]
     if images.ndim == 5:
       images = jnp.concatenate([images, images[..., ::-1, :]], 1)  # each mirrored too
     images = prepared(images, keys, shape, mean, std, augment)
-    labels, mask = jax.nn.one_hot(fed['label'], len(records.class_names)), fed['valid']
+    labels, mask = (
+      jax.nn.one_hot(host_batch['label'], len(records.class_names)),
+      host_batch['valid'],
+    )
     if augment.mixup or augment.cutmix:
       images, labels = aug.mix(images, labels, _beside(images), _beside(labels), keys, augment)
     return Batch(images, labels, mask.astype(jnp.float32))
@@ -206,9 +209,9 @@ def streamed(
     size=records.count,
     class_names=records.class_names,
     image_shape=shape,
-    resident=(),
+    device_data=(),
     feed=source,
-    read=read,
+    make_batch=make_batch,
     digest=records.digest,
     max_bad=max_bad,
     unreadable=crops.unreadable,

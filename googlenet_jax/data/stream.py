@@ -31,7 +31,7 @@ class Crops:
   Args:
     records: encoded images.
     size: side of a crop, pixels.
-    shorter: of evaluation: the shorter side before the centre crop, pixels.
+    resize_shorter: of evaluation: the shorter side before the centre crop, pixels.
     augment: of training.
     max_bad: records that may be unreadable before `InputError` ends the run.
     test_crops: of evaluation: 1, or 10 or 144 (`boxes.test_boxes`).
@@ -41,14 +41,16 @@ class Crops:
     self,
     records: Records,
     size: int,
-    shorter: int,
+    resize_shorter: int,
     augment: aug.Augment,
     max_bad: int,
     test_crops: int = 1,
   ):
     self._records, self._size = records, size
-    self._centre = functools.partial(boxes.centre_box, shorter=shorter, size=size)
-    self._views = functools.partial(boxes.test_boxes, crops=test_crops, size=size, shorter=shorter)
+    self._centre = functools.partial(boxes.centre_box, resize_shorter=resize_shorter, size=size)
+    self._views = functools.partial(
+      boxes.test_boxes, crops=test_crops, size=size, resize_shorter=resize_shorter
+    )
     seen = len(self._views(size, size))
     self._nothing = np.zeros((size, size, 3) if seen == 1 else (seen, size, size, 3), np.uint8)
     self._augment, self._max_bad = augment, max_bad

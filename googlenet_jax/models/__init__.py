@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 
 from googlenet_jax.errors import InputError, hint
-from googlenet_jax.models import chains
-from googlenet_jax.models.chains import Chain
+from googlenet_jax.models import feedforward
+from googlenet_jax.models.feedforward import Chain
 from googlenet_jax.models.googlenet import GoogLeNet
 from googlenet_jax.models.inception_v3 import InceptionV3
 from googlenet_jax.models.layers import Outputs, check_fields
@@ -53,7 +53,7 @@ def _cifar_resnet(layers: int, shortcut: str) -> Model:
     'features': 16,
     'stem': 'cifar',
     'shortcut': shortcut,
-    'classes': 10,
+    'num_classes': 10,
   }
   return Model(ResNet, fields, CIFAR)
 
@@ -61,7 +61,7 @@ def _cifar_resnet(layers: int, shortcut: str) -> Model:
 MODELS: dict[str, Model] = {
   'googlenet': Model(GoogLeNet),  # the paper's
   # Caffe's, of the published weights: pools whose last window hangs over the edge.
-  'googlenet_bvlc': Model(GoogLeNet, {'geometry': 'ceil'}),
+  'googlenet_bvlc': Model(GoogLeNet, {'pool_rounding': 'ceil'}),
   # Batch norm after every convolution in place of its bias, 5x5 as in the paper.
   'googlenet_bn': Model(GoogLeNet, {'norm': 'batch'}),
   # Without the 1x1 reductions (Figure 2a).
@@ -72,7 +72,7 @@ MODELS: dict[str, Model] = {
     {
       'norm': 'batch',
       'kernel_5x5': 3,
-      'geometry': 'ceil',
+      'pool_rounding': 'ceil',
       'last_pool': 2,
       'aux_pool': 'adaptive',
       'transform_input': True,
@@ -83,17 +83,24 @@ MODELS: dict[str, Model] = {
   ),
   'lenet5': Model(
     Chain,
-    {'layers': chains.LENET5, 'classes': 10, 'activation': nn.tanh, 'kernel_init': 'xavier'},
+    {
+      'layers': feedforward.LENET5,
+      'num_classes': 10,
+      'activation': nn.tanh,
+      'kernel_init': 'xavier',
+    },
     (32, 32, 1),
   ),
-  'alexnet': Model(Chain, {'layers': chains.ALEXNET}),
+  'alexnet': Model(Chain, {'layers': feedforward.ALEXNET}),
   'alexnet_grouped': Model(
-    Chain, {'layers': chains.ALEXNET_GROUPED, 'kernel_init': 'normal'}, (227, 227, 3)
+    Chain, {'layers': feedforward.ALEXNET_GROUPED, 'kernel_init': 'normal'}, (227, 227, 3)
   ),
-  'zfnet': Model(Chain, {'layers': chains.zfnet(384, 384, 256), 'kernel_init': 'normal'}),
-  'zfnet_wide': Model(Chain, {'layers': chains.zfnet(512, 1024, 512), 'kernel_init': 'normal'}),
-  'nin': Model(Chain, {'layers': chains.NIN, 'classes': 10}, CIFAR),
-  **{f'vgg{n}': Model(Chain, {'layers': chains.vgg(*depths)}) for n, depths in VGGS.items()},
+  'zfnet': Model(Chain, {'layers': feedforward.zfnet(384, 384, 256), 'kernel_init': 'normal'}),
+  'zfnet_wide': Model(
+    Chain, {'layers': feedforward.zfnet(512, 1024, 512), 'kernel_init': 'normal'}
+  ),
+  'nin': Model(Chain, {'layers': feedforward.NIN, 'num_classes': 10}, CIFAR),
+  **{f'vgg{n}': Model(Chain, {'layers': feedforward.vgg(*depths)}) for n, depths in VGGS.items()},
   **{
     f'resnet{n}': Model(ResNet, {'blocks': blocks, 'bottleneck': bottleneck})
     for n, (blocks, bottleneck) in RESNETS.items()

@@ -11,7 +11,7 @@ import numpy as np
 
 from googlenet_jax.errors import InputError
 from googlenet_jax.models.layers import (
-  GEOMETRIES,
+  POOL_ROUNDINGS,
   ConvBlock,
   Outputs,
   adaptive_avg_pool,
@@ -86,7 +86,7 @@ CHOICES: dict[str, tuple] = {
   'kernel_5x5': (5, 3),
   'stem': tuple(STEMS),
   'classifier': ('avgpool', 'fc'),
-  'geometry': GEOMETRIES,
+  'pool_rounding': POOL_ROUNDINGS,
   'last_pool': (3, 2),
   'aux_pool': ('5x5', 'adaptive'),
 }
@@ -163,7 +163,7 @@ class AuxHead(nn.Module):
   averaged to 4x4.
   """
 
-  classes: int
+  num_classes: int
   pool: str
   conv_features: int
   fc_features: int
@@ -183,7 +183,7 @@ class AuxHead(nn.Module):
     x = x.reshape(x.shape[0], -1)  # [B, 2048]
     x = nn.relu(self.linear(self.fc_features, name='fc')(x))  # [B, 1024]
     x = nn.Dropout(self.dropout, deterministic=not train)(x)
-    return self.linear(self.classes, bias_init=nn.initializers.zeros, name='linear')(x)
+    return self.linear(self.num_classes, bias_init=nn.initializers.zeros, name='linear')(x)
 
 
 class GoogLeNet(nn.Module):
@@ -193,7 +193,7 @@ class GoogLeNet(nn.Module):
   BVLC weights.
 
   Attributes:
-    classes: number of classes.
+    num_classes: of the data.
     width: multiplier of all channel counts but the input's and the classes', rounded
       to multiples of 8.
     module: 'reduced' (Figure 2b) or 'naive' (Figure 2a).
@@ -205,7 +205,7 @@ class GoogLeNet(nn.Module):
     classifier: 'avgpool' (global average pool, dropout, linear) or 'fc' (the flattened
       map through a hidden linear layer of 1024, dropout, linear).
     dropout, aux_dropout: share of the activations dropped, main and auxiliary.
-    geometry: of the max pools between stages: 'same', 'ceil' or 'floor'
+    pool_rounding: of the max pools between stages: 'same', 'ceil' or 'floor'
       (`layers.pool_padding`).
     last_pool: window of the pool before stage 5, stride 2: 3, or 2 as in torchvision.
     aux_pool: of the auxiliary heads: '5x5' with stride 3, or 'adaptive' to 4x4.
@@ -217,7 +217,7 @@ class GoogLeNet(nn.Module):
     bn_axis: mapped axis over which batch statistics are averaged.
   """
 
-  classes: int = 1000
+  num_classes: int = 1000
   width: float = 1.0
   module: str = 'reduced'
   norm: str = 'lrn'
@@ -227,7 +227,7 @@ class GoogLeNet(nn.Module):
   classifier: str = 'avgpool'
   dropout: float = 0.4
   aux_dropout: float = 0.7
-  geometry: str = 'same'
+  pool_rounding: str = 'same'
   last_pool: int = 3
   aux_pool: str = '5x5'
   transform_input: bool = False
@@ -275,7 +275,7 @@ class GoogLeNet(nn.Module):
         x = conv(scaled(features, self.width), window, stride, name=name)(x, train=train)
       elif name.startswith('pool'):
         with jax.named_scope(name):
-          x = max_pool(x, window, stride, self.geometry)
+          x = max_pool(x, window, stride, self.pool_rounding)
       elif self.norm == 'lrn':
         with jax.named_scope(name):
           x = local_response_norm(x)
@@ -286,7 +286,7 @@ class GoogLeNet(nn.Module):
       if name[0] != stage:  # 28x28 -> 14x14 -> 7x7
         window = self.last_pool if name[0] == '5' else 3
         with jax.named_scope(f'pool{stage}'):
-          x = max_pool(x, window, 2, self.geometry)
+          x = max_pool(x, window, 2, self.pool_rounding)
         stage = name[0]
       x = InceptionModule(
         widths=Widths(*(scaled(w, self.width) for w in widths)),
@@ -297,7 +297,7 @@ class GoogLeNet(nn.Module):
       )(x, train=train)
       if name in heads and (train or self.is_initializing()):
         head = AuxHead(
-          classes=self.classes,
+          num_classes=self.num_classes,
           pool=self.aux_pool,
           conv_features=scaled(128, self.width),
           fc_features=scaled(1024, self.width),
@@ -315,7 +315,7 @@ class GoogLeNet(nn.Module):
       x = x.reshape(x.shape[0], -1)  # [B, 50176]
       x = nn.relu(linear(scaled(1024, self.width), name='fc')(x))
     x = nn.Dropout(self.dropout, deterministic=not train)(x)
-    logits = linear(self.classes, bias_init=nn.initializers.zeros, name='linear')(x)
+    logits = linear(self.num_classes, bias_init=nn.initializers.zeros, name='linear')(x)
     aux = tuple(aux) if train else ()  # initialisation makes their parameters all the same
     return Outputs(*jax.tree.map(lambda y: y.astype(jnp.float32), (logits, aux)))
 

@@ -151,7 +151,7 @@ class InceptionModule(nn.Module):
 class AuxHead(nn.Module):
   """The auxiliary classifier over the last 17x17 map (Figure 8)."""
 
-  classes: int
+  num_classes: int
   layer: Callable
   linear: Callable
 
@@ -163,14 +163,14 @@ class AuxHead(nn.Module):
     x = self.layer(Conv('conv1', 768, 5, 1, 0), x, train)  # [B, 1, 1, 768]
     with jax.named_scope('pool2'):
       x = jnp.mean(x, axis=(1, 2))
-    return self.linear(self.classes, name='linear')(x)
+    return self.linear(self.num_classes, name='linear')(x)
 
 
 class InceptionV3(nn.Module):
   """Inception v3 for 299x299 images.
 
   Attributes:
-    classes: number of classes.
+    num_classes: of the data.
     width: multiplier of the channels, rounded to multiples of 8.
     aux_heads: ('Mixed_6e',), the module that the auxiliary classifier follows, or ().
     dropout: share of the activations dropped before the classifier.
@@ -179,7 +179,7 @@ class InceptionV3(nn.Module):
     bn_axis: mapped axis over which batch statistics are averaged.
   """
 
-  classes: int = 1000
+  num_classes: int = 1000
   width: float = 1.0
   aux_heads: tuple[str, ...] = (AUX,)
   dropout: float = 0.5
@@ -220,10 +220,10 @@ class InceptionV3(nn.Module):
     for name, branches in MODULES.items():
       x = InceptionModule(branches, apply, name=name)(x, train=train)
       if name in self.aux_heads and (train or self.is_initializing()):
-        head = AuxHead(self.classes, apply, linear, name='aux1')
+        head = AuxHead(self.num_classes, apply, linear, name='aux1')
         aux = (head(x, train=train).astype(jnp.float32),)
     with jax.named_scope('pool8'):
       x = jnp.mean(x, axis=(1, 2))  # [B, 2048]
     x = nn.Dropout(self.dropout, deterministic=not train)(x)
-    logits = linear(self.classes, name='linear')(x)
+    logits = linear(self.num_classes, name='linear')(x)
     return Outputs(logits.astype(jnp.float32), aux if train else ())

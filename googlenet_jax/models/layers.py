@@ -40,7 +40,7 @@ DTYPES = ('float32', 'bfloat16')
 
 # Tests of the networks' common fields, and what a person is told.
 FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
-  'classes': (lambda x: x >= 1 and x == operator.index(x), 'a whole number, at least 1'),
+  'num_classes': (lambda x: x >= 1 and x == operator.index(x), 'a whole number, at least 1'),
   'width': (lambda x: 0 < x < float('inf'), 'a number above 0'),
   'dropout': (lambda x: 0 <= x < 1, 'a share in [0, 1)'),
   'aux_dropout': (lambda x: 0 <= x < 1, 'a share in [0, 1)'),
@@ -77,7 +77,7 @@ def checked(call: Callable) -> Callable:
       where, others = 'this network', ''
       if hasattr(self, 'stem'):
         where = f'a {type(self).__name__} with the stem {self.stem!r}'
-        others = ', --config.model.geometry=same or --config.model.stem=cifar'
+        others = ', --config.model.pool_rounding=same or --config.model.stem=cifar'
       if str(error).startswith('aux'):
         others = ', or leave the head out: --config.model.aux_heads="()"'
       raise InputError(
@@ -203,48 +203,48 @@ class ConvBlock(nn.Module):
 
 
 CLASSIFIERS = ('linear', 'fc5', 'fc8', 'cccp6')  # names of the layers to the classes
-GEOMETRIES = ('same', 'ceil', 'floor')
+POOL_ROUNDINGS = ('same', 'ceil', 'floor')
 
 
-def pool_padding(size: int, window: int, stride: int, geometry: str) -> tuple[int, int]:
+def pool_padding(size: int, window: int, stride: int, pool_rounding: str) -> tuple[int, int]:
   """Padding (before, after) of one spatial axis for a pooling window.
 
   Args:
     size: pixels along the axis.
     window, stride: of the pool, pixels.
-    geometry: 'same' gives ceil(size / stride) outputs with the padding split between
+    pool_rounding: 'same' gives ceil(size / stride) outputs with the padding split between
       the sides; 'ceil' starts at pixel 0 and lets the last window hang over the edge
       (Caffe); 'floor' only uses windows that fit (no padding).
 
   Raises:
-    InputError: no window fits, or an unknown geometry.
+    InputError: no window fits, or an unknown rounding.
   """
-  if geometry == 'same':
+  if pool_rounding == 'same':
     total = max((-(-size // stride) - 1) * stride + window - size, 0)
     return total // 2, total - total // 2
-  if geometry == 'ceil':
+  if pool_rounding == 'ceil':
     outputs = max(-(-(size - window) // stride), 0) + 1
     if (outputs - 1) * stride >= size:  # Caffe: the last window must start inside
       outputs -= 1
     return 0, max((outputs - 1) * stride + window - size, 0)
-  if geometry == 'floor':
+  if pool_rounding == 'floor':
     if size < window:
       raise TooSmall(
-        f'a {window}x{window} pool with geometry "floor" leaves no pixels of a map {size} wide'
+        f'a {window}x{window} pool with pool_rounding "floor" leaves no pixels of a map {size} wide'
       )
     return 0, 0
-  raise InputError(f'geometry {geometry!r}: use one of {GEOMETRIES}')
+  raise InputError(f'pool_rounding {pool_rounding!r}: use one of {POOL_ROUNDINGS}')
 
 
-def max_pool(x: jax.Array, window: int, stride: int, geometry: str) -> jax.Array:
+def max_pool(x: jax.Array, window: int, stride: int, pool_rounding: str) -> jax.Array:
   """Max pooling of `[B, H, W, C]`; padding never wins (see `pool_padding`)."""
-  padding = tuple(pool_padding(n, window, stride, geometry) for n in x.shape[1:3])
+  padding = tuple(pool_padding(n, window, stride, pool_rounding) for n in x.shape[1:3])
   return cpu_forms.max_pool(x, window, stride, padding)
 
 
-def avg_pool(x: jax.Array, window: int, stride: int, geometry: str) -> jax.Array:
+def avg_pool(x: jax.Array, window: int, stride: int, pool_rounding: str) -> jax.Array:
   """Average pooling of `[B, H, W, C]`; padding does not count (see `pool_padding`)."""
-  padding = tuple(pool_padding(n, window, stride, geometry) for n in x.shape[1:3])
+  padding = tuple(pool_padding(n, window, stride, pool_rounding) for n in x.shape[1:3])
   sides = (window, window), (stride, stride)
   return nn.avg_pool(x, *sides, padding, count_include_pad=False)
 

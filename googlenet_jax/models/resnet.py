@@ -64,7 +64,7 @@ class ResNet(nn.Module):
     features: of the first stage; every further one has twice as many.
     bottleneck, shortcut: see `Block`.
     stem: 'imagenet' (Table 1) or 'cifar' (section 4.2).
-    classes: number of classes.
+    num_classes: of the data.
     width: multiplier of the channels, rounded to multiples of 8.
     dropout: share of the activations dropped before the classifier.
     dtype: of the computation; parameters and outputs are float32.
@@ -77,7 +77,7 @@ class ResNet(nn.Module):
   bottleneck: bool = False
   shortcut: str = 'projection'
   stem: str = 'imagenet'
-  classes: int = 1000
+  num_classes: int = 1000
   width: float = 1.0
   dropout: float = 0.0
   dtype: Any = jnp.float32
@@ -127,5 +127,5 @@ class ResNet(nn.Module):
     with jax.named_scope('pool5'):
       x = jnp.mean(x, axis=(1, 2))
     x = nn.Dropout(self.dropout, deterministic=not train)(x)
-    logits = nn.Dense(self.classes, kernel_init=init, dtype=dtype, name='linear')(x)
+    logits = nn.Dense(self.num_classes, kernel_init=init, dtype=dtype, name='linear')(x)
     return Outputs(logits.astype(jnp.float32))

@@ -22,9 +22,10 @@ from googlenet_jax.models.layers import CLASSIFIERS
 from googlenet_jax.weights import files, graph, lineage, published
 from googlenet_jax.weights.published import Preprocessing
 
-__all__ = ['Description', 'Network', 'Preprocessing', 'assign', 'called', 'load', 'save']
+__all__ = ['Description', 'Network', 'Preprocessing', 'assign', 'display_names', 'load', 'save']
 
-FORMAT = 1
+FORMAT = 2
+RENAMED = {'geometry': 'pool_rounding', 'shorter': 'resize_shorter'}  # since format 1
 KEY = 'googlenet_jax'  # of our metadata in a safetensors file
 IMAGENET = pathlib.Path(__file__).with_name('imagenet_classes.txt')
 
@@ -58,10 +59,13 @@ class Description(NamedTuple):
       read = json.loads(text)
       if read['format'] > FORMAT:
         raise InputError(f'{where} was written by a newer version of googlenet_jax: use that')
-      parts = {name: tuple(x) if isinstance(x, list) else x for name, x in read['fields'].items()}
-      preprocessing = {
-        name: tuple(x) if isinstance(x, list) else x for name, x in read['preprocessing'].items()
-      }
+      parts, preprocessing = (
+        {
+          RENAMED.get(name, name): tuple(x) if isinstance(x, list) else x
+          for name, x in read[what].items()
+        }
+        for what in ('fields', 'preprocessing')
+      )
       preprocessing = Preprocessing(**preprocessing)
       preprocessing.check()
       return cls(str(read['model']), parts, preprocessing, tuple(map(str, read['class_names'])))
@@ -77,7 +81,7 @@ class Description(NamedTuple):
 
   def create(self, **others) -> nn.Module:
     """The network; `others` are fields that are no part of what it is."""
-    return models.create(self.model, classes=len(self.class_names), **self.fields, **others)
+    return models.create(self.model, num_classes=len(self.class_names), **self.fields, **others)
 
   @property
   def image_shape(self) -> tuple[int, int, int]:
@@ -135,9 +139,9 @@ def load(path: str, *, flag: str = '--weights', **overrides) -> Network:
 
 
 def _load(place, overrides):
-  classes = overrides.pop('classes', None)
-  if classes is not None:
-    raise InputError(f'its arrays tell the number of classes: leave out classes={classes}')
+  num_classes = overrides.pop('num_classes', None)
+  if num_classes is not None:
+    raise InputError(f'its arrays tell the number of classes: leave out num_classes={num_classes}')
   found = _workdir(place) if place.is_dir() else _file(pathlib.Path(place), overrides)
   description, arrays, layout, tensors = found
   description = description.override(overrides)
@@ -331,7 +335,7 @@ def imagenet() -> tuple[tuple[str, ...], tuple[str, ...]]:
   return tuple(labels), names
 
 
-def called(class_names: tuple[str, ...]) -> tuple[str, ...]:
+def display_names(class_names: tuple[str, ...]) -> tuple[str, ...]:
   """Class names for a person: ImageNet's where they are its WordNet ids."""
   ids, names = imagenet()
   return names if tuple(class_names) == ids else tuple(class_names)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import export as jax_export
 
-from googlenet_jax import record, weights
+from googlenet_jax import files, weights
 from googlenet_jax.errors import InputError
 
 PLATFORMS = ('cpu', 'cuda', 'tpu')
@@ -43,5 +43,5 @@ def export(network: weights.Network, output: str) -> pathlib.Path:
   (batch,) = jax_export.symbolic_shape('b')
   shape = jax.ShapeDtypeStruct((batch, *network.description.image_shape), jnp.uint8)
   exported = jax_export.export(classify, platforms=PLATFORMS)(shape)
-  record.write(path, bytes(exported.serialize()))
+  files.write(path, bytes(exported.serialize()))
   return path

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from googlenet_jax import record
+from googlenet_jax import files
 from googlenet_jax.errors import InputError
 from googlenet_jax.weights import graph
 
@@ -59,7 +59,7 @@ def write(path: pathlib.Path, arrays: dict[str, np.ndarray], metadata: dict[str,
   """Writes a safetensors file, whole or not at all."""
   from safetensors.numpy import save
 
-  record.write(path, save({n: np.ascontiguousarray(x) for n, x in arrays.items()}, metadata))
+  files.write(path, save({n: np.ascontiguousarray(x) for n, x in arrays.items()}, metadata))
 
 
 def _safetensors(path):

@@ -3,7 +3,7 @@
 import math
 import re
 
-from googlenet_jax.models import MODELS, chains
+from googlenet_jax.models import MODELS, feedforward
 from googlenet_jax.models.resnet import ResNet
 from googlenet_jax.weights.published import OF_TORCHVISION, Layout, Preprocessing
 
@@ -15,12 +15,12 @@ def _chain(model: str, batch_norm: bool) -> Layout:
   """AlexNet and VGG of torchvision: layers by their place in a sequence, ReLUs counted too."""
   names, part, index, last = {}, 'features', 0, 0
   for layer in MODELS[model].fields['layers']:
-    if isinstance(layer, chains.Linear | chains.Dropout) and part == 'features':
+    if isinstance(layer, feedforward.Linear | feedforward.Dropout) and part == 'features':
       part, index = 'classifier', 0
-    if isinstance(layer, chains.Conv):
+    if isinstance(layer, feedforward.Conv):
       names[layer.name], last = (f'features.{index}', f'features.{index + 1}'), index
       index += 3 if batch_norm else 2
-    elif isinstance(layer, chains.Linear):
+    elif isinstance(layer, feedforward.Linear):
       names[layer.name] = (f'classifier.{index}',)
       index += 2
     else:
@@ -64,8 +64,10 @@ def _chain(model: str, batch_norm: bool) -> Layout:
 
 def _chain_graph(model: str) -> dict[str, list[dict]]:
   layers = MODELS[model].fields['layers']
-  pools = [layer for layer in layers if isinstance(layer, chains.Pool)]
-  activated = [layer for layer in layers if isinstance(layer, chains.Conv | chains.Linear)][:-1]
+  pools = [layer for layer in layers if isinstance(layer, feedforward.Pool)]
+  activated = [
+    layer for layer in layers if isinstance(layer, feedforward.Conv | feedforward.Linear)
+  ][:-1]
   return {
     'Relu': len(activated) * [{}],
     'MaxPool': [
@@ -76,7 +78,9 @@ def _chain_graph(model: str) -> dict[str, list[dict]]:
 
 def _first_linear(model: str):
   """The layer of the flattened map: CHW in the files, HWC here."""
-  channels = [x for x in MODELS[model].fields['layers'] if isinstance(x, chains.Conv)][-1].features
+  channels = [x for x in MODELS[model].fields['layers'] if isinstance(x, feedforward.Conv)][
+    -1
+  ].features
 
   def convert(path, array):
     if path[1:] == ('fc6', 'kernel') and array.ndim == 2:
@@ -173,7 +177,7 @@ LAYOUTS = (
     model='inception_v3',
     recognise=lambda names: 'Mixed_7c.branch1x1.conv.weight' in names,
     # torchvision's network brings its images from ImageNet's statistics to these.
-    preprocessing=Preprocessing(size=299, shorter=342, mean=(127.5,), std=(127.5,)),
+    preprocessing=Preprocessing(size=299, resize_shorter=342, mean=(127.5,), std=(127.5,)),
     name=_inception_name,
     ignored=('.num_batches_tracked',),
   ),

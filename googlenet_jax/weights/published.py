@@ -19,25 +19,25 @@ class Preprocessing(NamedTuple):
 
   Attributes:
     size: side of the input, pixels.
-    shorter: that the photo's shorter side is resized to before the centre crop, pixels.
+    resize_shorter: that the photo's shorter side is resized to before the centre crop, pixels.
     mean, std: of RGB in [0, 255]; one value serves all channels.
     channels: 3 for RGB, 1 for gray.
   """
 
   size: int = 224
-  shorter: int = 256
+  resize_shorter: int = 256
   mean: tuple[float, ...] = (0.0,)
   std: tuple[float, ...] = (1.0,)
   channels: int = 3
 
   def check(self) -> None:
     """Raises ValueError where this is of no image, or of one larger than any that is decoded."""
-    sizes = self.size, self.shorter, self.channels
+    sizes = self.size, self.resize_shorter, self.channels
     values = *self.mean, *self.std
     if not (
       all(isinstance(n, int) and n > 0 for n in sizes)
-      and self.size <= self.shorter
-      and self.shorter**2 <= decode.MOST_PIXELS
+      and self.size <= self.resize_shorter
+      and self.resize_shorter**2 <= decode.MOST_PIXELS
       and {len(self.mean), len(self.std)} <= {1, self.channels}
       and all(isinstance(x, (int, float)) and math.isfinite(x) for x in values)
       and min(self.std) > 0
@@ -138,7 +138,7 @@ def _caffe_rounding(file):
 
 
 def _caffe_fields(file):
-  return {'geometry': ROUNDINGS[_caffe_rounding(file)]} if file.nodes else {}
+  return {'pool_rounding': ROUNDINGS[_caffe_rounding(file)]} if file.nodes else {}
 
 
 def _caffe_graph(file):

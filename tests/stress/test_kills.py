@@ -18,7 +18,7 @@ from etils import epath
 from processes import ROOT, arrays
 from tfevents import events
 
-from googlenet_jax import record
+from googlenet_jax import metrics_log
 
 TIMES = ('time', 'seconds', 'images_per_second', 'input_wait')
 ITEMS = ('params', 'batch_stats', 'opt_state', 'average', 'log_sums')
@@ -50,7 +50,7 @@ def finish(workdir):
 
 
 def history(workdir):
-  lines = record.read(epath.Path(workdir))
+  lines = metrics_log.read(epath.Path(workdir))
   return [{name: x for name, x in line.items() if name not in TIMES} for line in lines]
 
 

@@ -23,7 +23,7 @@ def epochs(photos, count, prefetch):
     mean=(0.0,),
     std=(1.0,),
     image_size=224,
-    shorter=256,
+    resize_shorter=256,
     prefetch=prefetch,
     augment=augment.Augment(area=(0.08, 1.0)),
   )

@@ -2,10 +2,9 @@
 
 `metrics.jsonl` is the record: a line a measurement, `{"step", "split", "time", ...}`, the time in
 seconds since 1970. Event files and curves are made from it and can be made again:
-`python -m googlenet_jax.record WORKDIR`.
+`python -m googlenet_jax.metrics_log WORKDIR`.
 """
 
-import contextlib
 import json
 import shutil
 import sys
@@ -17,46 +16,7 @@ from tensorboardX.event_file_writer import EventsWriter  # `SummaryWriter` hangs
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.summary import scalar
 
-from googlenet_jax import plots
-from googlenet_jax.errors import InputError
-
-
-def write(path: epath.Path, content: str | bytes) -> None:
-  """Writes a file whole or not at all; InputError where it cannot be written."""
-  part = path.with_name(path.name + '.part')
-  with _written(path):
-    try:
-      part.write_text(content) if isinstance(content, str) else part.write_bytes(content)
-      part.replace(path)
-    except OSError:
-      with contextlib.suppress(OSError):
-        part.unlink(missing_ok=True)
-      raise
-
-
-@contextlib.contextmanager
-def _written(path):
-  """Raises what the system refuses to write as an InputError."""
-  try:
-    yield
-  except OSError as error:
-    raise InputError(f'{path} cannot be written: {error}') from error
-
-
-def make_folder(workdir: epath.Path) -> None:
-  """Makes a workdir where there is none; InputError where it cannot be."""
-  try:
-    workdir.mkdir(parents=True, exist_ok=True)
-  except (OSError, ImportError) as error:  # ImportError: etils, of what gs:// needs
-    raise InputError(f'--workdir={workdir} cannot be written: {error}') from error
-
-
-def read_json(path: epath.Path, text: str | None = None):
-  """What a JSON file (or a line of it) holds; InputError where it holds none."""
-  try:
-    return json.loads(path.read_text() if text is None else text)
-  except (OSError, ValueError) as error:
-    raise InputError(f'{path} cannot be read: {error}') from error
+from googlenet_jax import files, plots
 
 
 def read(workdir: epath.Path) -> list[dict]:
@@ -66,10 +26,10 @@ def read(workdir: epath.Path) -> list[dict]:
   """
   path = workdir / 'metrics.jsonl'
   text = path.read_text() if path.exists() else ''
-  return [read_json(path, line) for line in text.split('\n')[:-1]]
+  return [files.read_json(path, line) for line in text.split('\n')[:-1]]
 
 
-class Record:
+class MetricsLog:
   """Writes the record of a run, a line when it is added.
 
   An object store cannot append: there `save` writes the whole.
@@ -110,7 +70,7 @@ class Record:
         old.unlink()
     if step is not None:  # a torn line goes too
       self._write()
-    with _written(self._folder):
+    with files.written(self._folder):
       self._events = EventsWriter(f'{self._folder}/events')
     self._event(*self.lines)
 
@@ -121,7 +81,7 @@ class Record:
     if not self._active:
       return
     if not self._remote:
-      with _written(self._path), open(self._path, 'a') as file:
+      with files.written(self._path), open(self._path, 'a') as file:
         file.write(json.dumps(line) + '\n')
     self._event(line)
 
@@ -140,20 +100,20 @@ class Record:
     if not self._active:
       return
     self.save()
-    with _written(self._folder):
+    with files.written(self._folder):
       self._events.close()
     if self._remote:
       for path in epath.Path(self._folder).glob('events.*'):
         (self._workdir / path.name).write_bytes(path.read_bytes())
       shutil.rmtree(self._folder)
     if self.lines:
-      write(self._workdir / 'curves.png', plots.curves(self.lines))
+      files.write(self._workdir / 'curves.png', plots.curves(self.lines))
 
   def _write(self):
-    write(self._path, ''.join(json.dumps(line) + '\n' for line in self.lines))
+    files.write(self._path, ''.join(json.dumps(line) + '\n' for line in self.lines))
 
   def _event(self, *lines):
-    with _written(self._folder):
+    with files.written(self._folder):
       for line in lines:
         for name, value in line.items():
           if name not in ('step', 'split', 'time'):
@@ -168,4 +128,4 @@ if __name__ == '__main__':
   if len(sys.argv) != 2 or not (epath.Path(sys.argv[1]) / 'metrics.jsonl').exists():
     print('error: give one folder that holds metrics.jsonl', file=sys.stderr)
     sys.exit(2)
-  Record(epath.Path(sys.argv[1]), None).close()  # a run that is at work there loses no line
+  MetricsLog(epath.Path(sys.argv[1]), None).close()  # a run that is at work there loses no line

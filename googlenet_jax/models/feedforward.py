@@ -36,12 +36,12 @@ class Conv(NamedTuple):
 
 
 class Pool(NamedTuple):
-  """A pool, 'max' or 'avg'; `geometry` as of `layers.pool_padding`."""
+  """A pool, 'max' or 'avg'; `pool_rounding` as of `layers.pool_padding`."""
 
   name: str
   window: int = 3
   stride: int = 2
-  geometry: str = 'floor'
+  pool_rounding: str = 'floor'
   kind: str = 'max'
 
 
@@ -132,10 +132,10 @@ def zfnet(conv3: int, conv4: int, conv5: int) -> tuple:
   """Zeiler and Fergus (2013), arXiv 1311.2901, Figure 3, with as many filters in conv3 to 5."""
   return (
     Conv('conv1', 96, 7, 2, padding=1),
-    Pool('pool1', geometry='ceil'),
+    Pool('pool1', pool_rounding='ceil'),
     Norm('norm1'),
     Conv('conv2', 256, 5, 2, padding=0),
-    Pool('pool2', geometry='ceil'),
+    Pool('pool2', pool_rounding='ceil'),
     Norm('norm2'),
     Conv('conv3', conv3, 3),
     Conv('conv4', conv4, 3),
@@ -150,12 +150,12 @@ NIN = (
   Conv('conv1', 192, 5),
   Conv('cccp1', 160, 1),
   Conv('cccp2', 96, 1),
-  Pool('pool1', geometry='ceil'),
+  Pool('pool1', pool_rounding='ceil'),
   Dropout(),
   Conv('conv2', 192, 5),
   Conv('cccp3', 192, 1),
   Conv('cccp4', 192, 1),
-  Pool('pool2', geometry='ceil', kind='avg'),
+  Pool('pool2', pool_rounding='ceil', kind='avg'),
   Dropout(),
   Conv('conv3', 192, 3),
   Conv('cccp5', 192, 1),
@@ -178,7 +178,7 @@ class Chain(nn.Module):
 
   Attributes:
     layers: the table.
-    classes: number of classes.
+    num_classes: of the data.
     width: multiplier of all channel counts but the input's and the classes', rounded to
       multiples of 8.
     norm: 'none', or 'batch' after every convolution in place of its bias.
@@ -191,7 +191,7 @@ class Chain(nn.Module):
   """
 
   layers: tuple
-  classes: int = 1000
+  num_classes: int = 1000
   width: float = 1.0
   norm: str = 'none'
   activation: Callable = nn.relu
@@ -224,7 +224,7 @@ class Chain(nn.Module):
 
     def features(layer):
       if layer.features == CLASSES:
-        return self.classes
+        return self.num_classes
       return layer.features if self.width == 1 else scaled(layer.features, self.width)
 
     x = images.astype(dtype)
@@ -234,10 +234,10 @@ class Chain(nn.Module):
           bias_init = nn.initializers.constant(self.bias_init if bias is None else bias)
           shape = features(layer), window, stride, padding, groups
           x = conv(*shape, bias_init=bias_init, name=name)(x, train=train)
-        case Pool(name, window, stride, geometry, kind):
+        case Pool(name, window, stride, pool_rounding, kind):
           with jax.named_scope(name):
             pool = max_pool if kind == 'max' else avg_pool
-            x = pool(x, window, stride, geometry)
+            x = pool(x, window, stride, pool_rounding)
         case Norm(name):
           with jax.named_scope(name):
             x = local_response_norm(x, alpha=5e-4, k=2.0)

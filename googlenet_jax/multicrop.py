@@ -6,11 +6,11 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from googlenet_jax import experiment, parallel, record
+from googlenet_jax import experiment, files, parallel
 from googlenet_jax.data import stream
 from googlenet_jax.errors import InputError
 from googlenet_jax.predict import probabilities
-from googlenet_jax.weights import IMAGENET, Network, called, imagenet
+from googlenet_jax.weights import IMAGENET, Network, display_names, imagenet
 
 MOST = 64  # images at once: those of weights are large
 
@@ -35,7 +35,7 @@ def evaluate(config: ConfigDict, networks: list[Network], workdir: epath.Path) -
       raise InputError(f'{network.source} has other classes than {networks[0].source}')
   classes = config.dataset.classes or (str(IMAGENET) if names == imagenet()[1] else '')
   records = experiment.records(config, config.eval.split, classes)
-  if called(records.class_names) != names:
+  if display_names(records.class_names) != names:
     raise InputError(
       f'{networks[0].source} knows {len(names)} classes ({", ".join(names[:3])}, ...), the dataset '
       f'has {len(records.class_names)} ({", ".join(records.class_names[:3])}, ...): '
@@ -70,8 +70,8 @@ def evaluate(config: ConfigDict, networks: list[Network], workdir: epath.Path) -
   details = {'crops': config.eval.crops, 'rows': rows}
   if parallel.is_main():
     _print(rows, config.eval.crops)
-    record.make_folder(workdir)
-    record.write(path, json.dumps(details, indent=2) + '\n')
+    files.make_folder(workdir)
+    files.write(path, json.dumps(details, indent=2) + '\n')
   return ensemble | {'crops': config.eval.crops, 'unreadable': int((~valid).sum())}
 
 
