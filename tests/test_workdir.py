@@ -154,7 +154,7 @@ def test_a_run_of_another_version_is_refused(tiny, tmp_path, written):
   else:
     path.write_text(json.dumps(json.loads(path.read_text()) | {'format': written}))
   before = contents(tmp_path)
-  with pytest.raises(InputError, match=r'another version of googlenet_jax \(format .*, not 3\)'):
+  with pytest.raises(InputError, match=r'another version of googlenet_jax \(format .*, not 4\)'):
     run(tiny, tmp_path)
   assert contents(tmp_path) == before
 
