@@ -8,13 +8,9 @@ import optax
 
 from googlenet_jax.errors import InputError
 from googlenet_jax.models.layers import CLASSIFIERS
+from googlenet_jax.optimizers import decay_mask
 
 NAMES = ('sgd', 'adam', 'adamw')
-
-
-def decay_mask(params) -> dict:
-  """True for kernels: biases and batch norm's scales and shifts are not decayed."""
-  return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == 'kernel', params)
 
 
 def create(
