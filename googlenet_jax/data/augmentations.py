@@ -8,9 +8,14 @@ from types import MappingProxyType
 
 from googlenet_jax import registry
 from googlenet_jax.data.augment import Augment
+from googlenet_jax.data.rand_augment import rand_augment
+from googlenet_jax.data.random_erasing import random_erasing
 from googlenet_jax.errors import InputError
 
-AUGMENTATIONS: dict[str, Callable] = {}
+AUGMENTATIONS: dict[str, Callable] = {
+  'rand_augment': rand_augment,
+  'random_erasing': random_erasing,
+}
 
 
 def create(
