@@ -146,7 +146,7 @@ def describe(
   preprocessing = weights.Preprocessing(
     size, resize_shorter(config, size), config.dataset.mean, config.dataset.std, channels
   )
-  given = {name: x for name, x in config.model.items() if name != 'name'}
+  given = {name: x for name, x in config.model.items() if name not in ('name', 'fields')}
   names = weights.display_names(data.class_names)
   if start is None:
     return weights.Description(config.model.name, {}, preprocessing, names).override(given)
@@ -243,9 +243,13 @@ class Run:
     self.description = resume_from or describe(config, data, self._start)
     self.model = network(config, self.description)
     self.schedule = schedules.learning_rate(
-      self.clock, peak=config.optimizer.lr, **config.schedule.to_dict()
+      self.clock,
+      peak=config.optimizer.lr,
+      **{name: x for name, x in config.schedule.items() if name != 'fields'},
     )
-    fields = {name: value for name, value in config.optimizer.items() if name != 'lr'}
+    fields = {
+      name: value for name, value in config.optimizer.items() if name not in ('lr', 'fields')
+    }
     self._optimizer = optim.create(backbone_lr=config.init.backbone_lr, **fields)
     self._key_params, self.key = jax.random.split(jax.random.key(config.seed))
     self._image_shape, self._average = data.image_shape, config.average.name

@@ -111,8 +111,13 @@ MODELS: dict[str, Model] = {
 }
 
 
-def create(name: str, **fields) -> nn.Module:
+def create(name: str, fields: Mapping[str, Any] = MappingProxyType({}), **given) -> nn.Module:
   """A network by name, its fields overridden; None leaves a field as the network has it.
+
+  Args:
+    name: a key of `MODELS`.
+    fields: more of them, as a mapping (`config.model.fields`).
+    **given: the fields.
 
   Raises:
     InputError: no such network, it has no such field, or one of `layers.FIELDS` has no such value;
@@ -122,7 +127,7 @@ def create(name: str, **fields) -> nn.Module:
     near = hint(name, MODELS) or f': use one of {", ".join(MODELS)}'
     raise InputError(f'no model {name!r}{near}')
   module, preset, _ = MODELS[name]
-  given = {field: value for field, value in fields.items() if value is not None}
+  given = {field: value for field, value in (given | dict(fields)).items() if value is not None}
   known = [f.name for f in dataclasses.fields(module) if f.name not in ('parent', 'name')]
   if 'aux_heads' not in known and given.get('aux_heads') == ():
     del given['aux_heads']  # it has none
