@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from googlenet_jax import parallel, schedules
-from googlenet_jax.config import flat
+from googlenet_jax import parallel, schedules, schema
 from googlenet_jax.errors import InputError
 from googlenet_jax.models import create
 
@@ -93,7 +92,6 @@ BESIDE_WEIGHTS = {
 
 def check(
   config: ConfigDict,
-  schema: ConfigDict,
   mode: str,
   given: Collection[str],
   *,
@@ -102,8 +100,7 @@ def check(
   """Tells of the fields that have no effect.
 
   Args:
-    config: checked (`config.check`).
-    schema: `configs/default.py`'s; what a file leaves as it is there, is not told of.
+    config: checked (`checks.check`).
     mode: of the program; a file's fields are told of in training only.
     given: fields that were set on the command line.
     weights: whether a network with its weights is.
@@ -115,7 +112,7 @@ def check(
     of_network = field.startswith('model.') and field != 'model.name'
     if not of_network and field not in BESIDE_WEIGHTS[mode]:
       raise InputError(f'--config.{field} has no effect in --mode={mode}: the weights decide')
-  values, defaults = flat(config.to_dict()), flat(schema.to_dict())
+  values, defaults = schema.flat(config.to_dict()), schema.flat(schema.config().to_dict())
   for fields, met, text in NEEDS:
     for field in fields:
       set_by_file = mode == 'train' and values[field] != defaults[field]

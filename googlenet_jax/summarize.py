@@ -226,7 +226,11 @@ def summarize(
   given = tuple(map(int, image_shape)) if image_shape else None
   networks = {}
   for name in names or [config.model.name]:
-    fields = {} if names else {x: value for x, value in config.model.items() if x != 'name'}
+    fields = (
+      {}
+      if names
+      else {x: value for x, value in config.model.items() if x not in ('name', 'fields')}
+    )
     model = models.create(name, **fields, num_classes=num_classes or None)
     shape = given or (models.find(name).image_shape if names else _shape(config))
     networks[name] = Shown(model, shape, cost.cost(model, shape))

@@ -14,8 +14,17 @@ import pytest
 from etils import epath
 from PIL import Image
 
-from googlenet_jax import config as configs
-from googlenet_jax import evaluate, experiment, inputs, metrics_log, parallel, preview, score, train
+from googlenet_jax import (
+  evaluate,
+  experiment,
+  inputs,
+  metrics_log,
+  parallel,
+  preview,
+  schema,
+  score,
+  train,
+)
 from googlenet_jax.checkpoint import Checkpoints
 from googlenet_jax.errors import InputError
 
@@ -196,11 +205,11 @@ def test_curves_and_events_are_made_again_from_the_record(straight):
 
 
 def test_differences_name_the_fields(tiny):
-  earlier = configs.flat(json.loads(configs.to_json(tiny)))
-  assert configs.differences(earlier, tiny) == []
+  earlier = schema.flat(json.loads(schema.to_json(tiny)))
+  assert schema.differences(earlier, tiny) == []
   tiny.log.every = '7 steps'
   tiny.model.stem = 'compact'
-  assert configs.differences(earlier, tiny) == ["model.stem: 'cifar' there, 'compact' here"]
+  assert schema.differences(earlier, tiny) == ["model.stem: 'cifar' there, 'compact' here"]
 
 
 def poisoned(monkeypatch, bad_step, batch_size):

@@ -122,14 +122,19 @@ def find(name: str) -> Model:
   return found if isinstance(found, Model) else Model(found)
 
 
-def create(name: str, **fields) -> nn.Module:
+def create(name: str, fields: Mapping[str, Any] = MappingProxyType({}), **given) -> nn.Module:
   """A network by name, its fields overridden; None leaves a field as the network has it.
+
+  Args:
+    name: key of `MODELS`, or 'module:attribute'.
+    fields: fields of the network.
+    given: further fields.
 
   Raises:
     InputError: no such network, it has no such field, or a field has no such value.
   """
   module, preset, _ = find(name)
-  given = {field: value for field, value in fields.items() if value is not None}
+  given = {field: value for field, value in (given | dict(fields)).items() if value is not None}
   if given.get('aux_heads') == () and not registry.takes(module, 'aux_heads'):
     del given['aux_heads']  # it has none
   network = registry.call(registry.bind(module, 'model.fields', given, preset), 'model.fields')
