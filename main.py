@@ -115,6 +115,8 @@ def main() -> int:
   if SWEEP.value >= 0:
     _take_point(config, points)
     workdir /= f'sweep_{SWEEP.value}'
+  if not WEIGHTS.value:
+    effects.fit(config, given())
   checks.check(config)
   if jax.config.jax_compilation_cache_dir is None:
     cache = pathlib.Path.home() / '.cache' / 'googlenet_jax'

@@ -137,8 +137,17 @@ def create(name: str, fields: Mapping[str, Any] = MappingProxyType({}), **given)
   given = {field: value for field, value in (given | dict(fields)).items() if value is not None}
   if given.get('aux_heads') == () and not registry.takes(module, 'aux_heads'):
     del given['aux_heads']  # it has none
+  # A network of a user's may leave the number of classes without a default.
+  preset = {'num_classes': 1000} | dict(preset) if _needs_classes(module) else preset
   network = registry.call(registry.bind(module, 'model.fields', given, preset), 'model.fields')
   if not isinstance(network, nn.Module):
     raise InputError(f'config.model.name={name!r}: it gives {network!r}, not a flax module')
   check_fields(network)
+  if hasattr(network, 'check'):
+    network.check()
   return network
+
+
+def _needs_classes(module):
+  parameter = registry.parameters(module).get('num_classes')
+  return parameter is not None and parameter.default is parameter.empty

@@ -254,7 +254,7 @@ class GoogLeNet(nn.Module):
     Raises:
       InputError: a field has no such value, or the image leaves no pixels.
     """
-    self._check()
+    self.check()
     dtype = jnp.dtype(self.dtype)
     init = initializer(self.kernel_init)
     bias_init = nn.initializers.constant(self.bias_init)
@@ -340,7 +340,8 @@ class GoogLeNet(nn.Module):
       }
     return {name: Widths(*widths) for name, widths in sorted(self.modules.items())}
 
-  def _check(self):
+  def check(self) -> None:
+    """Raises InputError for a field that has no such value."""
     for field, allowed in CHOICES.items():
       if getattr(self, field) not in allowed:
         raise InputError(f'GoogLeNet.{field}={getattr(self, field)!r}: use one of {allowed}')
