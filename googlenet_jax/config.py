@@ -6,7 +6,7 @@ import runpy
 
 from ml_collections import ConfigDict
 
-from googlenet_jax import optim, schedules, steps, train_state
+from googlenet_jax import nonfinite, optim, schedules, train_state
 from googlenet_jax.data import boxes, decode
 from googlenet_jax.errors import InputError, hint
 from googlenet_jax.models import MODELS, create, inception_v3
@@ -44,7 +44,7 @@ DURATION = (
 RULES = {
   'seed': _within(0, 2**31 - 1),
   'distributed': _one_of('auto', 'on', 'off'),
-  'on_nonfinite': _one_of(*steps.ON_NONFINITE),
+  'on_nonfinite': _one_of(*nonfinite.ON_NONFINITE),
   'model.name': _one_of(*MODELS),
   **{f'model.{field}': rule for field, rule in FIELDS.items() if field != 'num_classes'},
   **{f'model.{field}': _one_of(*values) for field, values in CHOICES.items()},

@@ -303,6 +303,7 @@ class Run:
       self._optimizer,
       self._average,
       self._sums,
+      self.heads,
       self._frozen,
     )
 
@@ -321,8 +322,3 @@ class Run:
       average = {**state.average, **given} if state.average else state.average
       state = state.replace(average=average, **given)
     return parallel.replicate(state)
-
-  def without_sums(self, state: train_state.TrainState) -> train_state.TrainState:
-    """The state with its log sums back at zero, after a record."""
-    zeros = {name: np.float32(0) for name in self._sums if name != 'learning_rate'}
-    return state.replace(log_sums=state.log_sums | parallel.replicate(zeros))
