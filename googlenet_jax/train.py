@@ -54,7 +54,8 @@ def train(
   """
   watch = Stopwatch()
   workdirs.check(config, workdir)
-  if summary := run_folder.finished(config, workdir):
+  summary = run_folder.finished(config, workdir)
+  if summary is not None:
     return summary
   with contextlib.ExitStack() as stack:
     folder = RunFolder(config, workdir, stack)
@@ -74,7 +75,7 @@ def train(
     if trainer.step == run.clock.total_steps and not signals.stop:
       trainer.warn_of_lost_gradients()
       about = config, run, folder, splits.get('test'), trainer.history, watch
-      summary = run_summary.make(*about, overlaps, signals.asked)
+      summary = run_summary.make(*about, overlaps, signals.asked)  # None where it is to stop
     trainer.close()
     if signals.stop:
       raise Interrupted(signals.stop)

@@ -16,7 +16,7 @@ class TrainState(flax.struct.PyTreeNode):
 
   Attributes:
     step: steps done, int32. With the seed and `skipped_batches` it fixes the position in the data.
-    params: float32.
+    params: parameters, float32.
     batch_stats: running means and variances of batch norm, averaged over devices in each
       step.
     opt_state: state of the optimizer, for the layers that are learnt.

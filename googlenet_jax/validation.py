@@ -20,7 +20,7 @@ class Validation:
 
   def __init__(self, run: experiment.Run, data: Pipeline | None, batch_size: int, every: str):
     self._clock, self._every = run.clock, every
-    self._evaluator = Evaluator(run.model, data, batch_size) if data else None
+    self._evaluator = None if data is None else Evaluator(run.model, data, batch_size)
 
   def next(self, step: int) -> int:
     """The first step after `step` at which one is due."""
