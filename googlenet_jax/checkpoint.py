@@ -1,9 +1,9 @@
 """Checkpoints of a run, with Orbax.
 
 A checkpoint holds each part of the state as an item of its own (`params`, `batch_stats`,
-`opt_state`, `average`, `log_sums`), `meta`: the version of this layout and the state's counts, and
-`SHA256SUMS` of all these files, which `sha256sum -c` reads too: Orbax restores what a disk has
-changed without a word.
+`opt_state`, `average`, `log_sums`, `nonfinite`), `meta`: the version of this layout and the state's
+counts, and `SHA256SUMS` of all these files, which `sha256sum -c` reads too: Orbax restores what a
+disk has changed without a word.
 """
 
 import contextlib

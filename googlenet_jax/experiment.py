@@ -5,7 +5,6 @@ import logging
 import flax
 import jax
 import jax.numpy as jnp
-import numpy as np
 from ml_collections import ConfigDict
 
 from googlenet_jax import (
@@ -127,6 +126,7 @@ class Run:
     batch_size: examples a step, over all devices.
     parameters: their number, auxiliary heads included.
     frozen: the layers that are not learnt, for a person; '' for none.
+    metrics: metrics of an evaluation, by name.
     key: of data order, augmentation and dropout.
     one_device: the training step as one device does it (`steps.make_train_step`).
     step: the same compiled for all devices.
@@ -157,6 +157,7 @@ class Run:
     )
     fields = {name: x for name, x in config.optimizer.to_dict().items() if name != 'lr'}
     self._optimizer = optim.create(backbone_lr=config.init.backbone_lr, **fields)
+    self.metrics = scored(config)
     self._key_params, self.key = jax.random.split(jax.random.key(config.seed))
     self._image_shape, self._average = data.image_shape, config.average.name
 
@@ -214,6 +215,7 @@ class Run:
       self._optimizer,
       self._average,
       self._sums,
+      self.heads,
       self._frozen,
     )
 
@@ -232,8 +234,3 @@ class Run:
       average = {**state.average, **given} if state.average else state.average
       state = state.replace(average=average, **given)
     return parallel.replicate(state)
-
-  def without_sums(self, state: train_state.TrainState) -> train_state.TrainState:
-    """The state with its log sums back at zero, after a record."""
-    zeros = {name: np.float32(0) for name in self._sums if name != 'learning_rate'}
-    return state.replace(log_sums=state.log_sums | parallel.replicate(zeros))

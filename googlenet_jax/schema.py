@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
-from googlenet_jax import schedules, steps, train_state
+from googlenet_jax import nonfinite, schedules, train_state
 from googlenet_jax.data import boxes, decode
 from googlenet_jax.data.augmentations import AUGMENTATIONS
 from googlenet_jax.errors import InputError, hint
@@ -154,7 +154,7 @@ FIELDS: dict[str, Field] = {
   'on_nonfinite': Field(
     'stop',
     'Answer to a loss or gradients that are not finite',
-    one_of(*steps.ON_NONFINITE),
+    one_of(*nonfinite.ON_NONFINITE),
     free=True,
   ),
   'model.name': Field('googlenet', 'Name of the network', named(MODELS)),

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -13,27 +13,26 @@ from jax import lax
 from googlenet_jax import losses, metrics, optim, train_state
 from googlenet_jax.losses import Loss
 from googlenet_jax.metrics import Metric
+from googlenet_jax.nonfinite import guard
 from googlenet_jax.parallel import AXIS, positions
-
-ON_NONFINITE = ('stop', 'skip', 'rollback')
+from googlenet_jax.train_state import TrainState
 
 
 def train_metrics(
   head_names: tuple[str, ...], groups: tuple[str, ...], learnt: tuple[str, ...] = ()
 ) -> tuple[str, ...]:
-  """Names of the sums that a training step adds to; 'nonfinite/...' count steps, 'row' the last
-  ones without a break; 'learning_rate' is no sum but the rate of the last update.
+  """Names of the sums that a training step adds to; 'learning_rate' is no sum but the rate of the
+  last update.
 
   Args:
-    head_names: of the network.
+    head_names: heads of the network.
     groups: layers whose parameters' norms are summed.
-    learnt: those whose gradients' norms are.
+    learnt: layers whose gradients' norms are.
   """
   per_head = [f'{head}_{what}' for head in head_names for what in ('loss', 'top1')]
-  norms = [f'parameter_norm/{group}' for group in groups]
-  norms += [f'gradient_norm/{group}' for group in learnt]
-  nonfinite = [f'nonfinite/{what}' for what in ('step', 'row', *head_names, 'update')]
-  return ('examples', 'steps', 'learning_rate', 'loss', *per_head, *norms, *nonfinite)
+  by_layer = [f'parameter_norm/{group}' for group in groups]
+  by_layer += [f'gradient_norm/{group}' for group in learnt]
+  return ('examples', 'steps', 'learning_rate', 'loss', *per_head, *by_layer)
 
 
 def as_in_evaluation(frozen: tuple[str, ...]) -> contextlib.AbstractContextManager:
@@ -98,6 +97,109 @@ def make_gradients(
   return gradients
 
 
+class Update(NamedTuple):
+  """What becomes of a step's gradients.
+
+  Attributes:
+    learnt: new parameters of the layers that are learnt.
+    opt_state: new state of the optimizer.
+    rate: learning rate.
+    made: bool; False while gradients wait for others to make an update with.
+  """
+
+  learnt: dict
+  opt_state: Any
+  rate: jax.Array
+  made: jax.Array
+
+
+def make_update(
+  optimizer: optax.GradientTransformationExtraArgs,
+  schedule: Callable,
+  *,
+  total_steps: int,
+  frozen: tuple[str, ...],
+) -> Callable:
+  """The optimizer's part of a step: `(state, gradients) -> Update`."""
+
+  def update(state, grads):
+    learnt = train_state.learnt(state.params, frozen)
+    last = state.step + 1 == total_steps
+    updates, opt_state = optimizer.update(grads, state.opt_state, learnt, last=last)
+    made, rate = optim.pending(opt_state) == 0, schedule(state.step)
+    learnt = jax.tree.map(lambda p, u: p + rate * u, learnt, updates)
+    return Update(learnt, opt_state, rate, made)
+
+  return update
+
+
+def make_average(kind: str, decay: float, begin: int) -> Callable:
+  """A step's part in the averages: `(state, new, made) -> average`.
+
+  `new` holds `params` and `batch_stats` after the step. Where no update was `made` they are those
+  before it, and count once.
+  """
+
+  def average(state, new, made):
+    if not state.average:
+      return state.average
+    moved = train_state.update_average(state.average, new, kind, decay, state.step + 1 > begin)
+    return jax.tree.map(lambda old, new: jnp.where(made, new, old), state.average, moved)
+
+  return average
+
+
+def norms(grads: dict, params: dict) -> dict[str, jax.Array]:
+  """L2 norms of gradients and parameters by layer, as `train_metrics` names them."""
+  trees = {'gradient': grads, 'parameter': params}
+  return {
+    f'{what}_norm/{group}': norm
+    for what, tree in trees.items()
+    for group, norm in optim.group_norms(tree).items()
+  }
+
+
+def add_sums(log_sums: dict, sums: dict, update: Update) -> dict[str, jax.Array]:
+  """The log sums with those of a step added, and the learning rate of the last update."""
+  added = {name: log_sums[name] + x for name, x in sums.items()}
+  added['learning_rate'] = jnp.where(update.made, update.rate, log_sums['learning_rate'])
+  return log_sums | added
+
+
+def draw(
+  make_batch: Callable, batch_size: int, state: TrainState, host_batch, device_data, key: jax.Array
+) -> tuple[Any, jax.Array]:
+  """The batch that a state is at, and the key of its dropout on this device."""
+  key_data, key_dropout = jax.random.split(key)
+  start = (state.step + state.skipped_batches).astype(jnp.uint32) * jnp.uint32(batch_size)
+  batch = make_batch(device_data, host_batch, positions(start, batch_size), key_data)
+  key_dropout = jax.random.fold_in(key_dropout, state.step)
+  return batch, jax.random.fold_in(key_dropout, lax.axis_index(AXIS))
+
+
+def repeat(step: Callable, *, looped: bool) -> Callable:
+  """Several steps in one call.
+
+  Args:
+    step: `(state, host_batch, device_data, key) -> state`.
+    looped: whether a call does any number of steps. XLA:CPU runs a convolution in a loop 8 times
+      slower than outside (jax 0.10), so one step a call is a program of its own.
+
+  Returns:
+    `(state, host_batch, device_data, key, count) -> state`, which does `count` steps if looped,
+    else one. `count` is traced: one program serves any, but a `host_batch` that is not `()` has a
+    leading axis of `count` steps, and each such shape is compiled.
+  """
+
+  def steps(state, host_batch, device_data, key, count):
+    def body(i, state):
+      return step(state, jax.tree.map(lambda x: x[i], host_batch), device_data, key)
+
+    return lax.fori_loop(0, count, body, state) if looped else body(0, state)
+
+  return steps
+
+
 def make_train_step(
   model,
   optimizer: optax.GradientTransformationExtraArgs,
@@ -117,95 +219,46 @@ def make_train_step(
   frozen: tuple[str, ...] = (),
   on_nonfinite: str = 'stop',
 ) -> Callable:
-  """A training step.
+  """A training step, as `repeat` returns it.
 
   Args:
-    model: a network.
-    optimizer: of a learning rate of 1 (`optim.create`).
-    schedule: the learning rate by step.
-    make_batch: of a pipeline.
-    total_steps: of the training.
+    model: network.
+    optimizer: transformation for a learning rate of 1 (`optim.create`).
+    schedule: learning rate by step.
+    make_batch: function of a pipeline.
+    total_steps: length of the training.
     batch_size: examples, over all devices.
-    loss: of each head (`losses.LOSSES`).
+    loss: loss of each head (`losses.LOSSES`).
     aux_weight: factor on each auxiliary loss (the paper's 0.3).
     label_smoothing: share of the label spread evenly over all classes (arXiv 1512.00567).
     average, average_decay: see `train_state.update_average`.
     average_from: first step that is averaged.
-    log_norms: sum the norms of gradients and parameters a group.
-    looped: do any number of steps a call. XLA:CPU runs a convolution in a loop 8 times
-      slower than outside (jax 0.10), so one step a call is a program of its own.
+    log_norms: whether norms of gradients and parameters are summed.
+    looped: see `repeat`.
     frozen: beginnings of the names of layers that are not learnt; see `as_in_evaluation`.
-    on_nonfinite: one of `ON_NONFINITE`. A step whose loss, gradients or new parameters are not
-      finite changes nothing but the sums 'nonfinite/...'. With 'skip' it counts as a step; else
-      `state.step` stays, and later calls do nothing until these sums are back at zero.
-
-  Returns:
-    `(state, host_batch, device_data, key, count) -> state`, which does `count` steps if looped,
-    else one. `count` is traced: one program serves any, but a `host_batch` that is not `()` has a
-    leading axis of `count` steps, and each such shape is compiled.
+    on_nonfinite: see `nonfinite.guard`.
   """
   gradients = make_gradients(
     model, loss=loss, aux_weight=aux_weight, label_smoothing=label_smoothing, frozen=frozen
   )
+  make = make_update(optimizer, schedule, total_steps=total_steps, frozen=frozen)
+  averaged = make_average(average, average_decay, average_from)
 
   def step(state, host_batch, device_data, key):
-    key_data, key_dropout = jax.random.split(key)
-    start = (state.step + state.skipped_batches).astype(jnp.uint32) * jnp.uint32(batch_size)
-    batch = make_batch(device_data, host_batch, positions(start, batch_size), key_data)
-    key_dropout = jax.random.fold_in(key_dropout, state.step)
-    key_dropout = jax.random.fold_in(key_dropout, lax.axis_index(AXIS))
-
-    grads, batch_stats, sums = gradients(state.params, state.batch_stats, batch, key_dropout)
-    learnt = train_state.learnt(state.params, frozen)
-    last = state.step + 1 == total_steps
-    updates, opt_state = optimizer.update(grads, state.opt_state, learnt, last=last)
-    updated, rate = optim.pending(opt_state) == 0, schedule(state.step)
-    learnt = jax.tree.map(lambda p, u: p + rate * u, learnt, updates)
-    params = state.params | learnt
-
-    each = jax.tree.map(lambda g, p: jnp.all(jnp.isfinite(g) & jnp.isfinite(p)), grads, learnt)
-    nonfinite = {x.removesuffix('_loss'): ~jnp.isfinite(sums[x]) for x in sums if '_loss' in x}
-    nonfinite['update'] = ~jnp.stack(jax.tree.leaves(each)).all()
-    fine = ~jnp.stack(list(nonfinite.values())).any()
-    nonfinite['step'] = ~fine
-    if on_nonfinite != 'skip':
-      fine &= state.log_sums['nonfinite/step'] == 0
-
-    sums['steps'] = jnp.ones(())
-    if log_norms:
-      for what, tree in (('gradient', grads), ('parameter', params)):
-        for group, norm in optim.group_norms(tree).items():
-          sums[f'{what}_norm/{group}'] = norm
-    done = state.step + (fine | (on_nonfinite == 'skip'))
-    averaged = state.average
-    if averaged:
-      new = {'params': params, 'batch_stats': batch_stats}
-      moved = train_state.update_average(averaged, new, average, average_decay, done > average_from)
-      # Between two updates the parameters are the same: these count once.
-      averaged = jax.tree.map(lambda old, new: jnp.where(updated, new, old), averaged, moved)
-    log_sums = {name: state.log_sums[name] + x for name, x in sums.items()}
-    log_sums['learning_rate'] = jnp.where(updated, rate, state.log_sums['learning_rate'])
+    batch, key = draw(make_batch, batch_size, state, host_batch, device_data, key)
+    grads, batch_stats, sums = gradients(state.params, state.batch_stats, batch, key)
+    update = make(state, grads)
+    new = {'params': state.params | update.learnt, 'batch_stats': batch_stats}
+    sums |= {'steps': jnp.ones(())} | (norms(grads, new['params']) if log_norms else {})
     changed = state.replace(
-      params=params,
-      batch_stats=batch_stats,
-      opt_state=opt_state,
-      average=averaged,
-      log_sums=state.log_sums | log_sums,
+      **new,
+      opt_state=update.opt_state,
+      average=averaged(state, new, update.made),
+      log_sums=add_sums(state.log_sums, sums, update),
     )
-    # By `where` an array, XLA:CPU takes ten times as long to compile.
-    state = lax.cond(fine, lambda: changed, lambda: state)
-    counts = {f'nonfinite/{name}': x.astype(jnp.float32) for name, x in nonfinite.items()}
-    counts = {name: state.log_sums[name] + x for name, x in counts.items()}
-    counts['nonfinite/row'] = jnp.where(fine, 0.0, state.log_sums['nonfinite/row'] + 1)
-    return state.replace(step=done, log_sums=state.log_sums | counts)
+    return guard(state, changed, sums, grads, update.learnt, on_nonfinite=on_nonfinite)
 
-  def steps(state, host_batch, device_data, key, count):
-    def body(i, state):
-      return step(state, jax.tree.map(lambda x: x[i], host_batch), device_data, key)
-
-    return lax.fori_loop(0, count, body, state) if looped else body(0, state)
-
-  return steps
+  return repeat(step, looped=looped)
 
 
 def eval_sums(scored: Mapping[str, Metric], classes: int) -> dict[str, Any]:

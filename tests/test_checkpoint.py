@@ -11,7 +11,7 @@ import pytest
 from etils import epath
 from processes import CONFIG, DIGITS, ROOT, SCORED
 
-from googlenet_jax import checkpoint, parallel, train_state, workdir
+from googlenet_jax import checkpoint, nonfinite, parallel, train_state, workdir
 from googlenet_jax.checkpoint import SUMS, Checkpoints
 from googlenet_jax.errors import InputError
 
@@ -25,6 +25,7 @@ def state(step):
     opt_state={'trace': np.ones(7, np.float32)},
     average={},
     log_sums={'loss': np.float32(step / 3)},
+    nonfinite=nonfinite.zeros(('main',)).replace(consecutive=np.int32(step)),
     skipped_batches=np.int32(step % 2),
   )
   return parallel.replicate(made)

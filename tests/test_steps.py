@@ -29,7 +29,7 @@ def gradients_over_devices(model, variables, batch):
   host_batch = jax.tree.map(lambda x: np.asarray(x).reshape(-1, share, *x.shape[1:]), batch)
   names = steps.train_metrics(('main', 'aux1', 'aux2'), ())
   absent = ('steps', 'learning_rate')
-  zeros = {x: 0.0 for x in names if x not in absent and not x.startswith('nonfinite/')}
+  zeros = {x: 0.0 for x in names if x not in absent}
   carry = (variables['params'], variables.get('batch_stats', {}), zeros)
   return parallel.fetch(parallel.compile_step(step, 0)(parallel.replicate(carry), host_batch))
 
@@ -153,7 +153,7 @@ def trained(model, data, count, *, optimizer=None, frozen=(), rate=0.1, **fields
   heads = ('main', *(f'aux{i + 1}' for i in range(len(getattr(model, 'aux_heads', ())))))
   average = fields.get('average', 'none')
   names = steps.train_metrics(heads, ())
-  state = train_state.create(model, key, data.image_shape, optimizer, average, names, frozen)
+  state = train_state.create(model, key, data.image_shape, optimizer, average, names, heads, frozen)
   states = [jax.tree.map(np.asarray, state)]
   state, device_data = parallel.replicate(state), parallel.replicate(data.device_data)
   for i in range(count):
@@ -283,8 +283,9 @@ def test_a_host_fed_pipeline_gives_a_step_what_a_resident_one_does(count):
       ),
       arguments=3,
     )
-    names = steps.train_metrics(('main',), ())
-    state = train_state.create(model, jax.random.key(0), (8, 8, 1), optimizer, 'none', names)
+    heads = ('main',)
+    names, key = steps.train_metrics(heads, ()), jax.random.key(0)
+    state = train_state.create(model, key, (8, 8, 1), optimizer, 'none', names, heads)
     state, resident_arrays = parallel.replicate(state), parallel.replicate(data.device_data)
     for first in range(0, 3, count):
       host_batch = data.feed(first, count, 16)
