@@ -13,6 +13,7 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.traverse_util import flatten_dict
 from jax.extend import core
 from jax.interpreters import partial_eval
 
@@ -86,8 +87,7 @@ def cost(model, image_shape: tuple[int, int, int]) -> Cost:
   """
   variables = train_state.abstract_variables(model, image_shape)
   counts, normalised = {}, set()
-  for path, x in jax.tree_util.tree_flatten_with_path(variables)[0]:
-    kind, *module, _ = (str(part.key) for part in path)
+  for (kind, *module, _), x in flatten_dict(variables).items():
     if kind == 'params':
       counts['/'.join(module)] = counts.get('/'.join(module), 0) + math.prod(x.shape)
     else:

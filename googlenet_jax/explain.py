@@ -11,7 +11,7 @@ import numpy as np
 from etils import epath
 
 from googlenet_jax import files, plots, predict, weights
-from googlenet_jax.data import augment, boxes, decode
+from googlenet_jax.data import boxes, decode, pixels
 from googlenet_jax.errors import InputError
 from googlenet_jax.models import googlenet
 
@@ -55,7 +55,7 @@ def explain_photos(
       unreadable.append(f'{path} ({error})')
       continue
     if preprocessing.channels == 1:
-      image = np.round(image @ augment.YIQ[0])[..., None].astype(np.uint8)
+      image = np.asarray(jnp.round(pixels.gray(image))).astype(np.uint8)
     same = [other.stem for other in paths].count(path.stem) > 1
     name = f'{path.stem}_{i}' if same else path.stem
     folder = workdir / 'explain' / name
@@ -136,7 +136,7 @@ def observe(network: weights.Network, image: np.ndarray, label: int | None) -> S
     label: of the class; None for the predicted one.
   """
   preprocessing = network.description.preprocessing
-  images = ((image - np.array(preprocessing.mean)) / np.array(preprocessing.std))[None]
+  images = pixels.normalise(image, preprocessing.mean, preprocessing.std)[None]
   apply = partial(network.model.apply, train=False)
 
   @jax.jit
@@ -159,7 +159,7 @@ def observe(network: weights.Network, image: np.ndarray, label: int | None) -> S
     gradients = {name: x['output'][0].astype(jnp.float32) for name, x in gradients.items()}
     return Seen(label, jax.nn.softmax(logits), activations, gradients)
 
-  return run(network.variables, images.astype(np.float32), label)
+  return run(network.variables, images, label)
 
 
 def _perturb(method, args, kwargs, context):

@@ -165,7 +165,7 @@ def test_cifar10_is_trained_and_scored_without_tensorflow(tmp_path, cifar10_dir)
 
 def test_weights_from_the_command_line(tmp_path, two_classes):
   fields = {'width': 0.1, 'stem': 'cifar', 'norm': 'batch', 'aux_heads': ()}
-  statistics = weights.Preprocessing(size=32, shorter=36, mean=(120.0,), std=(60.0,))
+  statistics = weights.Preprocessing(size=32, resize_shorter=36, mean=(120.0,), std=(60.0,))
   description = weights.Description('googlenet', fields, statistics, ('dusk', 'noon'))
   model = description.create()
   variables = model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), train=False)
