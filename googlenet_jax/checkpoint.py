@@ -35,7 +35,7 @@ class Checkpoints(Stored):
   Args:
     workdir: folder of the run; its folder `checkpoints` is made when the first one is saved.
     keep: number of the last ones that are kept, beside the best.
-    read_only: see `Stored`.
+    read_only: whether to touch nothing, as `Stored` has it.
   """
 
   def __init__(self, workdir: epath.Path, keep: int = 2, *, read_only: bool = False):
@@ -111,7 +111,7 @@ class Checkpoints(Stored):
 
     Args:
       state: any state of the same run; it gives the structure, its values are not used.
-      step: that `latest` or `best` gave.
+      step: step that `latest` or `best` gave.
     """
     items = {name: getattr(state, name) for name in ITEMS}
     found = self._read(step, {n: tree for n, tree in items.items() if jax.tree.leaves(tree)})
@@ -124,8 +124,8 @@ class Checkpoints(Stored):
 
     Args:
       model: the run's network, for any number of devices.
-      image_shape: (H, W, C).
-      step: that `latest` or `best` gave.
+      image_shape: shape (H, W, C) of its images.
+      step: step that `latest` or `best` gave.
     """
     wanted = train_state.abstract_variables(model, image_shape)
     if (self._folder / str(step) / 'average').exists():

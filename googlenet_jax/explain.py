@@ -16,17 +16,17 @@ from googlenet_jax.errors import InputError
 from googlenet_jax.models import googlenet
 
 BRANCHES = ('conv_1x1', 'conv_3x3', 'conv_5x5', 'pool_proj')  # in the order of a module's output
-CHANNELS = 8  # of a branch that are shown
+CHANNELS = 8  # shown of a branch
 
 
 class Seen(NamedTuple):
   """What an image makes of a network.
 
   Attributes:
-    label: int32, the class that is explained.
-    probabilities: `[classes]`.
-    activations: `[H, W, C]` of the inception modules and what is in them, by path.
-    gradients: `[H, W, C]` of the label's logit by the activations of the inception modules.
+    label: class that is explained, int32.
+    probabilities: softmax of the logits, `[classes]`.
+    activations: outputs `[H, W, C]` of the inception modules and what is in them, by path.
+    gradients: gradients `[H, W, C]` of the label's logit by the inception modules' outputs.
   """
 
   label: jax.Array
@@ -80,11 +80,11 @@ def explain(
   """Writes `gradcam.png`, `branches_MODULE.png` and `filters_conv1.png`.
 
   Args:
-    network: with submodules named as GoogLeNet's.
-    image: `[S, S, C]` uint8, RGB or gray: the crop that the network sees, not normalised.
-    folder: of the pictures; made where absent.
-    module: whose branches are shown, a key of `googlenet.MODULES`.
-    label: the class that Grad-CAM explains; None for the predicted one.
+    network: network whose submodules are named as GoogLeNet's.
+    image: crop that the network sees, `[S, S, C]` uint8, RGB or gray, not normalised.
+    folder: place of the pictures; made where absent.
+    module: inception module whose branches are shown, a key of `googlenet.MODULES`.
+    label: class that Grad-CAM explains; None for the predicted one.
 
   Returns:
     The path of each picture, by its name without '.png'.
@@ -131,9 +131,9 @@ def observe(network: weights.Network, image: np.ndarray, label: int | None) -> S
   """Runs a network on an image `[H, W, C]` in [0, 255], and back from the logit of a class.
 
   Args:
-    network: with inception modules.
-    image: not normalised.
-    label: of the class; None for the predicted one.
+    network: network with inception modules.
+    image: pixels, not normalised.
+    label: label of the class; None for the predicted one.
   """
   preprocessing = network.description.preprocessing
   images = pixels.normalise(image, preprocessing.mean, preprocessing.std)[None]
@@ -174,11 +174,12 @@ def grad_cam(activation: np.ndarray, gradient: np.ndarray, size: tuple[int, int]
   """Where an image speaks for a class: Selvaraju et al. (2017), arXiv 1610.02391, section 3.
 
   Args:
-    activation, gradient: `[H, W, C]`, the latter of the class's logit by the former.
+    activation: output of a module, `[H, W, C]`.
+    gradient: gradient `[H, W, C]` of the class's logit by it.
     size: height and width of the image, pixels.
 
   Returns:
-    `size` in [0, 1]: shares of the maximum; zero where nothing speaks for the class.
+    Map of that size in [0, 1], shares of the maximum; zero where nothing speaks for the class.
   """
   heat = np.maximum(activation @ gradient.mean((0, 1)), 0)
   heat = np.asarray(jax.image.resize(heat, size, 'bilinear'))

@@ -29,8 +29,8 @@ class Stored:
 
   Args:
     workdir: folder of the run; the checkpoints are in its folder `checkpoints`.
-    read_only: touch nothing, as when another process may be training there, until `open`; else a
-      damaged checkpoint is moved to the folder `damaged`.
+    read_only: whether to touch nothing until `open`, as when another process may be training
+      there; else a damaged checkpoint is moved to the folder `damaged`.
   """
 
   def __init__(self, workdir: epath.Path, *, read_only: bool = False):

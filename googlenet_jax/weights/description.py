@@ -74,8 +74,8 @@ class Description(NamedTuple):
     """Reads the text of `to_json`, of this format or an earlier one.
 
     Args:
-      text: what was written.
-      where: name of the place that it is from, for errors.
+      text: JSON that was written.
+      where: name of its place, for errors.
 
     Raises:
       InputError: of a newer format, or no description.

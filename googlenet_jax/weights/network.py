@@ -23,11 +23,11 @@ class Network(NamedTuple):
   """A network with its weights.
 
   Attributes:
-    description: what it is.
+    description: account of what it is.
     model: module that computes it.
-    variables: `{'params', 'batch_stats'}` of numpy or jax arrays; auxiliary heads that a file
-      does not hold are left out.
-    source: where it came from.
+    variables: numpy or jax arrays `{'params', 'batch_stats'}`; auxiliary heads that a file does
+      not hold are left out.
+    source: place that it came from.
   """
 
   description: Description
@@ -40,9 +40,9 @@ def load(path: str, *, flag: str = '--weights', **overrides) -> Network:
   """A network with the weights of a file, or of a run's best checkpoint.
 
   Args:
-    path: a file whose name ends in one of `files.READERS`, or a workdir: its best checkpoint,
+    path: file whose name ends in one of `files.READERS`, or workdir: its best checkpoint,
       averaged parameters where it has them.
-    flag: what the path was given by, for errors.
+    flag: flag that gave the path, for errors.
     overrides: fields of the network that are given and not None, but the number of classes.
 
   Raises:

@@ -14,11 +14,11 @@ def assign(
   """Variables of a run, with a network's arrays put in.
 
   Args:
-    variables: `{'params', 'batch_stats'}` as initialised; not changed.
+    variables: arrays `{'params', 'batch_stats'}` as initialised; not changed.
     network: source of the arrays; auxiliary heads that it lacks stay initialised.
     class_names: names of the run's classes.
-    allow_head: they may be others than the network's; the layers to the classes
-      stay initialised then.
+    allow_head: permission for other classes than the network's; the layers to them stay
+      initialised then.
 
   Returns:
     The variables, and the layers that stay initialised.
