@@ -109,6 +109,7 @@ def main() -> int:
   if MODE.value == 'sweep' or SWEEP.value >= 0:
     points = sweeps.points(file)
   if MODE.value == 'sweep':
+    _end_with_reader()
     for point in points:
       print(*(f'{field}={value!r}' for field, value in point.items()))
     return 0
@@ -155,6 +156,7 @@ def run(config, workdir) -> dict:
   if mode == 'summarize':
     from googlenet_jax import summarize
 
+    _end_with_reader()
     how = SHAPE.value, CLASSES.value, output, os.path.expanduser(PLOT.value)
     print(summarize.summarize(config, COMPARE.value, *how))
     return {}
@@ -186,6 +188,7 @@ def run(config, workdir) -> dict:
   if mode == 'predict':
     from googlenet_jax import predict
 
+    _end_with_reader()
     predict.predict(networks[0], IMAGES.value, output)
     return {}
   if mode == 'export':
@@ -196,6 +199,11 @@ def run(config, workdir) -> dict:
   from googlenet_jax import explain
 
   return explain.explain_photos(networks[0], IMAGES.value, workdir, module=MODULE.value)
+
+
+def _end_with_reader() -> None:
+  """Lets `| head` end what prints, quietly and with 141; here nothing writes to a network."""
+  signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 
 def _take_point(config, points: list[dict]) -> None:

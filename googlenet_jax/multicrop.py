@@ -19,9 +19,9 @@ def evaluate(config: ConfigDict, networks: list[Network], workdir: epath.Path) -
   """Scores networks and their ensemble on a split of photos; prints Table 3's layout.
 
   Args:
-    config: checked; its `dataset`, `eval.split`, `eval.crops` and `eval.batch_size` count.
-    networks: with their weights, all of the same classes.
-    workdir: `evaluation_SPLIT_CROPS_crops.json` is written there.
+    config: checked config; its `dataset`, `eval.split`, `eval.crops` and `eval.batch_size` count.
+    networks: networks with their weights, all of the same classes.
+    workdir: folder that `evaluation_SPLIT_CROPS_crops.json` is written to.
 
   Returns:
     The ensemble's scores.

@@ -11,9 +11,10 @@ import pytest
 from etils import epath
 from processes import CONFIG, DIGITS, ROOT, SCORED
 
-from googlenet_jax import checkpoint, nonfinite, parallel, train_state, workdir
-from googlenet_jax.checkpoint import SUMS, Checkpoints
+from googlenet_jax import checkpoint, nonfinite, parallel, stored, train_state, workdir
+from googlenet_jax.checkpoint import Checkpoints
 from googlenet_jax.errors import InputError
+from googlenet_jax.stored import SUMS
 
 
 def state(step):
@@ -78,7 +79,7 @@ DAMAGES = {
   'half deleted': half_delete,
   'no digests': lambda folder: (folder / SUMS).unlink(),
   'no score': lambda folder: (folder / 'metrics' / 'metrics').write_text(''),
-  'no stamp': lambda folder: (folder / checkpoint.STAMP).write_bytes(b''),
+  'no stamp': lambda folder: (folder / stored.STAMP).write_bytes(b''),
 }
 
 

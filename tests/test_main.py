@@ -172,6 +172,12 @@ def test_weights_from_the_command_line(tmp_path, two_classes):
   assert 'broken.png cannot be read' in done.stdout and 'nothing.jpg cannot be' in done.stdout
   assert len(json.loads(output.read_text())) == 20
 
+  command = [sys.executable, 'main.py', '--mode=predict', f'--weights={file}', images]
+  with subprocess.Popen(command, stdout=-1, stderr=-1, text=True, cwd=ROOT) as reader_has_left:
+    reader_has_left.stdout.close()
+    assert reader_has_left.stderr.read() == ''
+  assert reader_has_left.returncode == -signal.SIGPIPE
+
   alone = tmp_path / 'small.stablehlo'
   done = program('--mode=export', f'--weights={file}', f'--output={alone}', cwd=ROOT)
   assert done.returncode == 0, done.stderr

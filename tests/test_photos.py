@@ -433,7 +433,7 @@ def test_a_bad_photo_keeps_its_place_with_mask_0_and_is_named(two_classes, tmp_p
 def test_in_training_a_bad_photos_place_holds_the_next_readable_one(two_classes, tmp_path):
   after = {4: 6, 5: 6, 19: 20, 24: 26, 25: 26, 39: 0}
   records = broken_folder(two_classes, tmp_path, ('04.jpg', '05.jpg', '19.jpg'))
-  options = {'train': True, 'image_size': 16, 'shorter': 20, 'seed': 3, **STATISTICS}
+  options = {'train': True, 'image_size': 16, 'resize_shorter': 20, 'seed': 3, **STATISTICS}
   order = taken(training_order(40), range(5), 8)
   whole = pipeline.streamed(folder.records(str(two_classes), 'all'), **options)
   images = batches(whole, range(5), 8, jax.random.key(0)).image[np.argsort(order)]  # by record

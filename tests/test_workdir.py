@@ -6,7 +6,7 @@ import shutil
 import pytest
 from etils import epath
 
-from googlenet_jax import checkpoint, metrics_log, score, train
+from googlenet_jax import checkpoint, metrics_log, score, stored, train
 from googlenet_jax.data import datasets
 from googlenet_jax.errors import InputError
 
@@ -163,7 +163,7 @@ def test_a_run_of_another_version_is_refused(tiny, tmp_path, written):
 def test_a_damaged_checkpoint_stays_where_the_run_is_refused(tiny, tmp_path):
   run(tiny, tmp_path, stop_at=4)
   run(tiny, tmp_path, stop_at=5)
-  (tmp_path / 'checkpoints' / '5' / checkpoint.SUMS).unlink()
+  (tmp_path / 'checkpoints' / '5' / stored.SUMS).unlink()
   tiny.dataset.test = 'tests'
   with pytest.raises(InputError, match="no split 'tests'"):
     run(tiny, tmp_path)

@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from googlenet_jax.data import pixels
+
 
 class Augment(NamedTuple):
   """What is done to training images, in this order; 0, False or () leaves a step out.
@@ -51,7 +53,7 @@ class Augment(NamedTuple):
 NONE = Augment()
 
 # Of RGB in [0, 255]: rows are the luma Y and the two axes of colour I and Q (NTSC).
-YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
+YIQ = np.array([pixels.LUMA, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
 # Of ImageNet's RGB in [0, 1], as published with cuda-convnet and fb.resnet.torch.
 PCA_VALUES = np.array([0.2175, 0.0188, 0.0045])
 PCA_VECTORS = np.array(  # a column each

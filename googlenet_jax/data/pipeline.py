@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from googlenet_jax.data import augment as aug
-from googlenet_jax.data import stream
+from googlenet_jax.data import pixels, stream
 from googlenet_jax.data.shuffle import shuffled
 from googlenet_jax.data.sources import Records, Span, Split
 from googlenet_jax.errors import InputError
@@ -196,7 +196,7 @@ def streamed(
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, positions) if train else None
     images = host_batch['image']
     if channels == 1:
-      images = jnp.einsum('...c,c->...', images, aug.YIQ[0])[..., None]
+      images = pixels.gray(images)
     if images.ndim == 5:
       images = jnp.concatenate([images, images[..., ::-1, :]], 1)  # each mirrored too
     images = prepared(images, keys, shape, mean, std, augment)
@@ -273,7 +273,7 @@ def prepared(
     images = jax.image.resize(images, (len(images), *shape[:2], images.shape[3]), 'bilinear')
   for step, key in zip(augment.extra, key_extra if augment.extra else (), strict=True):
     images = step(images, key)
-  images = (images - jnp.array(mean)) / jnp.array(std)
+  images = pixels.normalise(images, mean, std)
   if augment.cutout:
     images = aug.cutout(images, key_cutout, augment.cutout)
   return jnp.broadcast_to(images, (*images.shape[:-3], *shape))
