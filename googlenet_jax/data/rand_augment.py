@@ -6,6 +6,8 @@ colours change first. An operation that needs more than that, the paper's 'color
 which mixes channels) and 'sharpness' (which mixes neighbours), is left out.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
@@ -63,7 +65,7 @@ def contrast(amount, counts):
   channels = counts.shape[1]
   weights = jnp.array(LUMA if channels == 3 else (1 / channels,) * channels)
   means = jnp.sum(_levels(counts) * counts, axis=0) / counts.sum(0)
-  return _blend(jnp.full(channels, jnp.floor(means @ weights + 0.5)), amount)
+  return _blend(jnp.full(channels, jnp.floor(jnp.sum(means * weights) + 0.5)), amount)
 
 
 def autocontrast(amount, counts):
@@ -141,7 +143,7 @@ def rand_augment(
   magnitude: float = 9.0,
   operations: tuple[str, ...] = PAPERS,
   fill: float = 128.0,
-):
+) -> Callable[[jax.Array, jax.Array], jax.Array]:
   """Applies operations drawn for each image, uniformly and with replacement.
 
   Args:

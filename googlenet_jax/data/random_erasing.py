@@ -1,6 +1,6 @@
 """Random erasing (Zhong et al., arXiv 1708.04896) as a pure function of a key an example."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ def random_erasing(
   area: tuple[float, float] = (0.02, 1 / 3),
   aspect: tuple[float, float] = (0.3, 10 / 3),
   fill: str = 'random',
-):
+) -> Callable[[jax.Array, jax.Array], jax.Array]:
   """Erases a rectangle that lies inside the image, by chance.
 
   Its area is uniform, its aspect log-uniform, so that tall and wide ones are as frequent, and its
