@@ -63,7 +63,7 @@ def contrast(amount, counts):
   channels = counts.shape[1]
   weights = jnp.array(LUMA if channels == 3 else (1 / channels,) * channels)
   means = jnp.sum(_levels(counts) * counts, axis=0) / counts.sum(0)
-  return _blend(jnp.full(channels, jnp.floor(means @ weights + 0.5)), amount)
+  return _blend(jnp.full(channels, jnp.floor(jnp.sum(means * weights) + 0.5)), amount)
 
 
 def autocontrast(amount, counts):
@@ -167,10 +167,10 @@ def rand_augment(
     counts = histogram(levels)
     table = jnp.broadcast_to(jnp.arange(LEVELS)[:, None], counts.shape)
     matrix = jnp.eye(3)
-    for key_op in jax.random.split(key, num_ops):
-      key_choice, key_sign = jax.random.split(key_op)
-      choice = jax.random.randint(key_choice, (), 0, len(operations))
-      amount = magnitude / 10 * jax.random.rademacher(key_sign, (), jnp.float32)
+    draws = jax.random.uniform(key, (num_ops, 2))
+    choices = jnp.floor(draws[:, 0] * len(operations)).astype(jnp.int32)
+    amounts = jnp.where(draws[:, 1] < 0.5, -1, 1) * magnitude / 10
+    for choice, amount in zip(choices, amounts, strict=True):
       after = _through(counts, table)
       tables = [TABLES.get(name, _identity_table)(amount, after) for name in operations]
       table = jnp.take_along_axis(jnp.stack(tables)[choice], table, axis=0)

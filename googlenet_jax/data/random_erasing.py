@@ -1,9 +1,10 @@
 """Random erasing (Zhong et al., arXiv 1708.04896) as a pure function of a key an example."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 
-from googlenet_jax.data.augment import split
 from googlenet_jax.errors import InputError
 
 FILLS = ('random', 'zero')
@@ -44,37 +45,36 @@ def random_erasing(
   if fill not in FILLS:
     raise InputError(f'random_erasing: fill={fill!r}: use one of {FILLS}')
 
-  key_chance, key_box, key_fill = split(keys, 3)
-  chosen = jax.vmap(lambda key: jax.random.bernoulli(key, probability))(key_chance)
-  box = rectangles(key_box, *images.shape[1:3], area, aspect)
-  values = 0.0
-  if fill == 'random':
-    values = jax.vmap(lambda key: jax.random.uniform(key, images.shape[1:], maxval=255))(key_fill)
-  return jnp.where(box & chosen[:, None, None, None], values, images)
+  def one(image, key):
+    key_box, key_fill = jax.random.split(key)
+    chance, *draws = jax.random.uniform(key_box, (5,))
+    box = rectangle(draws, *image.shape[:2], area, aspect)
+    values = jax.random.uniform(key_fill, image.shape, maxval=255) if fill == 'random' else 0.0
+    return jnp.where(box & (chance < probability), values, image)
+
+  return jax.vmap(one)(images, keys)
 
 
-def rectangles(
-  keys: jax.Array,
+def rectangle(
+  draws: Sequence[jax.Array],
   height: int,
   width: int,
   area: tuple[float, float],
   aspect: tuple[float, float],
 ) -> jax.Array:
-  """Masks `[B, H, W, 1]` of rectangles that lie inside the image (see `random_erasing`)."""
+  """Mask `[H, W, 1]` of a rectangle that lies inside the image (see `random_erasing`).
 
-  def one(key):
-    key_area, key_aspect, key_place = jax.random.split(key, 3)
-    share = jax.random.uniform(key_area, minval=area[0], maxval=area[1])
-    low, high = jnp.log(jnp.array(aspect))
-    ratio = jnp.exp(jax.random.uniform(key_aspect, minval=low, maxval=high))
-    ratio = jnp.clip(ratio, share * height / width, height / (share * width))
-    pixels = share * height * width
-    limits = jnp.array([height, width])
-    sides = jnp.round(jnp.sqrt(pixels * jnp.array([ratio, 1 / ratio])))
-    sides = jnp.clip(sides, 1, limits).astype(jnp.int32)
-    top, left = jax.random.randint(key_place, (2,), 0, limits - sides + 1)
-    rows, columns = jnp.arange(height)[:, None] - top, jnp.arange(width)[None] - left
-    inside = (rows >= 0) & (rows < sides[0]) & (columns >= 0) & (columns < sides[1])
-    return inside[..., None]
-
-  return jax.vmap(one)(keys)
+  Args:
+    draws: four uniform values in [0, 1): for the area, the aspect, the row and the column.
+    height, width: of the image, pixels.
+    area, aspect: as in `random_erasing`.
+  """
+  pixels = height * width * (area[0] + draws[0] * (area[1] - area[0]))
+  ratio = aspect[0] * (aspect[1] / aspect[0]) ** draws[1]
+  ratio = jnp.clip(ratio, pixels / width**2, height**2 / pixels)
+  rows = jnp.clip(jnp.round(jnp.sqrt(pixels * ratio)), 1, height)
+  columns = jnp.clip(jnp.round(jnp.sqrt(pixels / ratio)), 1, width)
+  top = jnp.floor(draws[2] * (height - rows + 1))
+  left = jnp.floor(draws[3] * (width - columns + 1))
+  y, x = jnp.arange(height)[:, None] - top, jnp.arange(width)[None] - left
+  return ((y >= 0) & (y < rows) & (x >= 0) & (x < columns))[..., None]
