@@ -3,6 +3,7 @@
 import itertools
 import logging
 import math
+from collections.abc import Mapping
 
 import flax
 import jax
@@ -17,11 +18,17 @@ from googlenet_jax.errors import InputError
 LOG = logging.getLogger('googlenet_jax')
 
 
-def load(config: ConfigDict, split: str, *, evaluating: bool = False) -> pipeline.Pipeline:
+Arrays = Mapping[str, sources.Split]  # by 'train', 'validation' and 'test'
+
+
+def load(
+  config: ConfigDict, split: str, *, evaluating: bool = False, arrays: Arrays | None = None
+) -> pipeline.Pipeline:
   """The pipeline of 'train', 'validation' or 'test'; 'train' is for training.
 
   Args:
     evaluating: give the training split as it is, in order and not augmented.
+    arrays: data in place of what the config names.
   """
   fields = config.dataset
   if not fields[split]:
@@ -36,7 +43,8 @@ def load(config: ConfigDict, split: str, *, evaluating: bool = False) -> pipelin
     'augment': augment.Augment(**config.augment),
   }
   if fields.in_memory:
-    data = sources.load(fields.name, fields[split], fields.data_dir)
+    named = fields.name, fields[split], fields.data_dir
+    data = arrays[split] if arrays else sources.load(*named)
     return pipeline.in_memory(data, max_bad=max_bad(config, len(data.labels)), **options)
   data = records(config, split, fields.classes)
   if train:
@@ -52,10 +60,10 @@ def load(config: ConfigDict, split: str, *, evaluating: bool = False) -> pipelin
   )
 
 
-def load_splits(config: ConfigDict) -> dict[str, pipeline.Pipeline]:
+def load_splits(config: ConfigDict, arrays: Arrays | None = None) -> dict[str, pipeline.Pipeline]:
   """The pipelines of all splits that are named: what is wrong with one is told at the start."""
   others = [name for name in ('validation', 'test') if config.dataset[name]]
-  return {name: load(config, name) for name in ('train', *others)}
+  return {name: load(config, name, arrays=arrays) for name in ('train', *others)}
 
 
 def max_bad(config: ConfigDict, count: int) -> int:
@@ -207,7 +215,6 @@ class Run:
   Args:
     config: checked.
     data: the pipeline that it trains on.
-    allow_head: where it starts from weights, they may be of other classes.
     resume_from: what the network is of a run that goes on; None for one that begins.
 
   Attributes:
@@ -227,7 +234,6 @@ class Run:
     config: ConfigDict,
     data: pipeline.Pipeline,
     *,
-    allow_head: bool = False,
     resume_from: weights.Description | None = None,
   ):
     if config.init.frozen and not config.init.weights:
@@ -239,7 +245,7 @@ class Run:
     self._start = None
     if starts:
       self._start = weights.load(config.init.weights, flag='--config.init.weights')
-    self._allow_head = allow_head
+    self._allow_head = config.init.allow_head
     self.description = resume_from or describe(config, data, self._start)
     self.model = network(config, self.description)
     self.schedule = schedules.learning_rate(

@@ -12,7 +12,9 @@ from googlenet_jax.errors import InputError
 from googlenet_jax.evaluate import Evaluator
 
 
-def evaluate(config: ConfigDict, folder: epath.Path) -> dict:
+def evaluate(
+  config: ConfigDict, folder: epath.Path, arrays: experiment.Arrays | None = None
+) -> dict:
   """Scores the run in a workdir on `config.eval.split`, on any number of devices.
 
   Returns:
@@ -27,7 +29,7 @@ def evaluate(config: ConfigDict, folder: epath.Path) -> dict:
   if not (folder / 'checkpoints').exists():
     raise InputError(f'{folder} holds no checkpoint: train first, or give --workdir')
   checkpoints = Checkpoints(folder, read_only=True)
-  data = experiment.load(config, config.eval.split, evaluating=True)
+  data = experiment.load(config, config.eval.split, evaluating=True, arrays=arrays)
   description = workdir.network(folder)
   workdir.check_classes(description, data.class_names, folder)
   model = experiment.network(config, description)

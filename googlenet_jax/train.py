@@ -49,8 +49,8 @@ def train(
   workdir: epath.Path,
   *,
   stop_at: int = 0,
-  allow_head: bool = False,
   given: Collection[str] = (),
+  arrays: experiment.Arrays | None = None,
 ) -> dict | None:
   """Trains, or goes on with the run in the workdir, and scores the test split at its end.
 
@@ -58,8 +58,8 @@ def train(
     config: checked (`config.check`).
     workdir: of the run; made where absent.
     stop_at: step to save and stop at, as an interrupted run would; 0 for the end.
-    allow_head: `config.init.weights` may be of other classes; the classifier is new then.
     given: fields that were set on the command line, 'optimizer.lr'.
+    arrays: splits in place of those that the config names.
 
   Returns:
     What `summary.json` holds; None when stopped before the end.
@@ -88,11 +88,11 @@ def train(
     checkpoints = Checkpoints(workdir, config.checkpoint.keep, read_only=True)
     latest = checkpoints.latest()
     resume_from = None if latest is None else workdirs.network(workdir)
-    overlaps = experiment.overlaps(config)
-    splits = experiment.load_splits(config)
+    overlaps = [] if arrays else experiment.overlaps(config)
+    splits = experiment.load_splits(config, arrays)
     for data in splits.values():
       stack.enter_context(contextlib.closing(data))
-    run = experiment.Run(config, splits['train'], allow_head=allow_head, resume_from=resume_from)
+    run = experiment.Run(config, splits['train'], resume_from=resume_from)
     effects.check_times(config, run.clock, given)
     workdirs.check_classes(run.description, splits['train'].class_names, workdir)
     digests = parallel.from_main(

@@ -262,7 +262,7 @@ def assign(
   if other and not allow_head:
     raise InputError(
       f'{where} knows {len(network.description.class_names)} classes, and not those of the data: '
-      '--weights_allow=head makes a new head'
+      '--config.init.allow_head=True makes a new head'
     )
   leaves, tree = jax.tree_util.tree_flatten_with_path(variables)
   own = {tuple(str(part.key) for part in path): x for path, x in leaves}
