@@ -250,6 +250,8 @@ def _start(file: str) -> int:
   if values.sweep >= 0:
     _take_point(call, config_files.points(file))
     call = call._replace(workdir=workdir / f'sweep_{values.sweep}')
+  if not values.weights:
+    effects.fit(call.config, given)
   checks.check(call.config)
   _join_cluster(call)
   # Once jax knows which process this is.

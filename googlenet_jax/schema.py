@@ -12,11 +12,16 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
-from googlenet_jax import optim, schedules, steps, train_state
+from googlenet_jax import schedules, steps, train_state
 from googlenet_jax.data import boxes, decode
+from googlenet_jax.data.augmentations import AUGMENTATIONS
 from googlenet_jax.errors import InputError, hint
+from googlenet_jax.losses import LOSSES
+from googlenet_jax.metrics import METRICS
 from googlenet_jax.models import MODELS, inception_v3, layers
 from googlenet_jax.models.googlenet import CHOICES, MODULES
+from googlenet_jax.optimizers import OPTIMIZERS
+from googlenet_jax.writers import WRITERS
 
 COLUMNS = 100  # of a terminal
 
@@ -65,6 +70,19 @@ class Field(NamedTuple):
 def one_of(*values) -> Rule:
   """The rule of a field that has a few values."""
   return Rule(lambda x: x in values, f'one of {", ".join(map(str, values))}')
+
+
+def named(table) -> Rule:
+  """The rule of a part's name: of a table, or a user's own."""
+  text = f'one of {", ".join(table)}, or module:attribute of your own'
+  return Rule(lambda x: x in table or ':' in x, text)
+
+
+def all_named(table, *others: str) -> Rule:
+  """The rule of a tuple, which may be empty, of such names."""
+  one = named((*others, *table))
+  text = one.text.replace('one of', 'some of', 1)
+  return Rule(lambda x: not isinstance(x, str) and all(map(one.test, x)), text)
 
 
 def some_of(values, text: str = '') -> Rule:
@@ -139,7 +157,7 @@ FIELDS: dict[str, Field] = {
     one_of(*steps.ON_NONFINITE),
     free=True,
   ),
-  'model.name': Field('googlenet', 'Name of the network', one_of(*MODELS)),
+  'model.name': Field('googlenet', 'Name of the network', named(MODELS)),
   'model.width': Field(None, 'Multiplier of the channels', _of_network('width'), kind=float),
   'model.module': Field(None, 'Form of the modules', _of_network('module'), kind=str),
   'model.norm': Field(None, 'Normalisation', _of_network('norm'), kind=str),
@@ -150,9 +168,9 @@ FIELDS: dict[str, Field] = {
   'model.aux_heads': Field(
     None,
     'Modules that an auxiliary head follows; () for none',
-    some_of(
-      (*MODULES, inception_v3.AUX),
-      f'{", ".join(MODULES)}, or {inception_v3.AUX} of Inception v3',
+    Rule(
+      lambda x: not isinstance(x, str) and all(isinstance(name, str) for name in x),
+      f'some of {", ".join(MODULES)}, or {inception_v3.AUX} of Inception v3',
     ),
     kind=tuple,
   ),
@@ -185,7 +203,10 @@ FIELDS: dict[str, Field] = {
     (), "Beginnings of the names of layers that stay, with their statistics, like 'conv'"
   ),
   'init.backbone_lr': Field(1.0, 'Factor on the learning rate of all but the classifiers', SHARE),
-  'dataset.name': Field('digits', 'Set: digits, folder (of photos), or a TFDS classification set'),
+  'dataset.name': Field(
+    'digits',
+    'Set: digits, folder (of photos), a TFDS classification set, or module:attribute of your own',
+  ),
   'dataset.data_dir': Field(
     '', "Folder of the photos, or of the TFDS sets; '' for TFDS's own", free=True
   ),
@@ -261,6 +282,12 @@ FIELDS: dict[str, Field] = {
     0.0, "Standard deviation along ImageNet's principal colours", at_least(0)
   ),
   'augment.cutout': Field(0, 'Side of a zeroed square', at_least(0), 'pixels'),
+  'augment.extra': Field(
+    (), 'Further steps, after lighting and at the size of the network', all_named(AUGMENTATIONS)
+  ),
+  'augment.extra_fields': Field(
+    {}, "Fields of these by name: {'rand_augment': {'magnitude': 7}}", KEYWORDS
+  ),
   'augment.mixup': Field(0.0, 'Alpha of mixup', at_least(0)),
   'augment.cutmix': Field(0.0, 'Alpha of CutMix', at_least(0)),
   'train.duration': Field(
@@ -269,6 +296,8 @@ FIELDS: dict[str, Field] = {
     Rule(_whole_training, 'a duration above 0 like "12 epochs" or "300 steps"'),
   ),
   'train.batch_size': Field(128, 'Examples in a step, over all devices', at_least(1)),
+  'train.loss': Field('cross_entropy', 'Name of the loss', named(LOSSES)),
+  'train.loss_fields': Field({}, "Fields of the loss: {'gamma': 1.0}", KEYWORDS),
   'train.aux_weight': Field(0.3, 'Weight of each auxiliary loss', at_least(0)),
   'train.label_smoothing': Field(0.0, 'Share of the label spread over all classes', BELOW_1),
   'train.sync_batch_norm': Field(
@@ -277,16 +306,16 @@ FIELDS: dict[str, Field] = {
   'train.steps_per_call': Field(
     1, 'Steps dispatched at once, for small models; on a CPU more is slower', at_least(1)
   ),
-  'optimizer.name': Field('sgd', 'Name of the optimizer', one_of(*optim.NAMES)),
+  'optimizer.name': Field('sgd', 'Name of the optimizer', named(OPTIMIZERS)),
   'optimizer.lr': Field(0.01, 'Peak learning rate', above(0)),
-  'optimizer.momentum': Field(0.9, 'Momentum; b1 of adam and adamw', BELOW_1),
-  'optimizer.nesterov': Field(False, "Nesterov's momentum, for sgd"),
+  'optimizer.momentum': Field(0.9, 'Momentum; b1 of Adam and its kin', BELOW_1),
+  'optimizer.nesterov': Field(False, "Nesterov's momentum"),
   'optimizer.weight_decay': Field(0.0, 'Weight decay', at_least(0)),
   'optimizer.decay_all': Field(False, 'Decay of biases and norms too'),
   'optimizer.clip_norm': Field(0.0, "Bound on the gradient's global norm; 0 for none", at_least(0)),
   'optimizer.accumulate': Field(1, 'Steps whose gradients make one update', at_least(1)),
   'optimizer.fields': Field({}, 'More fields of the optimizer', KEYWORDS),
-  'schedule.name': Field('exponential', 'Name of the schedule', one_of(*schedules.NAMES)),
+  'schedule.name': Field('exponential', 'Name of the schedule', named(schedules.SCHEDULES)),
   'schedule.warmup': Field('0 epochs', 'Duration of a linear rise from 0', DURATION),
   'schedule.decay_rate': Field(0.96, 'Factor of exponential after each decay_every', above(0, 1)),
   'schedule.decay_every': Field('8 epochs', 'Duration between two decays of exponential', DURATION),
@@ -313,6 +342,12 @@ FIELDS: dict[str, Field] = {
     at_least(1),
     free=True,
   ),
+  'eval.metrics': Field(
+    ('loss', 'top1', 'top5', 'confusion'),
+    'Names of the metrics; loss and top1 are always needed',
+    all_named(METRICS, 'loss'),
+  ),
+  'eval.metric_fields': Field({}, "Fields of these by name: {'top5': {'k': 3}}", KEYWORDS),
   'eval.resize': Field(
     0, 'Shorter side of photos before the centre crop; 0 for 8/7 of it', at_least(0), 'pixels'
   ),
@@ -333,6 +368,10 @@ FIELDS: dict[str, Field] = {
     free=True,
   ),
   'log.norms': Field(False, 'Norms of gradients and parameters, of each group of layers'),
+  'log.writers': Field(
+    ('tensorboard',), 'Writers of the records, beside metrics.jsonl', all_named(WRITERS), free=True
+  ),
+  'log.writer_fields': Field({}, 'Fields of these by name', KEYWORDS, free=True),
   'checkpoint.keep': Field(
     2, 'Number kept of the last ones, beside the best', at_least(1), free=True
   ),

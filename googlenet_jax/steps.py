@@ -1,7 +1,8 @@
 """One training step and one evaluation step, as pure functions of one device's part."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -9,7 +10,9 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from googlenet_jax import losses, optim, train_state
+from googlenet_jax import losses, metrics, optim, train_state
+from googlenet_jax.losses import Loss
+from googlenet_jax.metrics import Metric
 from googlenet_jax.parallel import AXIS, positions
 
 ON_NONFINITE = ('stop', 'skip', 'rollback')
@@ -50,9 +53,9 @@ def as_in_evaluation(frozen: tuple[str, ...]) -> contextlib.AbstractContextManag
 
 
 def make_gradients(
-  model, *, aux_weight: float, label_smoothing: float, frozen: tuple[str, ...] = ()
+  model, *, loss: Loss, aux_weight: float, label_smoothing: float, frozen: tuple[str, ...] = ()
 ) -> Callable:
-  """The loss's gradient over all devices.
+  """The loss's gradient over all devices; the labels are smoothed for any loss.
 
   Returns:
     `(params, batch_stats, batch, key) -> (gradients, batch_stats, sums)`: the gradients (of the
@@ -69,12 +72,13 @@ def make_gradients(
         rngs={'dropout': key},
         mutable=['batch_stats'],
       )
+    labels = optax.smooth_labels(batch.label, label_smoothing)
     by_head, sums = {}, {}
     for head, logits in losses.heads(outputs).items():
-      each = losses.cross_entropy(logits, batch.label, label_smoothing) * batch.mask
+      each = loss(logits, labels) * batch.mask
       by_head[head] = each.sum()
       sums[f'{head}_loss'] = each.sum()
-      sums[f'{head}_top1'] = jnp.sum(losses.correct(logits, batch.label) * batch.mask)
+      sums[f'{head}_top1'] = jnp.sum(metrics.correct(logits, batch.label) * batch.mask)
     total = by_head.pop('main') + aux_weight * sum(by_head.values())
     sums['loss'] = total
     # Divided by the mean number of examples a device: the mean over devices is exact then.
@@ -102,6 +106,7 @@ def make_train_step(
   *,
   total_steps: int,
   batch_size: int,
+  loss: Loss,
   aux_weight: float,
   label_smoothing: float,
   average: str,
@@ -121,8 +126,9 @@ def make_train_step(
     make_batch: of a pipeline.
     total_steps: of the training.
     batch_size: examples, over all devices.
-    aux_weight: of each auxiliary loss (the paper's 0.3).
-    label_smoothing: see `losses.cross_entropy`.
+    loss: of each head (`losses.LOSSES`).
+    aux_weight: factor on each auxiliary loss (the paper's 0.3).
+    label_smoothing: share of the label spread evenly over all classes (arXiv 1512.00567).
     average, average_decay: see `train_state.update_average`.
     average_from: first step that is averaged.
     log_norms: sum the norms of gradients and parameters a group.
@@ -139,7 +145,7 @@ def make_train_step(
     leading axis of `count` steps, and each such shape is compiled.
   """
   gradients = make_gradients(
-    model, aux_weight=aux_weight, label_smoothing=label_smoothing, frozen=frozen
+    model, loss=loss, aux_weight=aux_weight, label_smoothing=label_smoothing, frozen=frozen
   )
 
   def step(state, host_batch, device_data, key):
@@ -202,18 +208,17 @@ def make_train_step(
   return steps
 
 
-def eval_sums(classes: int) -> dict[str, jnp.ndarray]:
-  """What an evaluation step adds to, zero."""
-  return {
-    'examples': jnp.zeros(()),
-    'loss': jnp.zeros(()),
-    'top1': jnp.zeros(()),
-    'top5': jnp.zeros(()),
-    'confusion': jnp.zeros((classes, classes)),  # [label, prediction]
-  }
+def eval_sums(scored: Mapping[str, Metric], classes: int) -> dict[str, Any]:
+  """What an evaluation step adds to, zero: the examples and the sums of each metric."""
+  logits = jax.ShapeDtypeStruct((1, classes), jnp.float32)
+  mask = jax.ShapeDtypeStruct((1,), jnp.float32)
+  shapes = {name: jax.eval_shape(x.sums, logits, logits, mask) for name, x in scored.items()}
+  return {'examples': jnp.zeros(())} | jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
 
 
-def make_eval_step(model, make_batch: Callable, *, batch_size: int) -> Callable:
+def make_eval_step(
+  model, make_batch: Callable, scored: Mapping[str, Metric], *, batch_size: int
+) -> Callable:
   """An evaluation step: `(sums, host_batch, device_data, variables, start) -> sums`.
 
   `host_batch` has a leading axis of one step, as in training; `start` is the position of the
@@ -225,15 +230,8 @@ def make_eval_step(model, make_batch: Callable, *, batch_size: int) -> Callable:
     host_batch = jax.tree.map(lambda x: x[0], host_batch)
     batch = make_batch(device_data, host_batch, positions(start, batch_size), None)
     logits = model.apply(variables, batch.image, train=False).logits
-    hits = jnp.zeros_like(sums['confusion'])
-    hits = hits.at[batch.label.argmax(-1), logits.argmax(-1)].add(batch.mask)
-    new = {
-      'examples': batch.mask.sum(),
-      'loss': jnp.sum(losses.cross_entropy(logits, batch.label) * batch.mask),
-      'top1': jnp.sum(losses.correct(logits, batch.label) * batch.mask),
-      'top5': jnp.sum(losses.correct(logits, batch.label, 5) * batch.mask),
-      'confusion': hits,
-    }
+    new = {name: x.sums(logits, batch.label, batch.mask) for name, x in scored.items()}
+    new['examples'] = batch.mask.sum()
     return jax.tree.map(jnp.add, sums, lax.psum(new, AXIS))
 
   return step

@@ -232,7 +232,7 @@ def summarize(
       else {x: value for x, value in config.model.items() if x not in ('name', 'fields')}
     )
     model = models.create(name, **fields, num_classes=num_classes or None)
-    shape = given or (models.MODELS[name].image_shape if names else _shape(config))
+    shape = given or (models.find(name).image_shape if names else _shape(config))
     networks[name] = Shown(model, shape, cost.cost(model, shape))
   if len(networks) > 1:
     tables = [compare(networks)]
@@ -251,7 +251,7 @@ def summarize(
 
 def _shape(config):
   """Shape of a config's images; small where the data say nothing and the stem keeps resolution."""
-  height, width, channels = models.MODELS[config.model.name].image_shape
+  height, width, channels = models.find(config.model.name).image_shape
   if config.dataset.image_size:
     height = width = config.dataset.image_size
   elif config.model.stem in ('cifar', 'compact'):

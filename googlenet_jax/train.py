@@ -17,6 +17,7 @@ from googlenet_jax import (
   effects,
   experiment,
   files,
+  inputs,
   metrics_log,
   optim,
   parallel,
@@ -33,7 +34,6 @@ from googlenet_jax.progress import Progress
 
 ROLLBACKS = 3  # from one checkpoint, before the run ends
 MAX_CONSECUTIVE_SKIPS = 20  # steps in a row that may be skipped, before it ends
-MEANS = ('loss', 'top1', 'top5', 'unreadable')  # of an evaluation, in the record
 
 
 class Interrupted(Exception):
@@ -50,7 +50,7 @@ def train(
   *,
   stop_at: int = 0,
   given: Collection[str] = (),
-  arrays: experiment.Arrays | None = None,
+  arrays: inputs.Arrays | None = None,
 ) -> dict | None:
   """Trains, or goes on with the run in the workdir, and scores the test split at its end.
 
@@ -88,10 +88,10 @@ def train(
     checkpoints = Checkpoints(workdir, config.checkpoint.keep, read_only=True)
     latest = checkpoints.latest()
     resume_from = None if latest is None else workdirs.network(workdir)
-    overlaps = [] if arrays else experiment.overlaps(config)
-    splits = experiment.load_splits(config, arrays)
+    splits = inputs.load_splits(config, arrays)
     for data in splits.values():
       stack.enter_context(contextlib.closing(data))
+    overlaps = inputs.overlaps(config, splits)
     run = experiment.Run(config, splits['train'], resume_from=resume_from)
     effects.check_times(config, run.clock, given)
     workdirs.check_classes(run.description, splits['train'].class_names, workdir)
@@ -149,7 +149,9 @@ class Trainer:
     self._data = data = splits['train']
     self._validator = None
     if 'validation' in splits:
-      self._validator = Evaluator(run.model, splits['validation'], config.eval.batch_size)
+      self._validator = Evaluator(
+        run.model, splits['validation'], experiment.scored(config), config.eval.batch_size
+      )
     self._set(state)
     self._first = self._looked = self.step
     self._history = metrics_log.MetricsLog(workdir, self.step, parallel.is_main(), lines)
@@ -275,10 +277,12 @@ class Trainer:
     epoch, top1 = self._run.clock.epochs(self.step), None
     for split, result in results.items():
       if not self._history.find(self.step, split):  # as it may be where it was stopped here
-        self._history.add(self.step, split, epoch=epoch, **result.means())
-      scores = f'loss {result.loss:.3f}, top-1 {result.top1:.2%}'
+        self._history.add(self.step, split, epoch=epoch, **result.numbers())
+      scores = f'loss {result.values["loss"]:.3f}, top-1 {result.values["top1"]:.2%}'
       self._progress.say(f'epoch {epoch:.2f}, {split.replace("_", ", ")}: {scores}')
-      top1 = result.top1  # the best is chosen by the averaged parameters where there are any
+      top1 = result.values[
+        'top1'
+      ]  # the best is chosen by the averaged parameters where there are any
     self._save(top1)
 
   def _score(self, variables):
@@ -350,7 +354,7 @@ class Trainer:
     """Scores the test split, once, with the checkpoint that validation chose; the summary.
 
     Args:
-      overlaps: what the splits have in common (`experiment.overlaps`).
+      overlaps: what the splits have in common (`inputs.overlaps`).
     """
     config, run, history = self._config, self._run, self._history
     if pending := int(parallel.fetch(optim.pending(self._state.opt_state))):
@@ -364,8 +368,8 @@ class Trainer:
       scores = score.score(config, run.model, data, self._checkpoints, folder, step, 'test', stop)
       if scores is None:
         return None
-      means = {name: scores[name] for name in MEANS if name in scores}
-      summary = {f'test_{name}': means[name] for name in ('top1', 'top5', 'loss')}
+      means = {x: y for x, y in scores.items() if x not in ('split', 'step', 'examples')}
+      summary |= {f'test_{x}': y for x, y in means.items() if x != 'unreadable'}
       if not history.find(step, 'test'):
         history.add(step, 'test', epoch=run.clock.epochs(step), **means)
     averaged = config.average.name != 'none'

@@ -60,7 +60,7 @@ def test_values_out_of_range(field, value):
   c = default.get_config()
   group, _, name = field.rpartition('.')
   (c[group] if group else c)[name] = value
-  with pytest.raises(InputError, match=f'config.{field}='):
+  with pytest.raises(InputError, match=f'{field.split(".")[-1]}='):
     checks.check(c)
 
 

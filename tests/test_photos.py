@@ -11,7 +11,16 @@ import pytest
 from PIL import Image, PngImagePlugin
 from scipy import stats
 
-from googlenet_jax.data import augment, boxes, decode, folder, pipeline, sources, stream
+from googlenet_jax.data import (
+  augment,
+  boxes,
+  decode,
+  folder,
+  pipeline,
+  sources,
+  stream,
+  tfds_sets,
+)
 from googlenet_jax.errors import InputError
 
 CROPS = [decode.crop, decode.crop_quickly]
@@ -366,11 +375,11 @@ def test_evaluation_sees_every_photo_once_and_masks_the_rest(two_classes):
 
 def test_streamed_cifar10_is_the_one_in_memory(cifar10_dir):
   split = 'test[:48]'
-  records = sources.tfds_records('cifar10', split, cifar10_dir)
+  records = tfds_sets.records('cifar10', split, cifar10_dir)
   streamed = pipeline.streamed(records, train=False, image_size=32, resize_shorter=32, **STATISTICS)
   found = batches(streamed, range(2), 24, None)
   memory = pipeline.in_memory(
-    sources.load('cifar10', split, cifar10_dir), train=False, **STATISTICS
+    tfds_sets.load('cifar10', split, cifar10_dir), train=False, **STATISTICS
   )
   expected = memory.make_batch(memory.device_data, (), jnp.arange(48, dtype=jnp.uint32), None)
   jax.tree.map(np.testing.assert_array_equal, tuple(found), tuple(expected))

@@ -4,6 +4,7 @@ Every function takes `images [B, H, W, C]` and `keys [B]` and treats each exampl
 its own key, so what an example becomes does not depend on the batch around it.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -29,6 +30,8 @@ class Augment(NamedTuple):
     cutout: side of a square of zeros (after normalisation), pixels (arXiv 1708.04552).
     mixup: alpha of the Beta distribution of the mixing weight (arXiv 1710.09412).
     cutmix: alpha, likewise (arXiv 1905.04899); with both, each example takes one of them.
+    extra: further steps `(images [B, H, W, C] float32 in [0, 255], keys [B]) -> images`, after
+      `lighting`, on images of the network's size.
   """
 
   area: tuple[float, ...] = ()
@@ -42,6 +45,7 @@ class Augment(NamedTuple):
   cutout: int = 0
   mixup: float = 0.0
   cutmix: float = 0.0
+  extra: tuple[Callable[[jax.Array, jax.Array], jax.Array], ...] = ()
 
 
 NONE = Augment()

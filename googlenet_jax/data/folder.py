@@ -82,13 +82,8 @@ def records(root: str, split: str, others: tuple[str, ...] = (), class_list: str
     class_names=class_names,
     digest=digest,
     counts=np.bincount([label for _, label in files], minlength=len(class_names)),
+    spans=(Span(str(folder.resolve()), first, last, '%'),),
   )
-
-
-def spans(root: str, split: str) -> list[Span]:
-  """The stretch of a folder that a split takes, in percent; see `records`."""
-  folder, first, last = _parse(_base(root), split)
-  return [Span(str(folder.resolve()), first, last, '%')]
 
 
 def bucket(name: str) -> float:
