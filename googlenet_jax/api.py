@@ -21,8 +21,7 @@ from etils import epath
 from ml_collections import ConfigDict
 from PIL import Image
 
-from googlenet_jax import checks, config_files, predict, schema, score, startup, weights
-from googlenet_jax import train as training
+from googlenet_jax import checks, config_files, predict, schema, score, startup, training, weights
 from googlenet_jax import workdir as workdirs
 from googlenet_jax.data import pipeline, stream
 from googlenet_jax.data.sources import Records, Split

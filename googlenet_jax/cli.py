@@ -234,7 +234,7 @@ def _start(file: str) -> int:
   from etils import epath
 
   from googlenet_jax import checks, effects
-  from googlenet_jax.train import Interrupted
+  from googlenet_jax.training import Interrupted
 
   os.environ['XLA_FLAGS'] = startup.xla_flags()
   values = flags.FLAGS
@@ -319,9 +319,9 @@ def _run(call: Call) -> dict:
   if values.mode == 'train':
     if values.weights:
       raise InputError('--mode=train starts from --config.init.weights=FILE, not from --weights')
-    from googlenet_jax import train
+    from googlenet_jax import training
 
-    return train.train(config, call.workdir, given=call.given) | shown
+    return training.train(config, call.workdir, given=call.given) | shown
   if values.mode == 'evaluate' and not values.weights:
     from googlenet_jax import score
 

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from googlenet_jax import experiment, files, inputs, parallel, plots, workdir
 from googlenet_jax.checkpoint import Checkpoints
 from googlenet_jax.errors import InputError
-from googlenet_jax.evaluate import Evaluator
+from googlenet_jax.evaluation import Evaluator
 
 
 def evaluate(config: ConfigDict, folder: epath.Path, arrays: inputs.Arrays | None = None) -> dict:

@@ -6,13 +6,13 @@ import shutil
 import pytest
 from etils import epath
 
-from googlenet_jax import checkpoint, metrics_log, score, train
+from googlenet_jax import checkpoint, metrics_log, score, training
 from googlenet_jax.data import datasets
 from googlenet_jax.errors import InputError
 
 
 def run(config, workdir, **kwargs):
-  return train.train(config, epath.Path(workdir), **kwargs)
+  return training.train(config, epath.Path(workdir), **kwargs)
 
 
 def contents(folder):

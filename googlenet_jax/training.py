@@ -28,7 +28,7 @@ from googlenet_jax import workdir as workdirs
 from googlenet_jax.checkpoint import Checkpoints
 from googlenet_jax.data import stream
 from googlenet_jax.errors import InputError
-from googlenet_jax.evaluate import Evaluator
+from googlenet_jax.evaluation import Evaluator
 from googlenet_jax.monitor import DeadHeadAlarm, DispatchLimiter, Signals, Stopwatch, Trace
 from googlenet_jax.progress import Progress
 
