@@ -4,15 +4,16 @@ import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
 import googlenet_jax as gj
+from googlenet_jax import models, weights
 from googlenet_jax.errors import InputError
 
 SMALL = {
-  'model.width': 0.1,
   'train.duration': '2 steps',
   'train.batch_size': 16,
   'schedule.warmup': '0 epochs',
@@ -31,7 +32,7 @@ def run(tmp_path_factory):
   """A workdir, and what training on arrays returned."""
   workdir = tmp_path_factory.mktemp('run') / 'of_arrays'
   data = {'train': split(0), 'validation': split(1), 'test': split(2)}
-  return workdir, gj.train(gj.config('digits', SMALL), workdir, data=data)
+  return workdir, gj.train(gj.config('lenet5', SMALL), workdir, data=data)
 
 
 def test_config_by_name_and_by_path(tmp_path):
@@ -63,7 +64,7 @@ def test_config_that_is_refused(arguments, says):
 
 def test_a_run_on_arrays(run):
   workdir, summary = run
-  assert summary['step'] == 2 and 0 <= summary['test_top1'] <= 1
+  assert summary['steps'] == 2 and 0 <= summary['test_top1'] <= 1
   data = {'test': split(2)}
   scores = gj.evaluate(workdir, data=data)
   assert scores['examples'] == 24
@@ -76,7 +77,7 @@ def test_a_run_on_arrays(run):
 
 def test_a_run_goes_on_only_with_the_same_arrays(run):
   workdir, _ = run
-  longer = gj.config('digits', SMALL | {'train.duration': '3 steps'})
+  longer = gj.config('lenet5', SMALL | {'train.duration': '3 steps'})
   with pytest.raises(InputError, match=r'train\.duration'):
     gj.train(longer, workdir, data={'train': split(0), 'validation': split(1), 'test': split(2)})
 
@@ -94,31 +95,37 @@ def test_a_run_goes_on_only_with_the_same_arrays(run):
 )
 def test_data_that_is_refused(data, says, tmp_path):
   with pytest.raises(InputError, match=says):
-    gj.train(gj.config('digits', SMALL), tmp_path / 'run', data=data)
+    gj.train(gj.config('lenet5', SMALL), tmp_path / 'run', data=data)
   assert not (tmp_path / 'run').exists()
 
 
-def test_features_are_what_the_network_computes(run):
-  workdir, _ = run
-  network, images = gj.load(workdir), split(2, 5)[0]
+def test_features_are_what_the_network_computes(tmp_path):
+  model = models.create('googlenet', num_classes=3, width=0.1, norm='batch', stem='cifar')
+  model = model.clone(aux_heads=())
+  variables = jax.jit(lambda: model.init(jax.random.key(0), jnp.ones((1, 8, 8, 1)), train=False))()
+  statistics = weights.Preprocessing(
+    size=8, resize_shorter=8, mean=(77.9,), std=(95.9,), channels=1
+  )
+  fields = {'width': 0.1, 'norm': 'batch', 'stem': 'cifar', 'aux_heads': ()}
+  description = weights.Description('googlenet', fields, statistics, ('a', 'b', 'c'))
+  weights.save(str(tmp_path / 'w.safetensors'), weights.Network(description, model, variables, ''))
+  network, images = gj.load(tmp_path / 'w.safetensors'), split(2, 5)[0]
   features = network.features(images, 'inception_3a', 'inception_3a/conv_1x1', batch_size=2)
-  linear = jax.tree.map(np.asarray, network.variables['params']['linear'])
+  linear = jax.tree.map(np.asarray, variables['params']['linear'])
   logits = features.pooled @ linear['kernel'] + linear['bias']
   wanted = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-  np.testing.assert_allclose(network.predict(images)[0], wanted, atol=1e-5)
+  np.testing.assert_allclose(network.predict(images, batch_size=2)[0], wanted, atol=1e-5)
   module, branch = features.activations.values()
   assert module.shape[:3] == (5, 8, 8) and np.all(module >= 0)
   # A module's first channels are its first branch's.
   np.testing.assert_array_equal(module[..., : branch.shape[3]], branch)
-  mean, std = np.float32(77.9), np.float32(95.9)
-  state = network.model.apply(
-    network.variables,
-    (images - mean) / std,
-    train=False,
-    capture_intermediates=True,
-    mutable=['intermediates'],
-  )[1]['intermediates']
-  np.testing.assert_allclose(module, state['inception_3a']['__call__'][0], atol=1e-5)
+  _, state = jax.jit(
+    lambda x: model.apply(
+      variables, x, train=False, capture_intermediates=True, mutable=['intermediates']
+    )
+  )((images - np.float32(77.9)) / np.float32(95.9))
+  seen = state['intermediates']['inception_3a']['__call__'][0]
+  np.testing.assert_allclose(module, seen, atol=1e-4)
   with pytest.raises(InputError, match="no layer 'inception_3z'; did you mean inception_3"):
     network.features(images, 'inception_3z')
 

@@ -58,8 +58,7 @@ def test_the_installed_program_trains_from_another_folder(wheel, tmp_path):
   pip('install', wheel, '--target', target, cwd=elsewhere)
   command = [
     target / 'bin' / 'googlenet-jax',
-    '--config=digits',
-    '--config.model.width=0.1',
+    '--config=lenet5',
     '--config.train.duration=3 steps',
     '--config.schedule.warmup=1 steps',
     '--config.dataset.validation=',
@@ -70,7 +69,7 @@ def test_the_installed_program_trains_from_another_folder(wheel, tmp_path):
     command, capture_output=True, text=True, check=False, cwd=elsewhere, env=environment
   )
   assert done.returncode == 0, done.stderr
-  assert json.loads((elsewhere / 'runs/digits/summary.json').read_text())['step'] == 3
+  assert json.loads((elsewhere / 'runs/lenet5/summary.json').read_text())['steps'] == 3
   where = [sys.executable, '-c', 'import googlenet_jax; print(googlenet_jax.__file__)']
   found = subprocess.run(where, capture_output=True, text=True, check=True, env=environment)
   assert found.stdout.startswith(str(target))
