@@ -1,7 +1,7 @@
 r"""The published BVLC weights, trained on for your own classes: `DIR/<class>/*.jpg`.
 
     python main.py --config=configs/finetune.py --config.dataset.data_dir=DIR \
-        --config.init.weights=bvlc_googlenet.onnx --weights_allow=head
+        --config.init.weights=bvlc_googlenet.onnx --config.init.allow_head=True
 
 The classifier is new; the stem stays as it is and the modules learn at a tenth of the rate. For
 other networks than GoogLeNet set `init.frozen`: 'conv' begins every convolution of a VGG and of a

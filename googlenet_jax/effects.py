@@ -147,6 +147,7 @@ NEEDS = (
     lambda c, mode: c.init.weights or getattr(models.create(**c.model), 'aux_heads', ()),
     'a network with auxiliary heads',
   ),
+  Needs(('init.allow_head',), lambda c, mode: c.init.weights, 'config.init.weights=FILE'),
   Needs(('eval.crops',), lambda c, mode: mode == 'evaluate', '--mode=evaluate with --weights'),
   Needs(('eval.split',), lambda c, mode: mode == 'evaluate', '--mode=evaluate'),
 )

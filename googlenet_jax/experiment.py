@@ -116,7 +116,6 @@ class Run:
   Args:
     config: checked.
     data: the pipeline that it trains on.
-    allow_head: where it starts from weights, they may be of other classes.
     resume_from: what the network is of a run that goes on; None for one that begins.
 
   Attributes:
@@ -137,7 +136,6 @@ class Run:
     config: ConfigDict,
     data: pipeline.Pipeline,
     *,
-    allow_head: bool = False,
     resume_from: weights.Description | None = None,
   ):
     if config.init.frozen and not config.init.weights:
@@ -149,7 +147,7 @@ class Run:
     self._start = None
     if starts:
       self._start = weights.load(config.init.weights, flag='--config.init.weights')
-    self._allow_head = allow_head
+    self._allow_head = config.init.allow_head
     self.description = resume_from or describe(config, data, self._start)
     self.model = network(config, self.description)
     self.schedule = schedules.learning_rate(

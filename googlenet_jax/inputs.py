@@ -15,12 +15,17 @@ from googlenet_jax.errors import InputError
 
 LOG = logging.getLogger('googlenet_jax')
 
+Arrays = Mapping[str, sources.Split]  # by 'train', 'validation' and 'test'
 
-def load(config: ConfigDict, split: str, *, evaluating: bool = False) -> pipeline.Pipeline:
+
+def load(
+  config: ConfigDict, split: str, *, evaluating: bool = False, arrays: Arrays | None = None
+) -> pipeline.Pipeline:
   """The pipeline of 'train', 'validation' or 'test'; 'train' is for training.
 
   Args:
     evaluating: give the training split as it is, in order and not augmented.
+    arrays: splits in place of those that the config names.
   """
   fields = config.dataset
   train = split == 'train' and not evaluating
@@ -32,7 +37,7 @@ def load(config: ConfigDict, split: str, *, evaluating: bool = False) -> pipelin
     'channels': fields.channels,
     'augment': augmentations.create(**config.augment.to_dict()),
   }
-  data = source(config, split)
+  data = arrays[split] if arrays else source(config, split)
   in_memory = isinstance(data, sources.Split)
   if in_memory != fields.in_memory:
     holds = 'arrays' if in_memory else 'records that are decoded one by one'
@@ -54,10 +59,10 @@ def load(config: ConfigDict, split: str, *, evaluating: bool = False) -> pipelin
   )
 
 
-def load_splits(config: ConfigDict) -> dict[str, pipeline.Pipeline]:
+def load_splits(config: ConfigDict, arrays: Arrays | None = None) -> dict[str, pipeline.Pipeline]:
   """The pipelines of all splits that are named: what is wrong with one is told at the start."""
   others = [name for name in ('validation', 'test') if config.dataset[name]]
-  return {name: load(config, name) for name in ('train', *others)}
+  return {name: load(config, name, arrays=arrays) for name in ('train', *others)}
 
 
 def max_bad_records(config: ConfigDict, count: int) -> int:

@@ -7,7 +7,7 @@ import numpy as np
 from etils import epath
 
 from googlenet_jax import experiment, nonfinite, parallel
-from googlenet_jax.evaluate import Result
+from googlenet_jax.evaluation import Result
 from googlenet_jax.metrics_log import MetricsLog
 from googlenet_jax.progress import Progress
 from googlenet_jax.train_state import TrainState

@@ -6,7 +6,7 @@
 import json
 import re
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
@@ -196,6 +196,9 @@ FIELDS: dict[str, Field] = {
   'model.bias_init': Field(None, 'Initial biases, a constant', kind=float),
   'model.fields': Field({}, 'More fields of the network', KEYWORDS),
   'init.weights': Field('', "File or workdir of the weights training starts from; '' for none"),
+  'init.allow_head': Field(
+    False, 'Weights of other classes, from which the classifier is new', free=True
+  ),
   'init.frozen': Field(
     (), "Beginnings of the names of layers that stay, with their statistics, like 'conv'"
   ),
@@ -405,6 +408,26 @@ def flat(fields: dict, prefix: str = '') -> dict:
     nested = isinstance(value, dict) and not of_its_own
     result |= flat(value, f'{path}.') if nested else {path: value}
   return result
+
+
+def update(config: ConfigDict, values: Mapping[str, Any], where: str = '') -> None:
+  """Sets fields of a config, `{'optimizer.lr': 0.1, ...}`.
+
+  Args:
+    config: that is changed.
+    values: by the names of the fields.
+    where: beginning of the errors.
+
+  Raises:
+    InputError: there is no such field, or its value is of another type.
+  """
+  for name, value in values.items():
+    if name not in FIELDS:
+      raise InputError(f'{where}config.{name}: no such field{hint(name, FIELDS, "config.")}')
+    try:
+      config.update_from_flattened_dict({name: value})
+    except (TypeError, ValueError) as error:
+      raise InputError(f'{where}config.{name}={value!r}: {error}') from error
 
 
 def check(config: ConfigDict) -> None:

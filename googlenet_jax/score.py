@@ -9,11 +9,16 @@ from ml_collections import ConfigDict
 from googlenet_jax import experiment, files, inputs, parallel, plots, workdir
 from googlenet_jax.checkpoint import Checkpoints
 from googlenet_jax.errors import InputError
-from googlenet_jax.evaluate import Evaluator
+from googlenet_jax.evaluation import Evaluator
 
 
-def evaluate(config: ConfigDict, folder: epath.Path) -> dict:
+def evaluate(config: ConfigDict, folder: epath.Path, arrays: inputs.Arrays | None = None) -> dict:
   """Scores the run in a workdir on `config.eval.split`, on any number of devices.
+
+  Args:
+    config: checked.
+    folder: workdir of the run.
+    arrays: splits in place of those that the config names.
 
   Returns:
     The scores; `evaluation_SPLIT.json` holds them and the confusion matrix.
@@ -27,7 +32,7 @@ def evaluate(config: ConfigDict, folder: epath.Path) -> dict:
   if not (folder / 'checkpoints').exists():
     raise InputError(f'{folder} holds no checkpoint: train first, or give --workdir')
   checkpoints = Checkpoints(folder, read_only=True)
-  data = inputs.load(config, config.eval.split, evaluating=True)
+  data = inputs.load(config, config.eval.split, evaluating=True, arrays=arrays)
   description = workdir.network(folder)
   workdir.check_classes(description, data.class_names, folder)
   model = experiment.network(config, description)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 from googlenet_jax import experiment, train_state
 from googlenet_jax.data.pipeline import Pipeline
-from googlenet_jax.evaluate import Evaluator, Result
+from googlenet_jax.evaluation import Evaluator, Result
 from googlenet_jax.metrics import Metric
 from googlenet_jax.train_state import TrainState
 

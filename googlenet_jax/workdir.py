@@ -58,6 +58,32 @@ def _earlier(workdir: epath.Path) -> dict:
   return fields
 
 
+def config(workdir: epath.Path) -> ConfigDict | None:
+  """The config that the run in a workdir was last started with; None where there is no run.
+
+  Raises:
+    InputError: it cannot be read, or has fields that are not there any more.
+  """
+  try:
+    if not (workdir / 'config.json').exists():
+      return None
+    fields = _earlier(workdir)
+  except (OSError, ImportError) as error:  # ImportError: etils, of what gs:// needs
+    raise InputError(f'--workdir={workdir} cannot be read: {error}') from error
+  result = schema.config()
+  for field, value in fields.items():
+    if field not in schema.FIELDS:
+      raise InputError(f'{workdir} holds a run of another version, with {field}: give --config')
+    group, _, name = field.rpartition('.')
+    (result[group] if group else result)[name] = _tuples(value)
+  return result
+
+
+def _tuples(value):
+  """A value that was read from JSON, which has no tuples."""
+  return tuple(_tuples(x) for x in value) if isinstance(value, list) else value
+
+
 def check_answer(config: ConfigDict, workdir: epath.Path) -> None:
   """Raises InputError if a finished run's summary answers another question than the config's."""
   earlier, now = _earlier(workdir), schema.flat(config.to_dict())

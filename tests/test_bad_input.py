@@ -321,7 +321,7 @@ CASES = {
     ),
     ([*photo('predict', 'fine.jpg'), '--config.model.name=vgg16'], 'config.model.name has no'),
     (['--mode=evaluate', '--weights={fine.safetensors}', '--config.optimizer.lr=3'], 'no effect'),
-    (['--weights_allow=head'], 'needs --config.init.weights'),
+    (['--config.init.allow_head=True'], 'needs config.init.weights=FILE'),
     (['--mode=sweep', '--workdir={none}'], '--workdir has no effect in --mode=sweep'),
     ([*photo('explain', 'fine.jpg'), '--module=9z'], "no inception module '9z': use one of 3a"),
   ],

@@ -12,7 +12,7 @@ from etils import epath
 from safetensors.numpy import save_file
 
 from configs import default
-from googlenet_jax import models, train, train_state, weights
+from googlenet_jax import models, train_state, training, weights
 from googlenet_jax.errors import InputError
 from tests.reference import torchvision_lineage as reference
 
@@ -118,7 +118,7 @@ def losses_fall(name, tmp_path, fields, size, rate, share=0.9):
   c.optimizer.clip_norm = 1.0
   c.schedule.warmup = '10 steps'
   c.log.every = '10 steps'
-  train.train(c, epath.Path(tmp_path))
+  training.train(c, epath.Path(tmp_path))
   lines = [json.loads(line) for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
   losses = [line['main_loss'] for line in lines if line['split'] == 'train']
   assert losses[-1] < share * losses[0], losses

@@ -8,7 +8,7 @@ import sys
 import pytest
 from ml_collections import ConfigDict
 
-from googlenet_jax import checks, schema, sweeps
+from googlenet_jax import checks, schema
 from googlenet_jax.errors import InputError
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -52,7 +52,7 @@ def test_configs_share_nothing():
 @pytest.mark.parametrize('group', ['model', 'optimizer', 'schedule', 'dataset'])
 def test_a_dict_of_fields_is_one_field(group):
   c = schema.config()
-  sweeps.take_point(c, {f'{group}.fields': {'depth': 3, 'inner': {'a': 1}}})
+  schema.update(c, {f'{group}.fields': {'depth': 3, 'inner': {'a': 1}}})
   found = schema.flat(c.to_dict())
   assert found[f'{group}.fields'] == {'depth': 3, 'inner': {'a': 1}}
   assert found.keys() == schema.FIELDS.keys()

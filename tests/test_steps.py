@@ -9,7 +9,7 @@ import pytest
 
 from googlenet_jax import losses, metrics, models, optim, parallel, steps, train_state
 from googlenet_jax.data import pipeline, sources
-from googlenet_jax.evaluate import Evaluator
+from googlenet_jax.evaluation import Evaluator
 from googlenet_jax.models import Outputs
 
 SCORED = metrics.create(('loss', 'top1', 'top5', 'confusion'), {}, losses.cross_entropy)

@@ -15,7 +15,7 @@ from etils import epath
 from PIL import Image
 
 from googlenet_jax import (
-  evaluate,
+  evaluation,
   experiment,
   inputs,
   metrics_log,
@@ -23,7 +23,7 @@ from googlenet_jax import (
   preview,
   schema,
   score,
-  train,
+  training,
 )
 from googlenet_jax.checkpoint import Checkpoints
 from googlenet_jax.errors import InputError
@@ -33,7 +33,7 @@ TIMES = ('time', 'seconds', 'images_per_second', 'input_wait')
 
 
 def run(config, workdir, **kwargs):
-  return train.train(config, epath.Path(workdir), **kwargs)
+  return training.train(config, epath.Path(workdir), **kwargs)
 
 
 def last_state(config, workdir):
@@ -75,15 +75,15 @@ def test_a_signal_breaks_off_an_evaluation_that_is_done_later(
   tiny, straight, tmp_path, monkeypatch
 ):
   summary, folder = straight
-  score_it = evaluate.Evaluator.__call__
+  score_it = evaluation.Evaluator.__call__
 
   def signalled(*args):
     signal.raise_signal(signal.SIGTERM)
     return score_it(*args)
 
   parts = tmp_path / 'parts'
-  with monkeypatch.context() as patch, pytest.raises(train.Interrupted):
-    patch.setattr(evaluate.Evaluator, '__call__', signalled)
+  with monkeypatch.context() as patch, pytest.raises(training.Interrupted):
+    patch.setattr(evaluation.Evaluator, '__call__', signalled)
     run(tiny, parts)
   assert [line['split'] for line in history(parts)] == ['train']
   resumed = run(tiny, parts)

@@ -18,7 +18,7 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from configs import default
-from googlenet_jax import models, multicrop, optim, predict, score, train, weights
+from googlenet_jax import models, multicrop, optim, predict, score, training, weights
 from googlenet_jax.data import boxes, decode, folder
 from googlenet_jax.errors import InputError
 from googlenet_jax.weights import export, published
@@ -554,14 +554,14 @@ def test_training_starts_from_weights_with_a_new_head(tiny, two_classes, tmp_pat
   c.model.aux_heads = None
   c.init.weights, c.init.frozen = str(path), ('conv', 'inception')
   c.train.batch_size, c.train.duration, c.average.name = 8, '2 steps', 'none'
-  with pytest.raises(InputError, match='--weights_allow=head'):
-    train.train(c, epath.Path(tmp_path / 'refused'))
+  with pytest.raises(InputError, match=r'--config\.init\.allow_head=True'):
+    training.train(c, epath.Path(tmp_path / 'refused'))
   c.dataset.mean = (127.5,)
   with pytest.raises(InputError, match='was trained with'):
-    train.train(c, epath.Path(tmp_path / 'refused'), allow_head=True)
+    training.train(c, epath.Path(tmp_path / 'refused'))
   c.dataset.mean = (120.0, 110.0, 100.0)
   assert not (tmp_path / 'refused').exists()
-  train.train(c, epath.Path(tmp_path / 'run'), allow_head=True)
+  training.train(c, epath.Path(tmp_path / 'run'))
   sizes = {
     x: sum(map(np.size, jax.tree.leaves(start.variables['params'][x])))
     for x in start.variables['params']

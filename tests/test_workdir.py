@@ -6,13 +6,13 @@ import shutil
 import pytest
 from etils import epath
 
-from googlenet_jax import checkpoint, metrics_log, score, stored, train
+from googlenet_jax import checkpoint, metrics_log, schema, score, stored, training, workdir
 from googlenet_jax.data import datasets
 from googlenet_jax.errors import InputError
 
 
 def run(config, workdir, **kwargs):
-  return train.train(config, epath.Path(workdir), **kwargs)
+  return training.train(config, epath.Path(workdir), **kwargs)
 
 
 def contents(folder):
@@ -180,3 +180,22 @@ def test_checkpoints_by_time(tiny, tmp_path):
   steps = {int(path.name) for path in (tmp_path / 'often' / 'checkpoints').iterdir()}
   lines = metrics_log.read(epath.Path(tmp_path / 'often'))
   assert steps == {line['step'] for line in lines if line['split'] == 'train'} == {3, 6, 9, 11}
+
+
+def test_the_config_of_a_run_is_that_of_its_last_start(tmp_path):
+  c = schema.config()
+  c.schedule.points = (('0 epochs', 0.2), ('25%', 1.0))
+  c.model.aux_heads = ('4a',)
+  c.model.fields = {'depth': 3}
+  folder = epath.Path(tmp_path)
+  assert workdir.config(folder) is None
+  (folder / 'config.json').write_text(schema.to_json(c))
+  assert workdir.config(folder).to_dict() == c.to_dict()
+  line = '{"step": 1, "time": 0.0, "fields": {"eval.batch_size": 7, "dataset.test": "all"}}\n'
+  (folder / 'config_changes.jsonl').write_text(line)
+  c.eval.batch_size, c.dataset.test = 7, 'all'
+  assert workdir.config(folder).to_dict() == c.to_dict()
+  assert schema.differences(schema.flat(c.to_dict()), workdir.config(folder)) == []
+  (folder / 'config.json').write_text('{"gone": 1}')
+  with pytest.raises(InputError, match='another version, with gone'):
+    workdir.config(folder)

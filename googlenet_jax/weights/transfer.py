@@ -31,7 +31,7 @@ def assign(
   if other and not allow_head:
     raise InputError(
       f'{where} knows {len(network.description.class_names)} classes, and not those of the data: '
-      '--weights_allow=head makes a new head'
+      '--config.init.allow_head=True makes a new head'
     )
   own, given = flatten_dict(variables), flatten_dict(network.variables)
   new = {

@@ -42,8 +42,8 @@ def train(
   workdir: epath.Path,
   *,
   stop_at: int = 0,
-  allow_head: bool = False,
   given: Collection[str] = (),
+  arrays: inputs.Arrays | None = None,
 ) -> dict | None:
   """Trains, or goes on with the run in the workdir, and scores the test split at its end.
 
@@ -51,8 +51,8 @@ def train(
     config: checked (`config.check`).
     workdir: folder of the run; made where absent.
     stop_at: step to save and stop at, as an interrupted run would; 0 for the end.
-    allow_head: whether `config.init.weights` may be of other classes; the classifier is new then.
     given: fields that were set on the command line, 'optimizer.lr'.
+    arrays: splits in place of those that the config names.
 
   Returns:
     What `summary.json` holds; None when stopped before the end.
@@ -69,12 +69,12 @@ def train(
     return summary
   with contextlib.ExitStack() as stack:
     folder = RunFolder(config, workdir, stack)
-    splits = inputs.load_splits(config)
+    splits = inputs.load_splits(config, arrays)
     for data in splits.values():
       stack.enter_context(contextlib.closing(data))
     overlaps = inputs.overlaps(config, splits)
     resume_from = folder.description
-    run = experiment.Run(config, splits['train'], allow_head=allow_head, resume_from=resume_from)
+    run = experiment.Run(config, splits['train'], resume_from=resume_from)
     effects.check_times(config, run.clock, given)
     folder.check_data(run.description, splits)
     state = state_at(folder.latest, run, folder)

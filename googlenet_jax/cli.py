@@ -1,0 +1,387 @@
+"""Trains and evaluates GoogLeNet, classifies photos.
+
+    googlenet-jax --config=digits --config.optimizer.lr=0.05 --workdir=runs/try
+
+In a checkout, `python main.py` is the same. --config takes a file, or the name of one that comes
+with the package; --help=config lists its fields. Without --config a run that is in --workdir goes
+on with its own; else it is the digits', with --weights their network, to summarize the paper's.
+Exit status: 0; 2 for bad input, with one line that says what to do; 130 or 143 when interrupted,
+saved; 1 for a crash of the program itself, or of another one of several processes.
+"""
+
+import logging
+import os
+import pathlib
+import re
+import signal
+import sys
+import traceback
+from typing import Any, NamedTuple
+
+from absl import flags
+from absl import logging as absl_logging
+from ml_collections import config_flags
+
+from googlenet_jax import config_files, startup
+from googlenet_jax.errors import InputError, hint
+
+MODES = {
+  'train': 'train, or go on with, the run in the workdir (the default)',
+  'evaluate': 'score the run in the workdir, or --weights and their ensemble, on photos',
+  'predict': 'classify --images with --weights',
+  'explain': 'draw what --weights see in --images, into the workdir',
+  'export': 'write --weights to --output, .safetensors or .stablehlo',
+  'preview': 'draw what is trained and evaluated on into the workdir',
+  'summarize': 'print what every layer of the network of the config, or --model, costs',
+  'prepare': 'download and prepare, or convert, the TFDS set of the config',
+  'sweep': "list the points of the config's sweep(), a line each",
+}
+
+
+class Flag(NamedTuple):
+  """A flag of the program.
+
+  Attributes:
+    default: its value where it is not given; the lowest one of a number.
+    meaning: what it is, a noun first.
+    modes: those in which it counts; () for all.
+  """
+
+  default: Any
+  meaning: str
+  modes: tuple[str, ...] = ()
+
+
+RUNS = ('train', 'evaluate')
+PRINTS = ('predict', 'summarize', 'sweep')  # nothing of theirs is sent over a network
+FLAGS = {
+  'workdir': Flag(
+    '',
+    'folder of the run (gs:// too); runs/<config name>',
+    ('train', 'evaluate', 'preview', 'explain'),
+  ),
+  'weights': Flag(
+    [],
+    'weights files or workdirs of runs',
+    ('train', 'evaluate', 'predict', 'explain', 'export'),  # to train: told what to give
+  ),
+  'images': Flag([], 'photos, and folders of photos', ('predict', 'explain')),
+  'output': Flag('', 'file that is written', ('predict', 'export', 'summarize')),
+  'model': Flag('', 'short for --config.model.name', (*RUNS, 'preview', 'summarize')),
+  'compare': Flag([], 'networks by name to summarize side by side', ('summarize',)),
+  'num_classes': Flag(
+    0, 'classes of the network of --mode=summarize; 0 for its own', ('summarize',)
+  ),
+  'image_shape': Flag([], 'H,W,C of the images of --mode=summarize', ('summarize',)),
+  'plot': Flag('', 'PNG file that --mode=summarize draws', ('summarize',)),
+  'sweep': Flag(-1, "point of the config's sweep() that is run; -1 for none", (*RUNS, 'preview')),
+  'module': Flag('4a', 'module that --mode=explain draws the branches of', ('explain',)),
+  'coordinator': Flag('', 'HOST:PORT of process 0 of several', RUNS),
+  'process_count': Flag(0, 'number of processes; 0 asks the cluster', RUNS),
+  'process_index': Flag(-1, 'index of this process; -1 asks the cluster', RUNS),
+  'local_device_ids': Flag(
+    [], "numbers of this host's GPUs that this process uses; '' for its share", RUNS
+  ),
+  'debug': Flag(False, 'traceback of an error in the input'),
+}
+
+
+class Call(NamedTuple):
+  """What the command line asks for.
+
+  Attributes:
+    flags: the values of `FLAGS`, and the mode.
+    config: checked.
+    workdir: of the run, an `epath.Path`.
+    given: fields of the config that the command line sets, 'optimizer.lr'.
+  """
+
+  flags: flags.FlagValues
+  config: Any
+  workdir: Any
+  given: set[str]
+
+
+def main() -> None:
+  """Runs what the command line asks for, and ends the program."""
+  sys.stdout.reconfigure(errors='backslashreplace')  # names of files are any bytes
+  absl_logging.set_verbosity(absl_logging.FATAL)  # Orbax logs what it raises, with the traceback
+  logging.basicConfig(level=logging.WARNING, format='%(message)s', stream=sys.stdout)
+  logging.getLogger('googlenet_jax').setLevel(logging.INFO)
+  sys.unraisablehook = _say_once
+  signal.signal(signal.SIGINT, signal.SIG_DFL)  # at once, but where there is something to save
+  try:
+    file = _parse(sys.argv)
+    sys.exit(_start(file))
+  except InputError as error:
+    _fail(str(error), 2)
+  except Exception as error:
+    from googlenet_jax import cluster
+
+    if not cluster.name():
+      raise
+    _fail(
+      f'{type(error).__name__}: {error}; another process has ended, or this one has failed '
+      '(--debug shows where): start all of them again, they go on from the last checkpoint',
+      1,
+    )
+
+
+def _define() -> None:
+  flags.DEFINE_enum(
+    'mode', 'train', list(MODES), '; '.join(f'{name}: {what}' for name, what in MODES.items())
+  )
+  for name, (default, meaning, _) in FLAGS.items():
+    if isinstance(default, bool):
+      flags.DEFINE_bool(name, default, meaning)
+    elif isinstance(default, int):
+      flags.DEFINE_integer(name, default, meaning, lower_bound=default)
+    elif isinstance(default, list):
+      flags.DEFINE_list(name, default, meaning)
+    else:
+      flags.DEFINE_string(name, default, meaning)
+
+
+def _parse(argv: list[str]) -> str:
+  """Parses the command line into `flags.FLAGS`; whatever is wrong with it is an InputError.
+
+  Returns:
+    The config's file; '' for that of a run.
+  """
+  _define()
+  if {'--help', '-h', '-help'} & set(argv):
+    config_flags.DEFINE_config_file('config', None, 'file or name of the config')
+    print(f'{__doc__}\n{flags.FLAGS.module_help(sys.modules[__name__])}')
+    sys.exit(0)
+  # Imported here so that help is there at once; with it comes jax.
+  from googlenet_jax import schema
+
+  if '--help=config' in argv:
+    print(schema.help_text())
+    sys.exit(0)
+  for field in _set_by(argv) - schema.FIELDS.keys():
+    raise InputError(f'--config.{field}: no such field{hint(field, schema.FIELDS, "--config.")}')
+  try:
+    file, rest = _parse_with_config(_joined(argv))
+    loaded = hasattr(flags.FLAGS.config, 'to_dict')  # raises where the file could not be read
+  except flags.Error as error:
+    raise InputError(f'{_last_line(error)} (--help lists the flags)') from error
+  except InputError:
+    raise
+  except Exception as error:  # raised by the user's config file while it is loaded
+    raise InputError(f'--config: {type(error).__name__}: {_last_line(error)}') from error
+  if not loaded:
+    raise InputError('--config: get_config() of the file must return a ConfigDict')
+  mode = flags.FLAGS.mode
+  for name, (_, _, modes) in FLAGS.items():
+    if flags.FLAGS[name].present and modes and mode not in modes:
+      raise InputError(f'--{name} has no effect in --mode={mode}, but in {", ".join(modes)}')
+  if len(rest) > 1:
+    raise InputError(f'unexpected argument {rest[1]!r}: flags are written --name=value')
+  return file
+
+
+def _parse_with_config(argv: list[str]) -> tuple[str, list[str]]:
+  """The config's file, '' for that of a run, and the arguments that are no flags."""
+  # What the config is depends on other flags; its own overrides are flags only once it is known.
+  flags.FLAGS.set_gnu_getopt(True)
+  flags.FLAGS(argv, known_only=True)
+  if not any(argument.startswith('--config=') for argument in argv):
+    config = _of_run(flags.FLAGS)
+    if config is not None:
+      config_flags.DEFINE_config_dict('config', config)
+      return '', flags.FLAGS(argv)
+    others = flags.FLAGS.weights or flags.FLAGS.mode == 'summarize'  # weights bring their network
+    argv = [argv[0], f'--config={"default" if others else "digits"}', *argv[1:]]
+  config_flags.DEFINE_config_file('config', None, 'file or name of the config')
+  rest = flags.FLAGS(
+    [re.sub('(?<=^--config=).*', lambda x: config_files.find(x[0]), argument) for argument in argv]
+  )
+  return config_flags.get_config_filename(flags.FLAGS['config']), rest
+
+
+def _of_run(values: flags.FlagValues):
+  """The config of the run in --workdir; None where there is none to go on with."""
+  if values.mode not in RUNS or not values.workdir or values.weights or values.sweep >= 0:
+    return None
+  from etils import epath
+
+  from googlenet_jax import workdir
+
+  return workdir.config(epath.Path(values.workdir).expanduser())
+
+
+def _joined(argv: list[str]) -> list[str]:
+  """The arguments with `--config FILE` and `-config=FILE` as `--config=FILE`."""
+  result = []
+  for argument in argv:
+    argument = re.sub('^-config(?==|$)', '--config', argument)
+    if result and result[-1] == '--config':
+      result[-1] += f'={argument}'
+    else:
+      result.append(argument)
+  return result
+
+
+def _set_by(argv: list[str]) -> set[str]:
+  """The fields of the config that arguments set."""
+  found = (re.match(r'--?(?:no)?config\.([^=]+)', argument) for argument in argv)
+  return {match[1] for match in found if match}
+
+
+def _start(file: str) -> int:
+  """Does what the flags say; returns the exit status."""
+  import jax
+  from etils import epath
+
+  from googlenet_jax import checks, effects
+  from googlenet_jax.training import Interrupted
+
+  os.environ['XLA_FLAGS'] = startup.xla_flags()
+  values = flags.FLAGS
+  if values.mode in PRINTS:  # `| head` ends it quietly, with 141
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+  if values.mode == 'sweep':
+    for point in config_files.points(file):
+      print(*(f'{field}={value!r}' for field, value in point.items()))
+    return 0
+  workdir = epath.Path(values.workdir or f'runs/{pathlib.Path(file).stem}').expanduser()
+  given = _set_by(sys.argv) | ({'model.name'} if values.model else set())
+  call = Call(values, values.config, workdir, given)
+  if values.model:
+    call.config.model.name = values.model
+  if values.sweep >= 0:
+    _take_point(call, config_files.points(file))
+    call = call._replace(workdir=workdir / f'sweep_{values.sweep}')
+  if not values.weights:
+    effects.fit(call.config, given)
+  checks.check(call.config)
+  _join_cluster(call)
+  # Once jax knows which process this is.
+  effects.check(call.config, values.mode, given, weights=bool(values.weights))
+  try:
+    result = _run(call)
+  except Interrupted as interrupted:
+    return 128 + interrupted.signum
+  for field, value in result.items() if jax.process_index() == 0 else ():
+    print(f'{field:>20}: {value}')
+  return 0
+
+
+def _take_point(call: Call, points: list[dict]) -> None:
+  """Puts the point of --sweep into the config; a field cannot be set by a flag too."""
+  from googlenet_jax import schema
+
+  number = call.flags.sweep
+  if number >= len(points):
+    raise InputError(f'--sweep={number}: the points of sweep() are 0 to {len(points) - 1}')
+  twice = [field for field in points[number] if field in call.given]
+  if twice:
+    raise InputError(f'--config.{twice[0]} contradicts --sweep={number}, which sets it')
+  schema.update(call.config, points[number], 'sweep(): ')
+
+
+def _join_cluster(call: Call) -> None:
+  import jax
+
+  from googlenet_jax import cluster
+
+  if jax.config.jax_compilation_cache_dir is None:
+    cache = pathlib.Path.home() / '.cache' / 'googlenet_jax'
+    jax.config.update('jax_compilation_cache_dir', str(cache))
+  values = call.flags
+  # The other modes are for one process, which may be one of a cluster's hosts.
+  if values.mode in RUNS:
+    about = values.process_count, values.process_index, values.local_device_ids
+    cluster.join(call.config.distributed, values.coordinator, *about)
+  if values.mode != 'train' or not cluster.name():
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # jax catches it, for `Signals` to ask for
+  if cluster.name() and jax.process_index():
+    logging.getLogger('googlenet_jax').setLevel(logging.WARNING)  # process 0 tells the rest
+
+
+def _run(call: Call) -> dict:
+  """Does what --mode says; what it returns is shown."""
+  values, config = call.flags, call.config
+  shown, output = {'workdir': call.workdir}, os.path.expanduser(values.output)
+  if values.mode == 'prepare':
+    from googlenet_jax.data import prepare
+
+    return prepare.prepare(config)
+  if values.mode == 'preview':
+    from googlenet_jax import preview
+
+    return preview.preview(config, call.workdir) | shown
+  if values.mode == 'summarize':
+    from googlenet_jax import summarize
+
+    plot = os.path.expanduser(values.plot)
+    how = values.image_shape, values.num_classes, output, plot
+    print(summarize.summarize(config, values.compare, *how))
+    return {}
+  if values.mode == 'train':
+    if values.weights:
+      raise InputError('--mode=train starts from --config.init.weights=FILE, not from --weights')
+    from googlenet_jax import training
+
+    return training.train(config, call.workdir, given=call.given) | shown
+  if values.mode == 'evaluate' and not values.weights:
+    from googlenet_jax import score
+
+    return score.evaluate(config, call.workdir) | shown
+  return _run_weights(call, output)
+
+
+def _run_weights(call: Call, output: str) -> dict:
+  """Does what --mode says with --weights."""
+  from googlenet_jax import weights
+
+  values, mode = call.flags, call.flags.mode
+  if not values.weights:
+    raise InputError(f'--mode={mode} needs --weights=FILE or a workdir')
+  of_network = {x: v for x, v in call.config.model.items() if x not in ('name', 'fields')}
+  networks = [weights.load(path, **of_network) for path in values.weights]
+  if mode == 'evaluate':
+    from googlenet_jax import multicrop
+
+    return multicrop.evaluate(call.config, networks, call.workdir) | {'workdir': call.workdir}
+  if len(networks) > 1:
+    raise InputError(f'--mode={mode} takes one of --weights')
+  if mode == 'predict':
+    from googlenet_jax import predict
+
+    predict.predict(networks[0], values.images, output)
+    return {}
+  if mode == 'export':
+    from googlenet_jax.weights import export
+
+    return {'written': export.export(networks[0], output)}
+  from googlenet_jax import explain
+
+  return explain.explain_photos(networks[0], values.images, call.workdir, module=values.module)
+
+
+def _last_line(error: Exception) -> str:
+  return str(error).strip().splitlines()[-1].strip()
+
+
+def _fail(text: str, status: int) -> None:
+  """Says in one line what is wrong, and ends the program."""
+  cluster = sys.modules.get('googlenet_jax.cluster')  # with jax: not there for a wrong flag
+  if any(re.fullmatch(r'--?debug(=true)?', argument) for argument in sys.argv):
+    traceback.print_exc()
+  try:
+    who = cluster.name() if cluster else ''
+    print(f'error: {who}{" ".join(text.split())}', file=sys.stderr, flush=True)
+  finally:  # also where nobody reads any more
+    cluster.leave(status) if cluster else sys.exit(status)
+
+
+def _say_once(unraisable) -> None:
+  """`sys.unraisablehook`, silent on TensorStore's threads after a write that failed."""
+  if str(unraisable.exc_value) != 'Event loop is closed':
+    sys.__unraisablehook__(unraisable)
+
+
+if __name__ == '__main__':
+  main()
