@@ -19,7 +19,6 @@ from absl import flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
-from configs import default
 from googlenet_jax import startup
 from googlenet_jax.errors import InputError, hint
 
@@ -98,8 +97,7 @@ def main() -> int:
   import jax
   from etils import epath
 
-  from googlenet_jax import cluster, effects
-  from googlenet_jax import config as checks
+  from googlenet_jax import checks, cluster, effects, sweeps
   from googlenet_jax.train import Interrupted
 
   os.environ['XLA_FLAGS'] = startup.xla_flags()
@@ -109,15 +107,18 @@ def main() -> int:
   file = config_flags.get_config_filename(flags.FLAGS['config'])
   workdir = epath.Path(WORKDIR.value or f'runs/{pathlib.Path(file).stem}').expanduser()
   if MODE.value == 'sweep' or SWEEP.value >= 0:
-    points = checks.sweep(file)
+    points = sweeps.points(file)
   if MODE.value == 'sweep':
+    _end_with_reader()
     for point in points:
       print(*(f'{field}={value!r}' for field, value in point.items()))
     return 0
   if SWEEP.value >= 0:
     _take_point(config, points)
     workdir /= f'sweep_{SWEEP.value}'
-  checks.check(config, default.get_config())
+  if not WEIGHTS.value:
+    effects.fit(config, given())
+  checks.check(config)
   if jax.config.jax_compilation_cache_dir is None:
     cache = pathlib.Path.home() / '.cache' / 'googlenet_jax'
     jax.config.update('jax_compilation_cache_dir', str(cache))
@@ -129,7 +130,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # jax catches it, for `Signals` to ask for
   if cluster.name() and jax.process_index():
     logging.getLogger('googlenet_jax').setLevel(logging.WARNING)  # process 0 tells the rest
-  fields = config, default.get_config(), MODE.value, given()
+  fields = config, MODE.value, given()
   effects.check(*fields, weights=bool(WEIGHTS.value))  # once jax knows which process this is
   try:
     result = run(config, workdir)
@@ -155,6 +156,7 @@ def run(config, workdir) -> dict:
   if mode == 'summarize':
     from googlenet_jax import summarize
 
+    _end_with_reader()
     how = SHAPE.value, CLASSES.value, output, os.path.expanduser(PLOT.value)
     print(summarize.summarize(config, COMPARE.value, *how))
     return {}
@@ -186,6 +188,7 @@ def run(config, workdir) -> dict:
   if mode == 'predict':
     from googlenet_jax import predict
 
+    _end_with_reader()
     predict.predict(networks[0], IMAGES.value, output)
     return {}
   if mode == 'export':
@@ -198,9 +201,14 @@ def run(config, workdir) -> dict:
   return explain.explain_photos(networks[0], IMAGES.value, workdir, module=MODULE.value)
 
 
+def _end_with_reader() -> None:
+  """Lets `| head` end what prints, quietly and with 141; here nothing writes to a network."""
+  signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+
+
 def _take_point(config, points: list[dict]) -> None:
   """Puts the point of --sweep into the config; a field cannot be set by a flag too."""
-  from googlenet_jax import config as checks
+  from googlenet_jax import sweeps
 
   if SWEEP.value >= len(points):
     raise InputError(f'--sweep={SWEEP.value}: the points of sweep() are 0 to {len(points) - 1}')
@@ -208,7 +216,7 @@ def _take_point(config, points: list[dict]) -> None:
   twice = [field for field in point if field in given()]
   if twice:
     raise InputError(f'--config.{twice[0]} contradicts --sweep={SWEEP.value}, which sets it')
-  checks.take_point(config, point)
+  sweeps.take_point(config, point)
 
 
 def given() -> set[str]:
@@ -219,21 +227,24 @@ def given() -> set[str]:
 
 def _overrides(config) -> dict:
   """The fields of the network that were set."""
-  return {name: value for name, value in config.model.items() if name != 'name'}
+  return {name: value for name, value in config.model.items() if name not in ('name', 'fields')}
 
 
 def parse_flags(argv: list[str]) -> None:
   """Parses the command line; whatever is wrong with it is an InputError."""
-  from googlenet_jax import config as checks
-
   if {'--help', '-h', '-help'} & set(argv):
     print(f'{__doc__}\n{flags.FLAGS.main_module_help()}')
     sys.exit(0)
-  known = checks.flat(default.get_config().to_dict())
+
+  from googlenet_jax import schema
+
+  if '--help=config' in argv:
+    print(schema.help_text())
+    sys.exit(0)
   for argument in argv[1:]:
     override = re.match(r'--?(?:no)?config\.([^=]+)', argument)
-    if override and override[1] not in known:
-      near = hint(override[1], known, '--config.')
+    if override and override[1] not in schema.FIELDS:
+      near = hint(override[1], schema.FIELDS, '--config.')
       raise InputError(f'--config.{override[1]}: no such field{near}')
   argv = [re.sub('^(--?config=)(~.*)', _expanded, argument) for argument in argv]
   if not any(re.match(r'--?config(=|$)', argument) for argument in argv):

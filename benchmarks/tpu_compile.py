@@ -18,9 +18,7 @@ from jax.experimental import topologies
 from ml_collections import config_flags
 
 from benchmarks import machine
-from configs import default
-from googlenet_jax import config as checks
-from googlenet_jax import experiment, parallel
+from googlenet_jax import checks, experiment, parallel
 from googlenet_jax.data import augment, pipeline, sources
 
 CONFIG = config_flags.DEFINE_config_file('config', 'configs/imagenet_bn.py', 'of the experiment')
@@ -61,7 +59,7 @@ def lower(config, devices):
 def main(_):
   """Prints a line a topology."""
   config, rows = CONFIG.value, {}
-  checks.check(config, default.get_config())
+  checks.check(config)
   unknown = [name for name in TOPOLOGY.value if name.split(':')[0] not in PEAK]
   if unknown:
     raise app.UsageError(f'--topology={unknown[0]}: the peak rates are known of {", ".join(PEAK)}')

@@ -7,24 +7,24 @@ weight decay 5e-4; crops, distortions and bfloat16 of `imagenet_bn.py`. The netw
 `--config.model.name=alexnet_grouped --config.dataset.image_size=227`. Reached: not yet run.
 """
 
-from configs import imagenet_bn
+from googlenet_jax import schema
+from googlenet_jax.configs import imagenet
 
 
 def get_config():
   """See the module's docstring."""
-  c = imagenet_bn.get_config()
+  c = schema.config()
+  imagenet.photos(c)
   c.model.name = 'alexnet'
+  c.model.aux_heads = ()
   c.model.dropout = 0.5
-  c.augment.mixup = 0.0
+  c.model.dtype = 'bfloat16'
 
   c.train.duration = '90 epochs'
   c.train.batch_size = 128
-  c.train.label_smoothing = 0.0
   c.optimizer.lr = 0.01
-  c.optimizer.nesterov = False
   c.optimizer.weight_decay = 5e-4
   c.schedule.name = 'exponential'
-  c.schedule.warmup = '0 epochs'
   c.schedule.decay_rate = 0.1
   c.schedule.decay_every = '30 epochs'
   return c

@@ -5,7 +5,7 @@
 The same recipe reached 79.24% elsewhere. Reached here: not yet run.
 """
 
-from configs import cifar10_full
+from googlenet_jax.configs import cifar10_full
 
 
 def get_config():

@@ -8,21 +8,21 @@ plain110 have no shortcuts; for 110 layers the paper begins at 0.01 (`schedule.w
 It has 91.25% test top-1 for 20 layers. Reached: not yet run.
 """
 
-from configs import cifar10, default
+from googlenet_jax import schema
+from googlenet_jax.configs import cifar10
 
 
 def get_config():
   """See the module's docstring."""
-  c = cifar10.get_config()
-  for field in ('width', 'norm', 'stem', 'aux_heads', 'dropout'):
-    c.model[field] = None
+  c = schema.config()
+  cifar10.images(c)
   c.model.name = 'resnet20'
 
   c.train.duration = '64000 steps'
   c.train.batch_size = 128
-  c.train.label_smoothing = 0.0
-  c.optimizer.nesterov = False
+  c.optimizer.lr = 0.1
   c.optimizer.weight_decay = 1e-4
+  c.schedule.name = 'piecewise_linear'
   c.schedule.points = (
     ('0 steps', 1.0),
     ('32000 steps', 1.0),
@@ -30,5 +30,6 @@ def get_config():
     ('48000 steps', 0.1),
     ('48001 steps', 0.01),
   )
-  c.average = default.get_config().average
+  c.eval.every = '4 epochs'
+  c.log.every = '100 steps'
   return c

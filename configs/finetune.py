@@ -8,7 +8,8 @@ other networks than GoogLeNet set `init.frozen`: 'conv' begins every convolution
 ResNet.
 """
 
-from configs import default, folder
+from googlenet_jax import schema
+from googlenet_jax.configs import folder
 
 
 def get_config():
@@ -24,5 +25,5 @@ def get_config():
   c.train.batch_size = 16
   c.optimizer.lr = 0.01
   c.schedule.warmup = '0 epochs'
-  c.average = default.get_config().average
+  c.average = schema.config().average
   return c

@@ -11,12 +11,12 @@ for the test, by the hash of each one's class and name. A set that is split alre
 Look at the crops first: --mode=preview. Reached: it depends on the photos.
 """
 
-from configs import default
+from googlenet_jax import schema
 
 
 def get_config():
   """See the module's docstring."""
-  c = default.get_config()
+  c = schema.config()
   c.model.name = 'googlenet_bn'
   c.model.aux_heads = ()
 

@@ -14,26 +14,34 @@ From a folder (`DIR/train/<WordNet id>/*`, `DIR/val/...`) instead of TFDS:
         --config.dataset.validation='train[99%:]' --config.dataset.test=val
 """
 
-from configs import default
+from googlenet_jax import schema
 
 
-def get_config():
-  """See the module's docstring."""
-  c = default.get_config()
+def photos(c):
+  """ImageNet, streamed: crops of 8-100% of the area, mirrored, colours distorted."""
   c.dataset.name = 'imagenet2012'
   c.dataset.in_memory = False
   c.dataset.train = 'train[:99%]'
   c.dataset.validation = 'train[99%:]'
   c.dataset.test = 'validation'  # the 50,000 images that results are given on
-  c.dataset.mean = (123.0, 117.0, 104.0)
-  c.dataset.std = (1.0,)
+  c.dataset.mean = (123.7, 116.3, 103.5)
+  c.dataset.std = (58.4, 57.1, 57.4)
   c.dataset.image_size = 224
   c.augment.area = (0.08, 1.0)
-  c.augment.interpolation = ('area', 'bilinear', 'nearest', 'bicubic')
   c.augment.flip = True
   c.augment.color = 0.4
   c.augment.hue = 0.05
   c.augment.lighting = 0.1
+  c.log.every = '200 steps'
+
+
+def get_config():
+  """See the module's docstring."""
+  c = schema.config()
+  photos(c)
+  c.dataset.mean = (123.0, 117.0, 104.0)
+  c.dataset.std = (1.0,)
+  c.augment.interpolation = ('area', 'bilinear', 'nearest', 'bicubic')
 
   c.train.duration = '250 epochs'
   c.train.batch_size = 256
@@ -41,5 +49,4 @@ def get_config():
   c.optimizer.weight_decay = 2e-4
   c.average.name = 'polyak'
   c.average.begin = '240 epochs'
-  c.log.every = '200 steps'
   return c

@@ -6,20 +6,18 @@ Cosine schedule with warm-up, label smoothing, mixup, no decay on norms and bias
 72.87% top-1 is published for such a recipe in 200 epochs (GluonCV). Reached: not yet run.
 """
 
-from configs import imagenet
+from googlenet_jax import schema
+from googlenet_jax.configs import imagenet
 
 
 def get_config():
   """See the module's docstring."""
-  c = imagenet.get_config()
+  c = schema.config()
+  imagenet.photos(c)
   c.model.name = 'googlenet_bn'
   c.model.aux_heads = ()
   c.model.dropout = 0.2
   c.model.dtype = 'bfloat16'
-
-  c.dataset.mean = (123.7, 116.3, 103.5)
-  c.dataset.std = (58.4, 57.1, 57.4)
-  c.augment.interpolation = ('area',)
   c.augment.mixup = 0.2
 
   c.train.duration = '200 epochs'
@@ -30,6 +28,4 @@ def get_config():
   c.optimizer.weight_decay = 1e-4
   c.schedule.name = 'cosine'
   c.schedule.warmup = '5 epochs'
-  c.average.name = 'none'
-  c.average.begin = '0 epochs'
   return c

@@ -5,7 +5,7 @@
 An ImageNet run in small: 9,469 photos, crops of 25-100% of the area. Reached: not yet run.
 """
 
-from configs import imagenet_bn
+from googlenet_jax.configs import imagenet_bn
 
 
 def get_config():

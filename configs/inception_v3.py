@@ -7,27 +7,29 @@ From the paper: rate 0.045 that falls 6% every two epochs, gradients clipped at 
 head counts 0.3 as in GoogLeNet. Reached: not yet run.
 """
 
-from configs import imagenet_bn
+from googlenet_jax import schema
+from googlenet_jax.configs import imagenet
 
 
 def get_config():
   """See the module's docstring."""
-  c = imagenet_bn.get_config()
+  c = schema.config()
+  imagenet.photos(c)
   c.model.name = 'inception_v3'
-  c.model.aux_heads = None
   c.model.dropout = 0.5
+  c.model.dtype = 'bfloat16'
   c.dataset.mean = (127.5,)
   c.dataset.std = (127.5,)
   c.dataset.image_size = 299
-  c.augment.mixup = 0.0
 
   c.train.duration = '100 epochs'
   c.train.batch_size = 1600  # 50 replicas of 32
+  c.train.label_smoothing = 0.1
   c.optimizer.lr = 0.045
+  c.optimizer.nesterov = True
   c.optimizer.weight_decay = 4e-5
   c.optimizer.clip_norm = 2.0
   c.schedule.name = 'exponential'
-  c.schedule.warmup = '0 epochs'
   c.schedule.decay_rate = 0.94
   c.schedule.decay_every = '2 epochs'
   c.average.name = 'ema'

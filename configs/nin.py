@@ -6,15 +6,21 @@ Batches of 128, dropout, weight decay 1e-4, rate that falls to a tenth twice; th
 test top-1 with augmentation. Reached: not yet run.
 """
 
-from configs import cifar_resnet
+from googlenet_jax import schema
+from googlenet_jax.configs import cifar10
 
 
 def get_config():
   """See the module's docstring."""
-  c = cifar_resnet.get_config()
+  c = schema.config()
+  cifar10.images(c)
   c.model.name = 'nin'
+
   c.train.duration = '120000 steps'
+  c.train.batch_size = 128
   c.optimizer.lr = 0.05
+  c.optimizer.weight_decay = 1e-4
+  c.schedule.name = 'piecewise_linear'
   c.schedule.warmup = '1000 steps'
   c.schedule.points = (
     ('0 steps', 1.0),
@@ -23,4 +29,6 @@ def get_config():
     ('110000 steps', 0.1),
     ('110001 steps', 0.01),
   )
+  c.eval.every = '4 epochs'
+  c.log.every = '100 steps'
   return c

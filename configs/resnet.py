@@ -6,16 +6,25 @@ Batches of 256, rate 0.1 that falls to a tenth every 30 of 90 epochs, weight dec
 are `--config.model.name=resnet18`, `resnet34`, `resnet101` and `resnet152`. Reached: not yet run.
 """
 
-from configs import alexnet
+from googlenet_jax import schema
+from googlenet_jax.configs import imagenet
 
 
 def get_config():
   """See the module's docstring."""
-  c = alexnet.get_config()
+  c = schema.config()
+  imagenet.photos(c)
   c.model.name = 'resnet50'
+  c.model.aux_heads = ()
   c.model.dropout = 0.0
+  c.model.dtype = 'bfloat16'
+
+  c.train.duration = '90 epochs'
   c.train.batch_size = 256
   c.optimizer.lr = 0.1
   c.optimizer.weight_decay = 1e-4
+  c.schedule.name = 'exponential'
+  c.schedule.decay_rate = 0.1
+  c.schedule.decay_every = '30 epochs'
   c.schedule.warmup = '5 epochs'
   return c

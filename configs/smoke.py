@@ -6,12 +6,12 @@ Shows that it runs here, and `summary.json` its images/s and peak memory; the en
 digits that it sees teach it nothing. Reached: 12.4 images/s and 3.1 GB on 2 cores.
 """
 
-from configs import default
+from googlenet_jax import schema
 
 
 def get_config():
   """See the module's docstring."""
-  c = default.get_config()
+  c = schema.config()
   c.dataset.train = 'train[:320]'
   c.dataset.validation = ''
   c.dataset.test = ''

@@ -1,17 +1,12 @@
 """Checkpoints of a run, with Orbax.
 
 A checkpoint holds each part of the state as an item of its own (`params`, `batch_stats`,
-`opt_state`, `average`, `log_sums`), `meta`: the version of this layout and the state's counts, and
-`SHA256SUMS` of all these files, which `sha256sum -c` reads too: Orbax restores what a disk has
-changed without a word.
+`opt_state`, `average`, `log_sums`, `nonfinite`), and what `stored.py` tells of.
 """
 
 import contextlib
 import dataclasses
 import functools
-import hashlib
-import json
-import logging
 
 import jax
 import numpy as np
@@ -19,20 +14,13 @@ import orbax.checkpoint as ocp
 from etils import epath
 from orbax.checkpoint import checkpoint_managers as policies
 
-from googlenet_jax import files, parallel, train_state
+from googlenet_jax import parallel, stored, train_state
 from googlenet_jax.errors import InputError
+from googlenet_jax.stored import FORMAT, SCORE, Stored
 from googlenet_jax.train_state import TrainState
 
-LOG = logging.getLogger('googlenet_jax')
-
-# Of a run: raised when its state, or the order of its data, changes. 1 had no digests and no
-# `skipped_batches`, 2 another order in memory and no `learning_rate` among its sums.
-FORMAT = 4
 COUNTS = ('step', 'skipped_batches')
 ITEMS = tuple(f.name for f in dataclasses.fields(TrainState) if f.name not in COUNTS)
-SUMS = 'SHA256SUMS'
-STAMP = '_CHECKPOINT_METADATA'  # Orbax's, with the time at which the folder got its name
-SCORE, SCORES = 'validation_top1', 'metrics/metrics'  # and the file that Orbax keeps it in
 REFUSED = 'os_error_code='  # in TensorStore's ValueErrors: the system did not write
 
 
@@ -41,23 +29,18 @@ class _Manager(ocp.CheckpointManager):
     return False  # the loop asks jax where to stop, and jax knows one row of numbers only
 
 
-class Checkpoints:
+class Checkpoints(Stored):
   """The checkpoints of a workdir: the last few, and the best on validation.
 
   Args:
-    workdir: its folder `checkpoints` is made when the first one is saved.
-    keep: how many of the last are kept, beside the best.
-    read_only: touch nothing, as when another process may be training there, until `open`; else a
-      damaged checkpoint is moved to the folder `damaged`.
+    workdir: folder of the run; its folder `checkpoints` is made when the first one is saved.
+    keep: number of the last ones that are kept, beside the best.
+    read_only: whether to touch nothing, as `Stored` has it.
   """
 
   def __init__(self, workdir: epath.Path, keep: int = 2, *, read_only: bool = False):
-    workdir = epath.Path(workdir)  # `resolve` would take gs:// for a local folder
-    self._workdir = workdir if '://' in str(workdir) else workdir.resolve()
-    self._keep, self._read_only = keep, read_only
-    self._folder = self._workdir / 'checkpoints'
-    self._saving = None
-    self._scores, self._damaged = {}, []
+    super().__init__(workdir, read_only=read_only)
+    self._keep, self._saving = keep, None
 
   @functools.cached_property
   def _manager(self):  # of Orbax; made when it is first needed, as it makes folders
@@ -82,7 +65,7 @@ class Checkpoints:
     unnamed = list(self._folder.glob(f'{self._saving}.orbax-checkpoint-tmp*'))
     # In an object store the folder has its name from the start.
     folder = unnamed[0] if unnamed else self._folder / str(self._saving)
-    (folder / SUMS).write_text(_lines(_sums(folder)))
+    stored.sign(folder)
 
   def save(self, state: TrainState, validation_top1: float | None) -> None:
     """Saves in the background.
@@ -97,7 +80,8 @@ class Checkpoints:
     with _writing(self._folder):
       if step in self._manager.all_steps():
         if validation_top1 is not None and self._manager.metrics(step) is None:
-          parallel.from_main(lambda: self._add_score(step, validation_top1))
+          folder = self._folder / str(step)
+          parallel.from_main(lambda: stored.add_score(folder, validation_top1))
           self._manager.reload()
         return
       self._manager.wait_until_finished()
@@ -116,77 +100,22 @@ class Checkpoints:
         force=True,  # it is wanted, whatever Orbax thinks of the interval
       )
 
-  def _add_score(self, step, validation_top1):
-    folder = self._folder / str(step)
-    (folder / 'metrics').mkdir(exist_ok=True)
-    text = json.dumps({SCORE: validation_top1})
-    files.write(folder / SCORES, text)
-    # The other digests stay those of what was saved.
-    signed = _lines({SCORES: hashlib.sha256(text.encode()).hexdigest()})
-    files.write(folder / SUMS, (folder / SUMS).read_text() + signed)
-
-  def scored(self, step: int) -> bool:
-    """Whether the checkpoint of a step, that `latest` or `best` found, has a score."""
-    return self._scores.get(step) is not None
-
-  def latest(self) -> int | None:
-    """Step of the last checkpoint that is undamaged, None where there is none."""
-    return max(self._intact(), default=None)
-
-  def best(self) -> int | None:
-    """Step of the best checkpoint on validation, the last where none was scored."""
-    intact = self._intact()
-    scored = [step for step, score in intact.items() if score is not None]
-    # Of equals the last, as Orbax keeps it.
-    return max(scored or intact, key=lambda step: (intact[step] or 0, step), default=None)
-
   def _intact(self) -> dict[int, float | None]:
-    """The undamaged checkpoints' steps and scores, the same in every process; warns of others."""
-    found = parallel.from_main(self._look)
+    found = super()._intact()
     if '_manager' in vars(self):
       self._manager.reload()
-    self._scores = {step: score for step, score in found}
-    return self._scores
-
-  def _look(self) -> list[tuple[int, float | None]]:
-    intact = []
-    for step in _steps(self._folder):
-      folder = self._folder / str(step)
-      damage = _damage(folder)
-      if not folder.exists():
-        continue  # another process trains here, and needs it no more
-      if not damage:
-        scores = folder / SCORES
-        intact.append((step, json.loads(scores.read_text())[SCORE] if scores.exists() else None))
-        continue
-      self._damaged.append(folder)
-      LOG.warning('WARNING: checkpoint %s is damaged (%s) and is not used', folder, damage)
-    if not self._read_only:
-      self.open()
-    return intact
-
-  def open(self) -> None:
-    """Moves what is damaged away, from now on at once; for the main process of a run."""
-    self._read_only = False
-    for folder in self._damaged:
-      moved = self._workdir / 'damaged' / folder.name
-      moved.parent.mkdir(exist_ok=True)
-      if moved.exists():
-        moved.rmtree()
-      folder.rename(moved)
-      LOG.warning('WARNING: %s was moved to %s', folder, moved)
-    self._damaged = []
+    return found
 
   def restore(self, state: TrainState, step: int) -> TrainState:
     """The state at a step.
 
     Args:
       state: any state of the same run; it gives the structure, its values are not used.
-      step: that `latest` or `best` gave.
+      step: step that `latest` or `best` gave.
     """
     items = {name: getattr(state, name) for name in ITEMS}
     found = self._read(step, {n: tree for n, tree in items.items() if jax.tree.leaves(tree)})
-    meta = _meta(self._folder / str(step))
+    meta = stored.meta(self._folder / str(step))
     counts = {name: parallel.replicate(np.int32(meta[name])) for name in COUNTS}
     return state.replace(**counts, **items | found)
 
@@ -195,8 +124,8 @@ class Checkpoints:
 
     Args:
       model: the run's network, for any number of devices.
-      image_shape: (H, W, C).
-      step: that `latest` or `best` gave.
+      image_shape: shape (H, W, C) of its images.
+      step: step that `latest` or `best` gave.
     """
     wanted = train_state.abstract_variables(model, image_shape)
     if (self._folder / str(step) / 'average').exists():
@@ -240,56 +169,3 @@ def _writing(folder: epath.Path):
       f'a checkpoint in {folder} cannot be written ({str(error).splitlines()[0]}); the earlier '
       'ones are as they were: make room, and the same command goes on'
     ) from error
-
-
-def _steps(folder: epath.Path) -> list[int]:
-  """Steps of the finished checkpoints in a folder, ascending."""
-  names = [path.name for path in folder.iterdir()] if folder.exists() else []
-  return sorted(int(name) for name in names if name.isdigit())
-
-
-def _meta(folder: epath.Path) -> dict:
-  return json.loads((folder / 'meta' / 'metadata').read_text())
-
-
-def _sums(folder: epath.Path) -> dict[str, str]:
-  """SHA-256 of every file in a folder, by its name relative to it."""
-  found = {}
-  for path in sorted(folder.iterdir()):
-    if path.is_dir():
-      found |= {f'{path.name}/{name}': sum_ for name, sum_ in _sums(path).items()}
-    elif path.name not in (SUMS, STAMP):
-      with path.open('rb') as file:
-        found[path.name] = hashlib.file_digest(file, 'sha256').hexdigest()
-  return found
-
-
-def _lines(sums: dict[str, str]) -> str:
-  return ''.join(f'{sum_}  {name}\n' for name, sum_ in sums.items())
-
-
-def _damage(folder: epath.Path) -> str:
-  """What is wrong with the files of a checkpoint, '' for nothing.
-
-  Raises:
-    InputError: they were written by another version.
-  """
-  try:
-    json.loads((folder / STAMP).read_text())
-    written = _meta(folder)['format']
-  except (OSError, ValueError, KeyError, TypeError) as error:
-    return f'its metadata: {error}'
-  if written != FORMAT:
-    age = 'a newer' if written > FORMAT else 'an earlier'
-    raise InputError(
-      f'checkpoint {folder} was written by {age} version of googlenet_jax (format {written}, not '
-      f'{FORMAT}): use that version, or another --workdir'
-    )
-  try:
-    lines = (folder / SUMS).read_text().splitlines()
-    found = _sums(folder)
-  except (OSError, ValueError) as error:
-    return str(error)
-  signed = {name: sum_ for sum_, _, name in (line.partition('  ') for line in lines)}
-  wrong = [name for name, sum_ in signed.items() if found.get(name) != sum_]
-  return ', '.join(f'{name} is {"another" if name in found else "missing"}' for name in wrong[:3])

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.traverse_util import flatten_dict
 from jax.extend import core
 from jax.interpreters import partial_eval
 
@@ -28,13 +29,13 @@ class Row(NamedTuple):
     name: path of the module, or the scope of a pool: 'inception_3a/reduce_5x5'.
     kind: 'conv 3x3/2', 'max pool 3x3/2', 'avg pool 7x7', 'linear', 'lrn', or 'other' for a module
       that has parameters and is none of these.
-    shape: of the output, without the batch: (H, W, C) or (C,).
-    parameters: their number.
+    shape: shape of the output, without the batch: (H, W, C) or (C,).
+    parameters: number of parameters.
     macs: multiply-adds of convolutions and linear layers, an image.
-    pool_ops: outputs times window, an image; of pools alone.
-    output_bytes: of the output, an image.
-    kept_bytes: that the backward pass needs, an image: the output, twice where there are batch
-      statistics (what is normalised, and the result).
+    pool_ops: outputs of a pool times its window, an image.
+    output_bytes: bytes of the output, an image.
+    kept_bytes: bytes that the backward pass needs, an image: the output, twice where there are
+      batch statistics (what is normalised, and the result).
     receptive_field: (height, width) of the input that an output pixel sees, pixels.
     stride: (height, width) in the input between output pixels, pixels.
   """
@@ -55,10 +56,10 @@ class Cost(NamedTuple):
   """A network's layers.
 
   Attributes:
-    rows: of the forward pass in evaluation.
-    training_rows: of the layers that act in training alone (auxiliary heads).
-    input_bytes: of an image.
-    peak_bytes: most that is alive at once in evaluation, an image: every layer's output from
+    rows: layers of the forward pass in evaluation.
+    training_rows: layers that act in training alone (auxiliary heads).
+    input_bytes: bytes of the input, an image.
+    peak_bytes: most bytes that are alive at once in evaluation, an image: every layer's output from
       when it is made until its last use; a concatenation is its parts, elementwise work in place.
   """
 
@@ -81,13 +82,12 @@ def cost(model, image_shape: tuple[int, int, int]) -> Cost:
   """The layers of a network.
 
   Args:
-    model: `(images, *, train) -> Outputs`.
-    image_shape: (H, W, C).
+    model: network `(images, *, train) -> Outputs`.
+    image_shape: shape (H, W, C) of its images.
   """
   variables = train_state.abstract_variables(model, image_shape)
   counts, normalised = {}, set()
-  for path, x in jax.tree_util.tree_flatten_with_path(variables)[0]:
-    kind, *module, _ = (str(part.key) for part in path)
+  for (kind, *module, _), x in flatten_dict(variables).items():
     if kind == 'params':
       counts['/'.join(module)] = counts.get('/'.join(module), 0) + math.prod(x.shape)
     else:

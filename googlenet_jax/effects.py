@@ -6,10 +6,12 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from googlenet_jax import parallel, schedules
-from googlenet_jax.config import flat
-from googlenet_jax.errors import InputError
-from googlenet_jax.models import create
+from googlenet_jax import models, parallel, registry, schedules, schema
+from googlenet_jax.data import datasets
+from googlenet_jax.errors import InputError, hint
+from googlenet_jax.losses import LOSSES
+from googlenet_jax.optimizers import OPTIMIZERS
+from googlenet_jax.schedules import SCHEDULES
 
 LOG = logging.getLogger('googlenet_jax')
 
@@ -28,25 +30,96 @@ class Needs(NamedTuple):
   text: str
 
 
-def _schedule(*names: str) -> tuple[Callable[[Any, str], bool], str]:
-  return lambda c, mode: c.schedule.name in names, f'config.schedule.name={" or ".join(names)}'
+class Part(NamedTuple):
+  """A part that a config names, and whose fields it sets.
+
+  Attributes:
+    name: field that names it.
+    fields: field of its free fields.
+    find: `name -> part`.
+  """
+
+  name: str
+  fields: str
+  find: Callable[[str], Callable]
+
+
+PARTS = (
+  Part('model.name', 'model.fields', lambda name: models.find(name).module),
+  Part('dataset.name', 'dataset.fields', datasets.find),
+  Part('train.loss', 'train.loss_fields', lambda x: registry.find(x, LOSSES, 'train.loss')),
+  Part(
+    'optimizer.name',
+    'optimizer.fields',
+    lambda name: registry.find(name, OPTIMIZERS, 'optimizer.name'),
+  ),
+  Part('schedule.name', 'schedule.fields', lambda x: registry.find(x, SCHEDULES, 'schedule.name')),
+)
+
+
+def fit(config: ConfigDict, given: Collection[str]) -> None:
+  """Drops what a file sets of a part that the command line replaced, and says so.
+
+  These are the fields that the part lacks; those of the network also where the file named it.
+
+  Args:
+    config: not yet checked; changed.
+    given: fields that were set on the command line.
+
+  Raises:
+    InputError: one of the fields was given.
+  """
+  for name, fields, find in PARTS:
+    chosen = _at(config, name)
+    if name in given and fields not in given:
+      free, part = _at(config, fields), find(chosen)
+      for field in [x for x in free if not registry.takes(part, x)]:
+        LOG.warning('WARNING: config.%s of %r is dropped: %s lacks it', fields, field, chosen)
+        del free[field]
+  network = models.find(config.model.name).module
+  for field in [x for x in config.model if x not in ('name', 'fields')]:
+    value = config.model[field]
+    if value is None or registry.takes(network, field) or (field == 'aux_heads' and not value):
+      continue
+    near = hint(field, registry.parameters(network))
+    if f'model.{field}' in given:
+      raise InputError(
+        f'--config.model.{field}={value!r}: {config.model.name} has no such field{near}'
+      )
+    # Not `_tell`: which process this is can be asked only once all have joined.
+    LOG.warning('WARNING: config.model.%s is dropped: %s lacks it', field, config.model.name)
+    config.model[field] = None
+
+
+def _at(config, field):
+  group, name = field.split('.')
+  return config[group][name]
+
+
+def _part(table: str, *fields: str) -> 'Needs':
+  """Fields that count where the part that a field names has them."""
+  name, _, find = next(part for part in PARTS if part.name == table)
+  known = OPTIMIZERS if table == 'optimizer.name' else SCHEDULES
+  has = [x for x, part in known.items() if registry.takes(part, fields[0])]
+  return Needs(
+    tuple(f'{table.split(".")[0]}.{field}' for field in fields),
+    lambda c, mode: registry.takes(find(_at(c, name)), fields[0]),
+    f'config.{name}={" or ".join(has)}',
+  )
 
 
 NEEDS = (
-  Needs(
-    ('optimizer.nesterov',),
-    lambda c, mode: c.optimizer.name == 'sgd',
-    'config.optimizer.name=sgd',
-  ),
+  _part('optimizer.name', 'nesterov'),
+  _part('optimizer.name', 'weight_decay'),
   Needs(
     ('optimizer.decay_all',),
     lambda c, mode: c.optimizer.weight_decay,
     'config.optimizer.weight_decay',
   ),
-  Needs(('schedule.decay_rate', 'schedule.decay_every'), *_schedule('exponential')),
-  Needs(('schedule.power',), *_schedule('polynomial')),
-  Needs(('schedule.final',), *_schedule('polynomial', 'cosine')),
-  Needs(('schedule.points',), *_schedule('piecewise_linear')),
+  _part('schedule.name', 'decay_rate', 'decay_every'),
+  _part('schedule.name', 'power'),
+  _part('schedule.name', 'final'),
+  _part('schedule.name', 'points'),
   Needs(('average.decay',), lambda c, mode: c.average.name == 'ema', 'config.average.name=ema'),
   Needs(
     ('average.begin',),
@@ -61,17 +134,17 @@ NEEDS = (
   ),
   Needs(
     ('dataset.classes',),
-    lambda c, mode: c.dataset.name == 'folder',
+    lambda c, mode: registry.takes(datasets.find(c.dataset.name), 'classes'),
     'config.dataset.name=folder',
   ),
   Needs(
     ('dataset.data_dir',),
-    lambda c, mode: c.dataset.name != 'digits',
+    lambda c, mode: registry.takes(datasets.find(c.dataset.name), 'data_dir'),
     'another config.dataset.name than digits',
   ),
   Needs(
     ('train.aux_weight', 'model.aux_dropout', 'model.aux_pool'),
-    lambda c, mode: c.init.weights or getattr(create(**c.model), 'aux_heads', ()),
+    lambda c, mode: c.init.weights or getattr(models.create(**c.model), 'aux_heads', ()),
     'a network with auxiliary heads',
   ),
   Needs(('eval.crops',), lambda c, mode: mode == 'evaluate', '--mode=evaluate with --weights'),
@@ -93,7 +166,6 @@ BESIDE_WEIGHTS = {
 
 def check(
   config: ConfigDict,
-  schema: ConfigDict,
   mode: str,
   given: Collection[str],
   *,
@@ -102,8 +174,7 @@ def check(
   """Tells of the fields that have no effect.
 
   Args:
-    config: checked (`config.check`).
-    schema: `configs/default.py`'s; what a file leaves as it is there, is not told of.
+    config: checked (`checks.check`).
     mode: of the program; a file's fields are told of in training only.
     given: fields that were set on the command line.
     weights: whether a network with its weights is.
@@ -115,7 +186,7 @@ def check(
     of_network = field.startswith('model.') and field != 'model.name'
     if not of_network and field not in BESIDE_WEIGHTS[mode]:
       raise InputError(f'--config.{field} has no effect in --mode={mode}: the weights decide')
-  values, defaults = flat(config.to_dict()), flat(schema.to_dict())
+  values, defaults = schema.flat(config.to_dict()), schema.flat(schema.config().to_dict())
   for fields, met, text in NEEDS:
     for field in fields:
       set_by_file = mode == 'train' and values[field] != defaults[field]

@@ -1,7 +1,7 @@
 """Exact evaluation of a network over a split."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -10,6 +10,7 @@ import numpy as np
 from googlenet_jax import parallel, steps
 from googlenet_jax.data import stream
 from googlenet_jax.data.pipeline import Pipeline
+from googlenet_jax.metrics import Metric
 from googlenet_jax.progress import passing
 
 
@@ -17,30 +18,23 @@ class Result(NamedTuple):
   """Scores over all examples of a split.
 
   Attributes:
-    examples: how many were scored.
-    unreadable: how many could not be.
-    loss: mean cross-entropy, nats.
-    top1, top5: shares that are right.
-    confusion: `[classes, classes]` counts: row the label, column the prediction.
+    examples: number of examples scored.
+    unreadable: number of those that could not be read.
+    values: what each metric gives, by name: a number or an array.
   """
 
   examples: int
   unreadable: int
-  loss: float
-  top1: float
-  top5: float
-  confusion: np.ndarray
+  values: dict[str, Any]
 
-  @property
-  def per_class(self) -> np.ndarray:
-    """Top-1 accuracy of each class; nan for a class without examples."""
-    with np.errstate(invalid='ignore'):
-      return np.diagonal(self.confusion) / self.confusion.sum(1)
+  def numbers(self) -> dict[str, float]:
+    """The scores that are one number each; what a record holds."""
+    numbers = {name: float(x) for name, x in self.values.items() if np.ndim(x) == 0}
+    return numbers | ({'unreadable': self.unreadable} if self.unreadable else {})
 
-  def means(self) -> dict[str, float]:
-    """The numbers that a record holds."""
-    means = {'loss': self.loss, 'top1': self.top1, 'top5': self.top5}
-    return means | ({'unreadable': self.unreadable} if self.unreadable else {})
+  def arrays(self) -> dict[str, np.ndarray]:
+    """The others."""
+    return {name: np.asarray(x) for name, x in self.values.items() if np.ndim(x)}
 
 
 class Evaluator:
@@ -49,21 +43,23 @@ class Evaluator:
   Args:
     model: a network.
     data: a pipeline that neither shuffles nor repeats.
+    metrics: metrics by name (`metrics.create`).
     batch_size: examples over all devices, rounded up to a multiple of them.
   """
 
-  def __init__(self, model, data: Pipeline, batch_size: int):
+  def __init__(self, model, data: Pipeline, metrics: Mapping[str, Metric], batch_size: int):
     devices = jax.device_count()
     self._batch_size = -(-min(batch_size, data.size) // devices) * devices
-    self._data = data
+    self._data, self._metrics = data, metrics
     self._device_data = parallel.replicate(data.device_data)
     self._step = parallel.compile_step(
-      steps.make_eval_step(model, data.make_batch, batch_size=self._batch_size), arguments=3
+      steps.make_eval_step(model, data.make_batch, metrics, batch_size=self._batch_size),
+      arguments=3,
     )
 
   def __call__(self, variables, stop: Callable[[], Any] = lambda: False) -> Result | None:
     """Scores `{'params', 'batch_stats'}`, replicated; None where `stop()` ended it early."""
-    sums = parallel.replicate(steps.eval_sums(len(self._data.class_names)))
+    sums = parallel.replicate(steps.eval_sums(self._metrics, len(self._data.class_names)))
     count = -(-self._data.size // self._batch_size)
     with contextlib.closing(self._data):
       for i in passing(count, 'evaluating', parallel.is_main()):
@@ -73,9 +69,9 @@ class Evaluator:
         if stop():
           return None
     sums = parallel.fetch(sums)
-    count = float(sums['examples'])
-    bad = self._data.size - int(count)
+    examples = int(sums['examples'])
+    bad = self._data.size - examples
     if bad > self._data.max_bad:  # of all processes
       raise stream.too_many_bad(bad, self._data.size, self._data.max_bad, 'those named above')
-    means = {name: float(sums[name]) / count for name in ('loss', 'top1', 'top5')}
-    return Result(int(count), bad, **means, confusion=sums['confusion'].astype(np.int64))
+    values = {name: metric.result(sums[name]) for name, metric in self._metrics.items()}
+    return Result(examples, bad, values)

@@ -1,132 +1,28 @@
 """From a config to the parts of a run: the config goes no deeper than here."""
 
-import itertools
 import logging
-import math
 
 import flax
 import jax
 import jax.numpy as jnp
-import numpy as np
 from ml_collections import ConfigDict
 
-from googlenet_jax import losses, optim, parallel, schedules, steps, train_state, weights
-from googlenet_jax.data import augment, folder, pipeline, sources
+from googlenet_jax import (
+  losses,
+  metrics,
+  optim,
+  parallel,
+  registry,
+  schedules,
+  steps,
+  train_state,
+  weights,
+)
+from googlenet_jax.data import pipeline
 from googlenet_jax.errors import InputError
+from googlenet_jax.inputs import resize_shorter
 
 LOG = logging.getLogger('googlenet_jax')
-
-
-def load(config: ConfigDict, split: str, *, evaluating: bool = False) -> pipeline.Pipeline:
-  """The pipeline of 'train', 'validation' or 'test'; 'train' is for training.
-
-  Args:
-    evaluating: give the training split as it is, in order and not augmented.
-  """
-  fields = config.dataset
-  if not fields[split]:
-    raise InputError(f'config.dataset.{split} is empty: name a split')
-  train = split == 'train' and not evaluating
-  options = {
-    'train': train,
-    'mean': fields.mean,
-    'std': fields.std,
-    'image_size': fields.image_size,
-    'channels': fields.channels,
-    'augment': augment.Augment(**config.augment),
-  }
-  if fields.in_memory:
-    data = sources.load(fields.name, fields[split], fields.data_dir)
-    return pipeline.in_memory(data, max_bad=max_bad(config, len(data.labels)), **options)
-  data = records(config, split, fields.classes)
-  if train:
-    _check_for_training(config, data)
-  return pipeline.streamed(
-    data,
-    resize_shorter=resize_shorter(config, fields.image_size),
-    seed=config.seed,
-    max_bad=max_bad(config, data.count),
-    threads=fields.threads,
-    prefetch=fields.prefetch,
-    **options,
-  )
-
-
-def load_splits(config: ConfigDict) -> dict[str, pipeline.Pipeline]:
-  """The pipelines of all splits that are named: what is wrong with one is told at the start."""
-  others = [name for name in ('validation', 'test') if config.dataset[name]]
-  return {name: load(config, name) for name in ('train', *others)}
-
-
-def max_bad(config: ConfigDict, count: int) -> int:
-  """Records of so many that may be unreadable: the share of the config, rounded up."""
-  share = math.ceil(config.dataset.max_bad_share * count - 1e-9)  # 0.29 * 100 is above 29
-  return min(share, count - 1)
-
-
-def overlaps(config: ConfigDict) -> list[str]:
-  """What the splits of a training have in common, for a person; it is warned of.
-
-  Raises:
-    InputError: the test split shares examples with another one, and the config does not allow it.
-  """
-  fields = config.dataset
-  spans = {
-    name: folder.spans(fields.data_dir, fields[name])
-    if fields.name == 'folder'
-    else sources.spans(fields.name, fields[name], fields.data_dir)
-    for name in ('train', 'validation', 'test')
-    if fields[name]
-  }
-  found = []
-  for one, other in itertools.combinations(spans, 2):
-    if shared := sources.shared(spans[one], spans[other]):
-      text = (
-        f'config.dataset.{one}={fields[one]!r} and config.dataset.{other}={fields[other]!r} share '
-        f'{shared}'
-      )
-      if other == 'test' and not fields.allow_overlap:
-        raise InputError(f'{text}: choose others, or --config.dataset.allow_overlap=True')
-      if parallel.is_main():
-        LOG.warning('WARNING: %s', text)
-      found.append(text)
-  return found
-
-
-def records(config: ConfigDict, split: str, classes: str) -> sources.Records:
-  """The encoded images of 'train', 'validation' or 'test'.
-
-  Args:
-    classes: of a folder: file that orders the classes, or ''.
-  """
-  fields = config.dataset
-  if not fields[split]:
-    raise InputError(f'config.dataset.{split} is empty: name a split')
-  if fields.name == 'digits':
-    raise InputError("config.dataset.name='digits' has no image files: use a folder or a TFDS set")
-  if fields.name == 'folder':
-    splits = (fields.train, fields.validation, fields.test)
-    return folder.records(fields.data_dir, fields[split], splits, classes)
-  return sources.tfds_records(fields.name, fields[split], fields.data_dir)
-
-
-def _check_for_training(config, data):
-  if data.counts is not None and not data.counts.all():
-    empty = [data.class_names[i].split(',')[0] for i in np.flatnonzero(data.counts == 0)]
-    LOG.warning(
-      'WARNING: %d of %d classes have no training image in %r: %s%s',
-      len(empty),
-      len(data.class_names),
-      config.dataset.train,
-      ', '.join(empty[:5]),
-      ', ...' if empty[5:] else '',
-    )
-  mixing = config.augment.mixup or config.augment.cutmix
-  if mixing and config.train.batch_size // jax.device_count() % 2:
-    raise InputError(
-      f'config.train.batch_size={config.train.batch_size} gives {jax.device_count()} devices an '
-      'odd number of images each: mixup and cutmix mix streamed images in pairs'
-    )
 
 
 def describe(
@@ -146,7 +42,7 @@ def describe(
   preprocessing = weights.Preprocessing(
     size, resize_shorter(config, size), config.dataset.mean, config.dataset.std, channels
   )
-  given = {name: x for name, x in config.model.items() if name != 'name'}
+  given = model_fields(config)
   names = weights.display_names(data.class_names)
   if start is None:
     return weights.Description(config.model.name, {}, preprocessing, names).override(given)
@@ -161,9 +57,22 @@ def describe(
   return theirs._replace(preprocessing=preprocessing, class_names=names).override(given)
 
 
-def resize_shorter(config: ConfigDict, size: int) -> int:
-  """What the shorter side of a photo is resized to before a centre crop of `size` pixels."""
-  return size if config.dataset.in_memory else config.eval.resize or round(size * 8 / 7)
+def model_fields(config: ConfigDict) -> dict:
+  """The fields of the network that a config sets."""
+  named = {x: y for x, y in config.model.items() if x not in ('name', 'fields') and y is not None}
+  return named | config.model.fields.to_dict()
+
+
+def loss(config: ConfigDict) -> losses.Loss:
+  """The training loss; InputError where there is none of that name."""
+  found = registry.find(config.train.loss, losses.LOSSES, 'train.loss')
+  return registry.bind(found, 'train.loss_fields', config.train.loss_fields)
+
+
+def scored(config: ConfigDict) -> dict[str, metrics.Metric]:
+  """The metrics of an evaluation; InputError where there are none of these names."""
+  fields = config.eval.metric_fields.to_dict()
+  return metrics.create(config.eval.metrics, fields, loss(config))
 
 
 def network(config: ConfigDict, description: weights.Description):
@@ -217,6 +126,7 @@ class Run:
     batch_size: examples a step, over all devices.
     parameters: their number, auxiliary heads included.
     frozen: the layers that are not learnt, for a person; '' for none.
+    metrics: metrics of an evaluation, by name.
     key: of data order, augmentation and dropout.
     one_device: the training step as one device does it (`steps.make_train_step`).
     step: the same compiled for all devices.
@@ -245,8 +155,9 @@ class Run:
     self.schedule = schedules.learning_rate(
       self.clock, peak=config.optimizer.lr, **config.schedule.to_dict()
     )
-    fields = {name: value for name, value in config.optimizer.items() if name != 'lr'}
+    fields = {name: x for name, x in config.optimizer.to_dict().items() if name != 'lr'}
     self._optimizer = optim.create(backbone_lr=config.init.backbone_lr, **fields)
+    self.metrics = scored(config)
     self._key_params, self.key = jax.random.split(jax.random.key(config.seed))
     self._image_shape, self._average = data.image_shape, config.average.name
 
@@ -279,6 +190,7 @@ class Run:
       data.make_batch,
       total_steps=self.clock.total_steps,
       batch_size=config.train.batch_size,
+      loss=loss(config),
       aux_weight=config.train.aux_weight,
       label_smoothing=config.train.label_smoothing,
       average=config.average.name,
@@ -303,6 +215,7 @@ class Run:
       self._optimizer,
       self._average,
       self._sums,
+      self.heads,
       self._frozen,
     )
 
@@ -321,8 +234,3 @@ class Run:
       average = {**state.average, **given} if state.average else state.average
       state = state.replace(average=average, **given)
     return parallel.replicate(state)
-
-  def without_sums(self, state: train_state.TrainState) -> train_state.TrainState:
-    """The state with its log sums back at zero, after a record."""
-    zeros = {name: np.float32(0) for name in self._sums if name != 'learning_rate'}
-    return state.replace(log_sums=state.log_sums | parallel.replicate(zeros))

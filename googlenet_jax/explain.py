@@ -11,22 +11,22 @@ import numpy as np
 from etils import epath
 
 from googlenet_jax import files, plots, predict, weights
-from googlenet_jax.data import augment, boxes, decode
+from googlenet_jax.data import boxes, decode, pixels
 from googlenet_jax.errors import InputError
 from googlenet_jax.models import googlenet
 
 BRANCHES = ('conv_1x1', 'conv_3x3', 'conv_5x5', 'pool_proj')  # in the order of a module's output
-CHANNELS = 8  # of a branch that are shown
+CHANNELS = 8  # shown of a branch
 
 
 class Seen(NamedTuple):
   """What an image makes of a network.
 
   Attributes:
-    label: int32, the class that is explained.
-    probabilities: `[classes]`.
-    activations: `[H, W, C]` of the inception modules and what is in them, by path.
-    gradients: `[H, W, C]` of the label's logit by the activations of the inception modules.
+    label: class that is explained, int32.
+    probabilities: softmax of the logits, `[classes]`.
+    activations: outputs `[H, W, C]` of the inception modules and what is in them, by path.
+    gradients: gradients `[H, W, C]` of the label's logit by the inception modules' outputs.
   """
 
   label: jax.Array
@@ -55,7 +55,7 @@ def explain_photos(
       unreadable.append(f'{path} ({error})')
       continue
     if preprocessing.channels == 1:
-      image = np.round(image @ augment.YIQ[0])[..., None].astype(np.uint8)
+      image = np.asarray(jnp.round(pixels.gray(image))).astype(np.uint8)
     same = [other.stem for other in paths].count(path.stem) > 1
     name = f'{path.stem}_{i}' if same else path.stem
     folder = workdir / 'explain' / name
@@ -80,11 +80,11 @@ def explain(
   """Writes `gradcam.png`, `branches_MODULE.png` and `filters_conv1.png`.
 
   Args:
-    network: with submodules named as GoogLeNet's.
-    image: `[S, S, C]` uint8, RGB or gray: the crop that the network sees, not normalised.
-    folder: of the pictures; made where absent.
-    module: whose branches are shown, a key of `googlenet.MODULES`.
-    label: the class that Grad-CAM explains; None for the predicted one.
+    network: network whose submodules are named as GoogLeNet's.
+    image: crop that the network sees, `[S, S, C]` uint8, RGB or gray, not normalised.
+    folder: place of the pictures; made where absent.
+    module: inception module whose branches are shown, a key of `googlenet.MODULES`.
+    label: class that Grad-CAM explains; None for the predicted one.
 
   Returns:
     The path of each picture, by its name without '.png'.
@@ -131,12 +131,12 @@ def observe(network: weights.Network, image: np.ndarray, label: int | None) -> S
   """Runs a network on an image `[H, W, C]` in [0, 255], and back from the logit of a class.
 
   Args:
-    network: with inception modules.
-    image: not normalised.
-    label: of the class; None for the predicted one.
+    network: network with inception modules.
+    image: pixels, not normalised.
+    label: label of the class; None for the predicted one.
   """
   preprocessing = network.description.preprocessing
-  images = ((image - np.array(preprocessing.mean)) / np.array(preprocessing.std))[None]
+  images = pixels.normalise(image, preprocessing.mean, preprocessing.std)[None]
   apply = partial(network.model.apply, train=False)
 
   @jax.jit
@@ -159,7 +159,7 @@ def observe(network: weights.Network, image: np.ndarray, label: int | None) -> S
     gradients = {name: x['output'][0].astype(jnp.float32) for name, x in gradients.items()}
     return Seen(label, jax.nn.softmax(logits), activations, gradients)
 
-  return run(network.variables, images.astype(np.float32), label)
+  return run(network.variables, images, label)
 
 
 def _perturb(method, args, kwargs, context):
@@ -174,11 +174,12 @@ def grad_cam(activation: np.ndarray, gradient: np.ndarray, size: tuple[int, int]
   """Where an image speaks for a class: Selvaraju et al. (2017), arXiv 1610.02391, section 3.
 
   Args:
-    activation, gradient: `[H, W, C]`, the latter of the class's logit by the former.
+    activation: output of a module, `[H, W, C]`.
+    gradient: gradient `[H, W, C]` of the class's logit by it.
     size: height and width of the image, pixels.
 
   Returns:
-    `size` in [0, 1]: shares of the maximum; zero where nothing speaks for the class.
+    Map of that size in [0, 1], shares of the maximum; zero where nothing speaks for the class.
   """
   heat = np.maximum(activation @ gradient.mean((0, 1)), 0)
   heat = np.asarray(jax.image.resize(heat, size, 'bilinear'))

@@ -1,33 +1,38 @@
-"""The training loss of all heads."""
+"""Training losses by name: `(logits [B, C], labels [B, C]) -> [B]`.
+
+Labels are distributions over the classes: one-hot, smoothed or mixed.
+"""
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from googlenet_jax.models import Outputs
 
+Loss = Callable[[jax.Array, jax.Array], jax.Array]
 
-def cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float = 0.0) -> jax.Array:
-  """Cross-entropy of each example, nats.
 
-  Args:
-    logits: `[B, classes]` float32.
-    labels: `[B, classes]` float32, a distribution (one-hot, or mixed).
-    smoothing: share of the label spread evenly over all classes (arXiv 1512.00567).
-  """
-  labels = labels * (1 - smoothing) + smoothing / labels.shape[-1]
-  return -jnp.sum(labels * jax.nn.log_softmax(logits), axis=-1)
+def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+  """Cross-entropy with the softmax, nats."""
+  return optax.softmax_cross_entropy(logits, labels)
+
+
+def focal(logits: jax.Array, labels: jax.Array, gamma: float = 2.0) -> jax.Array:
+  """Cross-entropy, each class's term weighted by `(1 - p) ** gamma` (arXiv 1708.02002)."""
+  log_p = jax.nn.log_softmax(logits)
+  return -jnp.sum(labels * (1 - jnp.exp(log_p)) ** gamma * log_p, axis=-1)
+
+
+def binary(logits: jax.Array, labels: jax.Array) -> jax.Array:
+  """Cross-entropy of a sigmoid a class, summed over the classes, nats (arXiv 2110.00476)."""
+  return optax.sigmoid_binary_cross_entropy(logits, labels).sum(axis=-1)
+
+
+LOSSES: dict[str, Loss] = {'cross_entropy': cross_entropy, 'focal': focal, 'binary': binary}
 
 
 def heads(outputs: Outputs) -> dict[str, jax.Array]:
   """Logits by head: 'main', 'aux1', 'aux2', ..."""
   return {'main': outputs.logits} | {f'aux{i + 1}': y for i, y in enumerate(outputs.aux)}
-
-
-def correct(logits: jax.Array, labels: jax.Array, k: int = 1) -> jax.Array:
-  """`[B]` float32: 1 where the label's largest class is among the `k` largest logits.
-
-  Exactly `k` classes are counted also where logits tie (the lower class wins), so a
-  network that answers the same for every class is right for `k / classes` of them.
-  """
-  _, best = jax.lax.top_k(logits, min(k, logits.shape[-1]))
-  return jnp.any(best == labels.argmax(-1)[:, None], axis=-1).astype(jnp.float32)

@@ -6,17 +6,14 @@ seconds since 1970. Event files and curves are made from it and can be made agai
 """
 
 import json
-import shutil
 import sys
-import tempfile
 import time
+from collections.abc import Callable, Sequence
 
 from etils import epath
-from tensorboardX.event_file_writer import EventsWriter  # `SummaryWriter` hangs on a full disk
-from tensorboardX.proto.event_pb2 import Event
-from tensorboardX.summary import scalar
 
 from googlenet_jax import files, plots
+from googlenet_jax.writers import TensorBoard, Writer
 
 
 def read(workdir: epath.Path) -> list[dict]:
@@ -35,11 +32,12 @@ class MetricsLog:
   An object store cannot append: there `save` writes the whole.
 
   Args:
-    workdir: of the run.
-    step: that the run goes on from; later lines of an interrupted run are dropped, since
+    workdir: folder of the run.
+    step: step that the run goes on from; later lines of an interrupted run are dropped, since
       they will be measured again. None leaves the file alone.
     active: whether this process writes at all.
     lines: what `read` gave; None reads it.
+    writers: what is told of every line too (`writers.WRITERS`).
   """
 
   def __init__(
@@ -48,31 +46,26 @@ class MetricsLog:
     step: int | None,
     active: bool = True,
     lines: list[dict] | None = None,
+    writers: Sequence[Callable[[epath.Path], Writer]] = (TensorBoard,),
   ):
     self.lines = read(workdir) if lines is None else lines
     self._workdir, self._path, self._active = workdir, workdir / 'metrics.jsonl', active
-    # tensorboardX writes local files only: for gs:// they are copied at the end.
-    self._remote = '://' in str(workdir)
-    self._folder = tempfile.mkdtemp() if self._remote and active else str(workdir)
-    self._events = None
+    self._makers, self._writers = writers, []
     self.rewind(step)
 
   def rewind(self, step: int | None) -> None:
-    """Drops the lines after a step (None drops none); the event file is made again."""
+    """Drops the lines after a step (None drops none); the writers begin anew."""
     if step is not None:
       self.lines = [line for line in self.lines if line['step'] <= step]
     if not self._active:
       return
-    if self._events:
-      self._events.close()  # of the file that is removed now
-    for place in {self._workdir, epath.Path(self._folder)}:
-      for old in place.glob('events.out.tfevents.*'):
-        old.unlink()
+    for writer in self._writers:
+      writer.close()
     if step is not None:  # a torn line goes too
       self._write()
-    with files.written(self._folder):
-      self._events = EventsWriter(f'{self._folder}/events')
-    self._event(*self.lines)
+    self._writers = [make(self._workdir) for make in self._makers]
+    for writer in self._writers:
+      writer.write(self.lines)
 
   def add(self, step: int, split: str, **values) -> None:
     """Adds a measurement: `split` is 'train', 'validation', 'test' or one '_averaged'."""
@@ -80,14 +73,15 @@ class MetricsLog:
     self.lines.append(line)
     if not self._active:
       return
-    if not self._remote:
+    if '://' not in str(self._workdir):
       with files.written(self._path), open(self._path, 'a') as file:
         file.write(json.dumps(line) + '\n')
-    self._event(line)
+    for writer in self._writers:
+      writer.write([line])
 
   def save(self) -> None:
     """Makes sure that all lines are in the file; to be called before a checkpoint is saved."""
-    if self._active and self._remote:
+    if self._active and '://' in str(self._workdir):
       self._write()
 
   def find(self, step: int, split: str) -> dict | None:
@@ -96,32 +90,17 @@ class MetricsLog:
     return found[-1] if found else None
 
   def close(self) -> None:
-    """Draws the curves and closes the event file."""
+    """Draws the curves and closes the writers."""
     if not self._active:
       return
     self.save()
-    with files.written(self._folder):
-      self._events.close()
-    if self._remote:
-      for path in epath.Path(self._folder).glob('events.*'):
-        (self._workdir / path.name).write_bytes(path.read_bytes())
-      shutil.rmtree(self._folder)
+    for writer in self._writers:
+      writer.close()
     if self.lines:
       files.write(self._workdir / 'curves.png', plots.curves(self.lines))
 
   def _write(self):
     files.write(self._path, ''.join(json.dumps(line) + '\n' for line in self.lines))
-
-  def _event(self, *lines):
-    with files.written(self._folder):
-      for line in lines:
-        for name, value in line.items():
-          if name not in ('step', 'split', 'time'):
-            summary = scalar(f'{line["split"]}/{name}', value)
-            # Records of the first versions hold no times.
-            event = Event(wall_time=line.get('time', 0.0), step=line['step'], summary=summary)
-            self._events.write_event(event)
-      self._events.flush()
 
 
 if __name__ == '__main__':

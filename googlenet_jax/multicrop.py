@@ -6,7 +6,7 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from googlenet_jax import experiment, files, parallel
+from googlenet_jax import files, inputs, parallel
 from googlenet_jax.data import stream
 from googlenet_jax.errors import InputError
 from googlenet_jax.predict import probabilities
@@ -19,9 +19,9 @@ def evaluate(config: ConfigDict, networks: list[Network], workdir: epath.Path) -
   """Scores networks and their ensemble on a split of photos; prints Table 3's layout.
 
   Args:
-    config: checked; its `dataset`, `eval.split`, `eval.crops` and `eval.batch_size` count.
-    networks: with their weights, all of the same classes.
-    workdir: `evaluation_SPLIT_CROPS_crops.json` is written there.
+    config: checked config; its `dataset`, `eval.split`, `eval.crops` and `eval.batch_size` count.
+    networks: networks with their weights, all of the same classes.
+    workdir: folder that `evaluation_SPLIT_CROPS_crops.json` is written to.
 
   Returns:
     The ensemble's scores.
@@ -34,7 +34,7 @@ def evaluate(config: ConfigDict, networks: list[Network], workdir: epath.Path) -
     if network.description.class_names != names:
       raise InputError(f'{network.source} has other classes than {networks[0].source}')
   classes = config.dataset.classes or (str(IMAGENET) if names == imagenet()[1] else '')
-  records = experiment.records(config, config.eval.split, classes)
+  records = inputs.records(config, config.eval.split, classes)
   if display_names(records.class_names) != names:
     raise InputError(
       f'{networks[0].source} knows {len(names)} classes ({", ".join(names[:3])}, ...), the dataset '
@@ -58,7 +58,7 @@ def evaluate(config: ConfigDict, networks: list[Network], workdir: epath.Path) -
         f'{config.dataset[config.eval.split]!r}: none of the {records.count} photos can be read: '
         f'replace {stream.why_unreadable(records, 0)}, ...'
       )
-    bad, most = int((~valid).sum()), experiment.max_bad(config, records.count)
+    bad, most = int((~valid).sum()), inputs.max_bad_records(config, records.count)
     if bad > most:
       raise stream.too_many_bad(bad, records.count, most, 'those named above')
     total += each

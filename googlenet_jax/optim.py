@@ -1,62 +1,57 @@
 """The optimizer, an optax chain for a learning rate of 1: the step multiplies by the rate."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from googlenet_jax import registry
 from googlenet_jax.errors import InputError
 from googlenet_jax.models.layers import CLASSIFIERS
-
-NAMES = ('sgd', 'adam', 'adamw')
-
-
-def decay_mask(params) -> dict:
-  """True for kernels: biases and batch norm's scales and shifts are not decayed."""
-  return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == 'kernel', params)
+from googlenet_jax.optimizers import OPTIMIZERS, decay_mask
 
 
 def create(
   *,
   name: str,
   momentum: float = 0.9,
-  nesterov: bool = False,
-  weight_decay: float = 0.0,
-  decay_all: bool = False,
   clip_norm: float = 0.0,
   accumulate: int = 1,
   backbone_lr: float = 1.0,
+  fields: Mapping[str, Any] = MappingProxyType({}),
+  **offered,
 ) -> optax.GradientTransformationExtraArgs:
   """An optimizer whose updates are those of a learning rate of 1.
 
   Its `update` takes `last`, a bool: whether this is the training's last step (see `accumulated`).
 
   Args:
-    name: 'sgd' and 'adam' add `weight_decay * kernel` to the gradient (L2); 'adamw'
-      decays apart from it (arXiv 1711.05101).
-    momentum, nesterov: of sgd; `b1` of the others is `momentum`.
-    weight_decay: coefficient.
-    decay_all: decay biases and norms as well.
+    name: key of `optimizers.OPTIMIZERS`, or 'module:attribute' of one like optax's own:
+      `(learning_rate, **fields) -> GradientTransformation`, whose updates are proportional to the
+      rate. 'mask', where it has that field, is `optimizers.decay_mask`.
+    momentum: momentum of SGD, b1 of Adam and its kin.
     clip_norm: bound on the gradient's global norm; 0 for none.
     accumulate: steps whose gradients are averaged into one update.
-    backbone_lr: factor on the rate of all other layers but the classifiers' (GoogLeNet's hidden one
-      and auxiliary heads included).
-  """
-  if name not in NAMES:
-    raise InputError(f'no optimizer {name!r}: use one of {", ".join(NAMES)}')
-  mask = None if decay_all else decay_mask
-  decay = [optax.add_decayed_weights(weight_decay, mask)] if weight_decay else []
+    backbone_lr: factor on the rate of all other layers but the classifiers' (GoogLeNet's hidden
+      one and auxiliary heads included).
+    fields: fields of the optimizer.
+    offered: fields that are put in where the optimizer has them: nesterov, weight_decay, decay_all.
 
-  if name == 'sgd':
-    rule = [*decay, optax.trace(momentum, nesterov)]
-  elif name == 'adam':
-    rule = [*decay, optax.scale_by_adam(b1=momentum)]
-  else:
-    rule = [optax.scale_by_adam(b1=momentum), *decay]
+  Raises:
+    InputError: no such optimizer or field, or a value that it cannot have.
+  """
+  part = registry.find(name, OPTIMIZERS, 'optimizer.name')
+  mask = None if offered.get('decay_all') else decay_mask
+  offered |= {'momentum': momentum, 'b1': momentum, 'mask': mask, 'learning_rate': 1.0}
+  if not registry.takes(part, 'learning_rate'):
+    raise InputError(f'config.optimizer.name={name!r}: it needs the parameter learning_rate')
+  rule = registry.call(registry.bind(part, 'optimizer.fields', fields, offered), 'optimizer.fields')
   clip = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
   layers = [_scale_layers(backbone_lr)] if backbone_lr != 1 else []
-  transform = optax.chain(*clip, *rule, optax.scale(-1.0), *layers)
+  transform = optax.chain(*clip, rule, *layers)
   if accumulate > 1:
     transform = accumulated(transform, accumulate)
   return optax.with_extra_args_support(transform)

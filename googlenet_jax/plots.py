@@ -78,9 +78,9 @@ def grid(images: np.ndarray, titles: list[str], title: str) -> bytes:
   """Images side by side, each under its title.
 
   Args:
-    images: `[N, H, W, C]` in [0, 255]; values outside are cut off.
-    titles: of each.
-    title: of all.
+    images: pixels `[N, H, W, C]` in [0, 255]; values outside are cut off.
+    titles: title of each image.
+    title: title of the picture.
   """
   columns = min(8, len(images))
   rows = -(-len(images) // columns)
@@ -99,9 +99,9 @@ def overlays(image: np.ndarray, maps: dict[str, np.ndarray], title: str) -> byte
   """An image, and beside it one copy under each heat map.
 
   Args:
-    image: `[H, W, C]` uint8, RGB or gray.
-    maps: `[H, W]` in [0, 1], by their titles.
-    title: of all.
+    image: pixels `[H, W, C]` uint8, RGB or gray.
+    maps: heat maps `[H, W]` in [0, 1], by their titles.
+    title: title of the picture.
   """
   figure = Figure(figsize=(3.2 * (1 + len(maps)) + 0.6, 3.8), layout='constrained')
   figure.suptitle(_shown(title), fontsize=14)
@@ -124,8 +124,8 @@ def channels(rows: dict[str, dict[int, np.ndarray]], title: str) -> bytes:
   """Maps of activations, a row for each branch on a scale of its own.
 
   Args:
-    rows: of each branch, `[H, W]` from 0, by the channel's number.
-    title: of all.
+    rows: maps `[H, W]` from 0 of each branch, by the channel's number.
+    title: title of the picture.
   """
   columns = max(map(len, rows.values()))
   figure = Figure(figsize=(1.6 * columns + 0.9, 1.85 * len(rows) + 0.6), layout='constrained')
@@ -147,8 +147,8 @@ def tiles(images: np.ndarray, title: str) -> bytes:
   """Many small images as one square of tiles.
 
   Args:
-    images: `[N, H, W, C]` uint8, RGB or gray.
-    title: of all.
+    images: pixels `[N, H, W, C]` uint8, RGB or gray.
+    title: title of the picture.
   """
   columns = math.ceil(math.sqrt(len(images)))
   rows = -(-len(images) // columns)
@@ -174,9 +174,9 @@ def costs(
   """Where networks have their parameters, multiply-adds and memory; accuracy against cost.
 
   Args:
-    stages: (parameters, multiply-adds, bytes kept for the backward pass) of each stage, named by
-      the size of its maps, by network.
-    errors: published top-5 error in percent, and its source, by network.
+    stages: (parameters, multiply-adds, bytes kept for the backward pass) by network and stage; a
+      stage is named by the size of its maps.
+    errors: published top-5 error in percent and its source, by network.
   """
   known = [name for name in stages if name in errors]
   names = list(stages)

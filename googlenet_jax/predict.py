@@ -29,11 +29,11 @@ def predict(network: Network, images: list[str], output: str = '', batch_size: i
   """Prints the five best classes of each photo.
 
   Args:
-    network: with its weights.
+    network: network with its weights.
     images: files, and folders whose images are taken, in the order of their names.
-    output: JSON file for the same, `[{"image", "top": [{"class", "label", "probability"}]}]`;
+    output: JSON file that gets the same, `[{"image", "top": [{"class", "label", "probability"}]}]`;
       '' for none.
-    batch_size: photos at once, over all devices.
+    batch_size: number of photos at once, over all devices.
 
   Returns:
     What the JSON file holds, without the photos that cannot be read.
@@ -107,15 +107,15 @@ def probabilities(
   """Softmax of the network for every record, the mean over its crops.
 
   Args:
-    network: with its weights.
+    network: network with its weights.
     records: encoded images; those that cannot be read are named in the log.
-    batch_size: records at once, over all devices; fewer where each has many crops.
-    crops: of a photo, 1, 10 or 144 (`boxes.test_boxes`).
-    threads: that decode; 0 is one a core.
+    batch_size: number of records at once, over all devices; fewer where each has many crops.
+    crops: number of crops of a photo: 1, 10 or 144 (`boxes.test_boxes`).
+    threads: number of threads that decode; 0 is one a core.
 
   Yields:
-    `rows [n]` of the records, `[n, classes]` float32, `[n]` bool whether they were read, and
-    their labels `[n]`.
+    The records' rows `[n]`, probabilities `[n, classes]` float32, whether they were read `[n]`
+    bool, and labels `[n]`.
   """
   preprocessing = network.description.preprocessing
   data = pipeline.streamed(

@@ -7,7 +7,7 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from googlenet_jax import experiment, files, parallel, plots
+from googlenet_jax import files, inputs, parallel, plots
 from googlenet_jax.data.pipeline import Batch, Pipeline
 from googlenet_jax.errors import InputError
 
@@ -32,7 +32,7 @@ def preview(config: ConfigDict, workdir: epath.Path) -> dict:
   splits = [name for name in ('validation', 'test') if config.dataset[name]]
   written = {}
   for split, evaluating in (('train', False), (splits[0] if splits else 'train', True)):
-    data = experiment.load(config, split, evaluating=evaluating)
+    data = inputs.load(config, split, evaluating=evaluating)
     batch = first_batch(data, None if evaluating else jax.random.key(config.seed))
     images = batch.image * np.array(config.dataset.std) + np.array(config.dataset.mean)
     titles = [_title(label, data.class_names) for label in batch.label]

@@ -12,7 +12,7 @@ class Progress:
 
   Args:
     total: steps of the run.
-    start: steps done before.
+    start: steps that were done before.
     active: whether this process shows anything.
   """
 
@@ -64,7 +64,8 @@ class Progress:
       pauses = len(self._pauses) * min(self._pauses[1:], default=0) - sum(self._pauses)
       seconds = time.monotonic() - self._began + pauses
       seconds *= (self._total - self._step) / done
-    return f', {duration(seconds)} left'
+    left = tqdm.format_interval(round(seconds)).removeprefix('0')  # '02:05'
+    return f', {left} left'
 
   def show(self, step: int, line: dict) -> None:
     """Shows a training record."""
@@ -89,10 +90,3 @@ def passing(total: int, what: str, active: bool = True):
   form = '{desc} {percentage:3.0f}%|{bar}| [{elapsed}, {remaining} left]'
   quiet = None if active else True  # None: tqdm asks whether there is a terminal
   return tqdm(range(total), what, bar_format=form, leave=False, disable=quiet, dynamic_ncols=True)
-
-
-def duration(seconds: float) -> str:
-  """'2:05' (minutes and seconds) or '3:02:05'."""
-  minutes, seconds = divmod(round(seconds), 60)
-  hours, minutes = divmod(minutes, 60)
-  return f'{hours}:{minutes:02}:{seconds:02}' if hours else f'{minutes}:{seconds:02}'

@@ -1,12 +1,12 @@
 """The scores of a run: its best checkpoint on a split."""
 
 import json
-import math
 
+import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from googlenet_jax import experiment, files, parallel, plots, workdir
+from googlenet_jax import experiment, files, inputs, parallel, plots, workdir
 from googlenet_jax.checkpoint import Checkpoints
 from googlenet_jax.errors import InputError
 from googlenet_jax.evaluate import Evaluator
@@ -27,7 +27,7 @@ def evaluate(config: ConfigDict, folder: epath.Path) -> dict:
   if not (folder / 'checkpoints').exists():
     raise InputError(f'{folder} holds no checkpoint: train first, or give --workdir')
   checkpoints = Checkpoints(folder, read_only=True)
-  data = experiment.load(config, config.eval.split, evaluating=True)
+  data = inputs.load(config, config.eval.split, evaluating=True)
   description = workdir.network(folder)
   workdir.check_classes(description, data.class_names, folder)
   model = experiment.network(config, description)
@@ -50,21 +50,29 @@ def score(
   config, model, data, checkpoints, folder: epath.Path, step: int, split: str, stop=lambda: False
 ) -> dict | None:
   """Scores a checkpoint on a split, and writes the scores and a picture; None where stopped."""
-  evaluator = Evaluator(model, data, config.eval.batch_size)
+  evaluator = Evaluator(model, data, experiment.scored(config), config.eval.batch_size)
   result = evaluator(checkpoints.variables(model, data.image_shape, step), stop)
   if result is None:
     return None
-  scores = {'split': split, 'step': step, 'examples': result.examples, **result.means()}
+  scores = {'split': split, 'step': step, 'examples': result.examples, **result.numbers()}
   if parallel.is_main():
-    accuracies = [None if math.isnan(x) else x for x in result.per_class.tolist()]
-    details = scores | {
-      'examples_of': config.dataset[split],
-      'per_class_top1': dict(zip(data.class_names, accuracies, strict=True)),
-      'confusion': result.confusion.tolist(),  # [label][prediction]
-    }
+    details = scores | {'examples_of': config.dataset[split]}
+    details |= {name: x.tolist() for name, x in result.arrays().items()}
+    if 'confusion' in result.values:
+      confusion = result.values['confusion']
+      details['per_class_top1'] = _per_class(confusion, data.class_names)
+      title = f'{config.dataset.name}, {config.dataset[split]}: top-1 {scores["top1"]:.2%}'
+      picture = plots.confusion(confusion, data.class_names, title)
+      name = 'confusion.png' if split == 'test' else f'confusion_{split}.png'
+      files.write(folder / name, picture)
     files.write(folder / f'evaluation_{split}.json', json.dumps(details) + '\n')
-    title = f'{config.dataset.name}, {config.dataset[split]}: top-1 {result.top1:.2%}'
-    picture = plots.confusion(result.confusion, data.class_names, title)
-    name = 'confusion.png' if split == 'test' else f'confusion_{split}.png'
-    files.write(folder / name, picture)
   return scores
+
+
+def _per_class(confusion: np.ndarray, class_names: tuple[str, ...]) -> dict[str, float | None]:
+  """Top-1 accuracy of each class; None for a class without examples."""
+  counts = confusion.sum(1)
+  return {
+    name: float(confusion[i, i] / counts[i]) if counts[i] else None
+    for i, name in enumerate(class_names)
+  }

@@ -1,7 +1,8 @@
 """One training step and one evaluation step, as pure functions of one device's part."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -9,28 +10,29 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from googlenet_jax import losses, optim, train_state
+from googlenet_jax import losses, metrics, optim, train_state
+from googlenet_jax.losses import Loss
+from googlenet_jax.metrics import Metric
+from googlenet_jax.nonfinite import guard
 from googlenet_jax.parallel import AXIS, positions
-
-ON_NONFINITE = ('stop', 'skip', 'rollback')
+from googlenet_jax.train_state import TrainState
 
 
 def train_metrics(
   head_names: tuple[str, ...], groups: tuple[str, ...], learnt: tuple[str, ...] = ()
 ) -> tuple[str, ...]:
-  """Names of the sums that a training step adds to; 'nonfinite/...' count steps, 'row' the last
-  ones without a break; 'learning_rate' is no sum but the rate of the last update.
+  """Names of the sums that a training step adds to; 'learning_rate' is no sum but the rate of the
+  last update.
 
   Args:
-    head_names: of the network.
+    head_names: heads of the network.
     groups: layers whose parameters' norms are summed.
-    learnt: those whose gradients' norms are.
+    learnt: layers whose gradients' norms are.
   """
   per_head = [f'{head}_{what}' for head in head_names for what in ('loss', 'top1')]
-  norms = [f'parameter_norm/{group}' for group in groups]
-  norms += [f'gradient_norm/{group}' for group in learnt]
-  nonfinite = [f'nonfinite/{what}' for what in ('step', 'row', *head_names, 'update')]
-  return ('examples', 'steps', 'learning_rate', 'loss', *per_head, *norms, *nonfinite)
+  by_layer = [f'parameter_norm/{group}' for group in groups]
+  by_layer += [f'gradient_norm/{group}' for group in learnt]
+  return ('examples', 'steps', 'learning_rate', 'loss', *per_head, *by_layer)
 
 
 def as_in_evaluation(frozen: tuple[str, ...]) -> contextlib.AbstractContextManager:
@@ -50,9 +52,9 @@ def as_in_evaluation(frozen: tuple[str, ...]) -> contextlib.AbstractContextManag
 
 
 def make_gradients(
-  model, *, aux_weight: float, label_smoothing: float, frozen: tuple[str, ...] = ()
+  model, *, loss: Loss, aux_weight: float, label_smoothing: float, frozen: tuple[str, ...] = ()
 ) -> Callable:
-  """The loss's gradient over all devices.
+  """The loss's gradient over all devices; the labels are smoothed for any loss.
 
   Returns:
     `(params, batch_stats, batch, key) -> (gradients, batch_stats, sums)`: the gradients (of the
@@ -69,12 +71,13 @@ def make_gradients(
         rngs={'dropout': key},
         mutable=['batch_stats'],
       )
+    labels = optax.smooth_labels(batch.label, label_smoothing)
     by_head, sums = {}, {}
     for head, logits in losses.heads(outputs).items():
-      each = losses.cross_entropy(logits, batch.label, label_smoothing) * batch.mask
+      each = loss(logits, labels) * batch.mask
       by_head[head] = each.sum()
       sums[f'{head}_loss'] = each.sum()
-      sums[f'{head}_top1'] = jnp.sum(losses.correct(logits, batch.label) * batch.mask)
+      sums[f'{head}_top1'] = jnp.sum(metrics.correct(logits, batch.label) * batch.mask)
     total = by_head.pop('main') + aux_weight * sum(by_head.values())
     sums['loss'] = total
     # Divided by the mean number of examples a device: the mean over devices is exact then.
@@ -94,104 +97,99 @@ def make_gradients(
   return gradients
 
 
-def make_train_step(
-  model,
+class Update(NamedTuple):
+  """What becomes of a step's gradients.
+
+  Attributes:
+    learnt: new parameters of the layers that are learnt.
+    opt_state: new state of the optimizer.
+    rate: learning rate.
+    made: bool; False while gradients wait for others to make an update with.
+  """
+
+  learnt: dict
+  opt_state: Any
+  rate: jax.Array
+  made: jax.Array
+
+
+def make_update(
   optimizer: optax.GradientTransformationExtraArgs,
   schedule: Callable,
-  make_batch: Callable,
   *,
   total_steps: int,
-  batch_size: int,
-  aux_weight: float,
-  label_smoothing: float,
-  average: str,
-  average_decay: float,
-  average_from: int,
-  log_norms: bool,
-  looped: bool,
-  frozen: tuple[str, ...] = (),
-  on_nonfinite: str = 'stop',
+  frozen: tuple[str, ...],
 ) -> Callable:
-  """A training step.
+  """The optimizer's part of a step: `(state, gradients) -> Update`."""
+
+  def update(state, grads):
+    learnt = train_state.learnt(state.params, frozen)
+    last = state.step + 1 == total_steps
+    updates, opt_state = optimizer.update(grads, state.opt_state, learnt, last=last)
+    made, rate = optim.pending(opt_state) == 0, schedule(state.step)
+    learnt = jax.tree.map(lambda p, u: p + rate * u, learnt, updates)
+    return Update(learnt, opt_state, rate, made)
+
+  return update
+
+
+def make_average(kind: str, decay: float, begin: int) -> Callable:
+  """A step's part in the averages: `(state, new, made) -> average`.
+
+  `new` holds `params` and `batch_stats` after the step. Where no update was `made` they are those
+  before it, and count once.
+  """
+
+  def average(state, new, made):
+    if not state.average:
+      return state.average
+    moved = train_state.update_average(state.average, new, kind, decay, state.step + 1 > begin)
+    return jax.tree.map(lambda old, new: jnp.where(made, new, old), state.average, moved)
+
+  return average
+
+
+def norms(grads: dict, params: dict) -> dict[str, jax.Array]:
+  """L2 norms of gradients and parameters by layer, as `train_metrics` names them."""
+  trees = {'gradient': grads, 'parameter': params}
+  return {
+    f'{what}_norm/{group}': norm
+    for what, tree in trees.items()
+    for group, norm in optim.group_norms(tree).items()
+  }
+
+
+def add_sums(log_sums: dict, sums: dict, update: Update) -> dict[str, jax.Array]:
+  """The log sums with those of a step added, and the learning rate of the last update."""
+  added = {name: log_sums[name] + x for name, x in sums.items()}
+  added['learning_rate'] = jnp.where(update.made, update.rate, log_sums['learning_rate'])
+  return log_sums | added
+
+
+def draw(
+  make_batch: Callable, batch_size: int, state: TrainState, host_batch, device_data, key: jax.Array
+) -> tuple[Any, jax.Array]:
+  """The batch that a state is at, and the key of its dropout on this device."""
+  key_data, key_dropout = jax.random.split(key)
+  start = (state.step + state.skipped_batches).astype(jnp.uint32) * jnp.uint32(batch_size)
+  batch = make_batch(device_data, host_batch, positions(start, batch_size), key_data)
+  key_dropout = jax.random.fold_in(key_dropout, state.step)
+  return batch, jax.random.fold_in(key_dropout, lax.axis_index(AXIS))
+
+
+def repeat(step: Callable, *, looped: bool) -> Callable:
+  """Several steps in one call.
 
   Args:
-    model: a network.
-    optimizer: of a learning rate of 1 (`optim.create`).
-    schedule: the learning rate by step.
-    make_batch: of a pipeline.
-    total_steps: of the training.
-    batch_size: examples, over all devices.
-    aux_weight: of each auxiliary loss (the paper's 0.3).
-    label_smoothing: see `losses.cross_entropy`.
-    average, average_decay: see `train_state.update_average`.
-    average_from: first step that is averaged.
-    log_norms: sum the norms of gradients and parameters a group.
-    looped: do any number of steps a call. XLA:CPU runs a convolution in a loop 8 times
+    step: `(state, host_batch, device_data, key) -> state`.
+    looped: whether a call does any number of steps. XLA:CPU runs a convolution in a loop 8 times
       slower than outside (jax 0.10), so one step a call is a program of its own.
-    frozen: beginnings of the names of layers that are not learnt; see `as_in_evaluation`.
-    on_nonfinite: one of `ON_NONFINITE`. A step whose loss, gradients or new parameters are not
-      finite changes nothing but the sums 'nonfinite/...'. With 'skip' it counts as a step; else
-      `state.step` stays, and later calls do nothing until these sums are back at zero.
 
   Returns:
     `(state, host_batch, device_data, key, count) -> state`, which does `count` steps if looped,
     else one. `count` is traced: one program serves any, but a `host_batch` that is not `()` has a
     leading axis of `count` steps, and each such shape is compiled.
   """
-  gradients = make_gradients(
-    model, aux_weight=aux_weight, label_smoothing=label_smoothing, frozen=frozen
-  )
-
-  def step(state, host_batch, device_data, key):
-    key_data, key_dropout = jax.random.split(key)
-    start = (state.step + state.skipped_batches).astype(jnp.uint32) * jnp.uint32(batch_size)
-    batch = make_batch(device_data, host_batch, positions(start, batch_size), key_data)
-    key_dropout = jax.random.fold_in(key_dropout, state.step)
-    key_dropout = jax.random.fold_in(key_dropout, lax.axis_index(AXIS))
-
-    grads, batch_stats, sums = gradients(state.params, state.batch_stats, batch, key_dropout)
-    learnt = train_state.learnt(state.params, frozen)
-    last = state.step + 1 == total_steps
-    updates, opt_state = optimizer.update(grads, state.opt_state, learnt, last=last)
-    updated, rate = optim.pending(opt_state) == 0, schedule(state.step)
-    learnt = jax.tree.map(lambda p, u: p + rate * u, learnt, updates)
-    params = state.params | learnt
-
-    each = jax.tree.map(lambda g, p: jnp.all(jnp.isfinite(g) & jnp.isfinite(p)), grads, learnt)
-    nonfinite = {x.removesuffix('_loss'): ~jnp.isfinite(sums[x]) for x in sums if '_loss' in x}
-    nonfinite['update'] = ~jnp.stack(jax.tree.leaves(each)).all()
-    fine = ~jnp.stack(list(nonfinite.values())).any()
-    nonfinite['step'] = ~fine
-    if on_nonfinite != 'skip':
-      fine &= state.log_sums['nonfinite/step'] == 0
-
-    sums['steps'] = jnp.ones(())
-    if log_norms:
-      for what, tree in (('gradient', grads), ('parameter', params)):
-        for group, norm in optim.group_norms(tree).items():
-          sums[f'{what}_norm/{group}'] = norm
-    done = state.step + (fine | (on_nonfinite == 'skip'))
-    averaged = state.average
-    if averaged:
-      new = {'params': params, 'batch_stats': batch_stats}
-      moved = train_state.update_average(averaged, new, average, average_decay, done > average_from)
-      # Between two updates the parameters are the same: these count once.
-      averaged = jax.tree.map(lambda old, new: jnp.where(updated, new, old), averaged, moved)
-    log_sums = {name: state.log_sums[name] + x for name, x in sums.items()}
-    log_sums['learning_rate'] = jnp.where(updated, rate, state.log_sums['learning_rate'])
-    changed = state.replace(
-      params=params,
-      batch_stats=batch_stats,
-      opt_state=opt_state,
-      average=averaged,
-      log_sums=state.log_sums | log_sums,
-    )
-    # By `where` an array, XLA:CPU takes ten times as long to compile.
-    state = lax.cond(fine, lambda: changed, lambda: state)
-    counts = {f'nonfinite/{name}': x.astype(jnp.float32) for name, x in nonfinite.items()}
-    counts = {name: state.log_sums[name] + x for name, x in counts.items()}
-    counts['nonfinite/row'] = jnp.where(fine, 0.0, state.log_sums['nonfinite/row'] + 1)
-    return state.replace(step=done, log_sums=state.log_sums | counts)
 
   def steps(state, host_batch, device_data, key, count):
     def body(i, state):
@@ -202,18 +200,78 @@ def make_train_step(
   return steps
 
 
-def eval_sums(classes: int) -> dict[str, jnp.ndarray]:
-  """What an evaluation step adds to, zero."""
-  return {
-    'examples': jnp.zeros(()),
-    'loss': jnp.zeros(()),
-    'top1': jnp.zeros(()),
-    'top5': jnp.zeros(()),
-    'confusion': jnp.zeros((classes, classes)),  # [label, prediction]
-  }
+def make_train_step(
+  model,
+  optimizer: optax.GradientTransformationExtraArgs,
+  schedule: Callable,
+  make_batch: Callable,
+  *,
+  total_steps: int,
+  batch_size: int,
+  loss: Loss,
+  aux_weight: float,
+  label_smoothing: float,
+  average: str,
+  average_decay: float,
+  average_from: int,
+  log_norms: bool,
+  looped: bool,
+  frozen: tuple[str, ...] = (),
+  on_nonfinite: str = 'stop',
+) -> Callable:
+  """A training step, as `repeat` returns it.
+
+  Args:
+    model: network.
+    optimizer: transformation for a learning rate of 1 (`optim.create`).
+    schedule: learning rate by step.
+    make_batch: function of a pipeline.
+    total_steps: length of the training.
+    batch_size: examples, over all devices.
+    loss: loss of each head (`losses.LOSSES`).
+    aux_weight: factor on each auxiliary loss (the paper's 0.3).
+    label_smoothing: share of the label spread evenly over all classes (arXiv 1512.00567).
+    average, average_decay: see `train_state.update_average`.
+    average_from: first step that is averaged.
+    log_norms: whether norms of gradients and parameters are summed.
+    looped: see `repeat`.
+    frozen: beginnings of the names of layers that are not learnt; see `as_in_evaluation`.
+    on_nonfinite: see `nonfinite.guard`.
+  """
+  gradients = make_gradients(
+    model, loss=loss, aux_weight=aux_weight, label_smoothing=label_smoothing, frozen=frozen
+  )
+  make = make_update(optimizer, schedule, total_steps=total_steps, frozen=frozen)
+  averaged = make_average(average, average_decay, average_from)
+
+  def step(state, host_batch, device_data, key):
+    batch, key = draw(make_batch, batch_size, state, host_batch, device_data, key)
+    grads, batch_stats, sums = gradients(state.params, state.batch_stats, batch, key)
+    update = make(state, grads)
+    new = {'params': state.params | update.learnt, 'batch_stats': batch_stats}
+    sums |= {'steps': jnp.ones(())} | (norms(grads, new['params']) if log_norms else {})
+    changed = state.replace(
+      **new,
+      opt_state=update.opt_state,
+      average=averaged(state, new, update.made),
+      log_sums=add_sums(state.log_sums, sums, update),
+    )
+    return guard(state, changed, sums, grads, update.learnt, on_nonfinite=on_nonfinite)
+
+  return repeat(step, looped=looped)
 
 
-def make_eval_step(model, make_batch: Callable, *, batch_size: int) -> Callable:
+def eval_sums(scored: Mapping[str, Metric], classes: int) -> dict[str, Any]:
+  """What an evaluation step adds to, zero: the examples and the sums of each metric."""
+  logits = jax.ShapeDtypeStruct((1, classes), jnp.float32)
+  mask = jax.ShapeDtypeStruct((1,), jnp.float32)
+  shapes = {name: jax.eval_shape(x.sums, logits, logits, mask) for name, x in scored.items()}
+  return {'examples': jnp.zeros(())} | jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+
+
+def make_eval_step(
+  model, make_batch: Callable, scored: Mapping[str, Metric], *, batch_size: int
+) -> Callable:
   """An evaluation step: `(sums, host_batch, device_data, variables, start) -> sums`.
 
   `host_batch` has a leading axis of one step, as in training; `start` is the position of the
@@ -225,15 +283,8 @@ def make_eval_step(model, make_batch: Callable, *, batch_size: int) -> Callable:
     host_batch = jax.tree.map(lambda x: x[0], host_batch)
     batch = make_batch(device_data, host_batch, positions(start, batch_size), None)
     logits = model.apply(variables, batch.image, train=False).logits
-    hits = jnp.zeros_like(sums['confusion'])
-    hits = hits.at[batch.label.argmax(-1), logits.argmax(-1)].add(batch.mask)
-    new = {
-      'examples': batch.mask.sum(),
-      'loss': jnp.sum(losses.cross_entropy(logits, batch.label) * batch.mask),
-      'top1': jnp.sum(losses.correct(logits, batch.label) * batch.mask),
-      'top5': jnp.sum(losses.correct(logits, batch.label, 5) * batch.mask),
-      'confusion': hits,
-    }
+    new = {name: x.sums(logits, batch.label, batch.mask) for name, x in scored.items()}
+    new['examples'] = batch.mask.sum()
     return jax.tree.map(jnp.add, sums, lax.psum(new, AXIS))
 
   return step

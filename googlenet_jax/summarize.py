@@ -1,17 +1,15 @@
-"""What layers cost, as tables, files and pictures: `--mode=summarize`."""
+"""What layers cost, as tables and pictures: `--mode=summarize`."""
 
-import csv
-import io
-import json
 import pathlib
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from googlenet_jax import cost, files, models, plots
+from googlenet_jax import cost, files, models, tables
 from googlenet_jax.errors import InputError
 from googlenet_jax.models.googlenet import GoogLeNet
+from googlenet_jax.tables import WRITERS, Table
 
 # Parameters (thousands) and operations (millions) as the paper prints them (Table 1).
 TABLE_1 = {
@@ -54,22 +52,6 @@ class Shown(NamedTuple):
   model: Any
   image_shape: tuple[int, int, int]
   cost: cost.Cost
-
-
-class Table(NamedTuple):
-  """A table that can be shown and written.
-
-  Attributes:
-    title: what it is of.
-    columns: titles; the first is of text.
-    rows: values; numbers, text, or None for nothing.
-    notes: lines below it.
-  """
-
-  title: str
-  columns: tuple[str, ...]
-  rows: list[tuple]
-  notes: tuple[str, ...] = ()
 
 
 LAYERS = (
@@ -207,12 +189,12 @@ def summarize(
   """The tables of one network, or of several side by side, as text.
 
   Args:
-    config: checked; its network is shown where no names are given.
-    names: of networks, with their own fields.
+    config: checked config; its network is shown where no names are given.
+    names: networks to show, with their own fields.
     image_shape: H, W and C; None for the config's, or those that the networks were published for.
-    num_classes: 0 for the networks' own.
+    num_classes: number of classes; 0 for the networks' own.
     output: file that the first table is written to as well, '' for none.
-    plot: PNG file with where parameters, multiply-adds and memory are, '' for none.
+    plot: PNG file that shows where parameters, multiply-adds and memory are, '' for none.
 
   Raises:
     InputError: no such network, a shape that it cannot take, or an unusable file name.
@@ -226,28 +208,34 @@ def summarize(
   given = tuple(map(int, image_shape)) if image_shape else None
   networks = {}
   for name in names or [config.model.name]:
-    fields = {} if names else {x: value for x, value in config.model.items() if x != 'name'}
+    fields = (
+      {}
+      if names
+      else {x: value for x, value in config.model.items() if x not in ('name', 'fields')}
+    )
     model = models.create(name, **fields, num_classes=num_classes or None)
-    shape = given or (models.MODELS[name].image_shape if names else _shape(config))
+    shape = given or (models.find(name).image_shape if names else _shape(config))
     networks[name] = Shown(model, shape, cost.cost(model, shape))
   if len(networks) > 1:
-    tables = [compare(networks)]
+    shown = [compare(networks)]
   else:
     (name, network), *_ = networks.items()
-    tables = [layers(name, network)]
+    shown = [layers(name, network)]
     if _is_of_table_1(network):
-      tables.append(table_1(network.cost))
+      shown.append(table_1(network.cost))
   if output:
-    files.write(pathlib.Path(output), WRITERS[pathlib.Path(output).suffix](tables[0]))
+    files.write(pathlib.Path(output), WRITERS[pathlib.Path(output).suffix](shown[0]))
   if plot:
+    from googlenet_jax import plots  # Matplotlib: half a second that a table needs not
+
     stages = {name: _stages(network.cost) for name, network in networks.items()}
     files.write(pathlib.Path(plot), plots.costs(stages, PUBLISHED))
-  return '\n\n'.join(map(_text, tables))
+  return '\n\n'.join(map(tables.text, shown))
 
 
 def _shape(config):
   """Shape of a config's images; small where the data say nothing and the stem keeps resolution."""
-  height, width, channels = models.MODELS[config.model.name].image_shape
+  height, width, channels = models.find(config.model.name).image_shape
   if config.dataset.image_size:
     height = width = config.dataset.image_size
   elif config.model.stem in ('cifar', 'compact'):
@@ -280,47 +268,3 @@ def _map_size(row) -> str:
 
 def _side(pair) -> str:
   return str(pair[0]) if pair[0] == pair[1] else f'{pair[0]}x{pair[1]}'
-
-
-def _shown(x) -> str:
-  if x is None:
-    return ''
-  if isinstance(x, float):
-    return f'{x:,.1f}' if abs(x) < 100 else f'{x:,.0f}'
-  return f'{x:,}' if isinstance(x, int) else x
-
-
-def _text(table: Table) -> str:
-  cells = [table.columns, *([_shown(x) for x in row] for row in table.rows)]
-  widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-  left = [all(isinstance(x, str) for x in column) for column in zip(*table.rows, strict=True)]
-  lines = [
-    '  '.join(
-      cell.ljust(width) if to_left else cell.rjust(width)
-      for cell, width, to_left in zip(row, widths, left, strict=True)
-    ).rstrip()
-    for row in cells
-  ]
-  return '\n'.join([table.title, *lines, *table.notes])
-
-
-def _markdown(table: Table) -> str:
-  rows = [table.columns, ['---'] * len(table.columns)]
-  rows += [[_shown(x) for x in row] for row in table.rows]
-  lines = [f'| {" | ".join(row)} |' for row in rows]
-  return '\n'.join([*lines, '', *table.notes]) + '\n'
-
-
-def _csv(table: Table) -> str:
-  buffer = io.StringIO()
-  writer = csv.writer(buffer, lineterminator='\n')
-  writer.writerows([table.columns, *table.rows])
-  return buffer.getvalue()
-
-
-def _json(table: Table) -> str:
-  rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
-  return json.dumps({'title': table.title, 'rows': rows, 'notes': table.notes}, indent=2) + '\n'
-
-
-WRITERS = {'.json': _json, '.csv': _csv, '.md': _markdown}

@@ -1,12 +1,9 @@
 """The training run."""
 
-import collections
 import contextlib
-import importlib.metadata
+import functools
 import json
 import math
-import platform
-import time
 from collections.abc import Collection
 
 import numpy as np
@@ -17,31 +14,27 @@ from googlenet_jax import (
   effects,
   experiment,
   files,
-  metrics_log,
+  inputs,
   optim,
   parallel,
-  score,
-  train_state,
+  run_folder,
+  run_summary,
+  writers,
 )
 from googlenet_jax import workdir as workdirs
-from googlenet_jax.checkpoint import Checkpoints
 from googlenet_jax.data import stream
+from googlenet_jax.data.pipeline import Pipeline
+from googlenet_jax.dispatch import DispatchLimiter
 from googlenet_jax.errors import InputError
-from googlenet_jax.evaluate import Evaluator
-from googlenet_jax.monitor import DeadHeadAlarm, DispatchLimiter, Signals, Stopwatch, Trace
-from googlenet_jax.progress import Progress
-
-ROLLBACKS = 3  # from one checkpoint, before the run ends
-MAX_CONSECUTIVE_SKIPS = 20  # steps in a row that may be skipped, before it ends
-MEANS = ('loss', 'top1', 'top5', 'unreadable')  # of an evaluation, in the record
-
-
-class Interrupted(Exception):
-  """SIGINT or SIGTERM asked the run to stop; it is saved up to its last step."""
-
-  def __init__(self, signum: int):
-    super().__init__(signum)
-    self.signum = signum
+from googlenet_jax.nonfinite import Recovery
+from googlenet_jax.profiler import Trace
+from googlenet_jax.report import DeadHeadAlarm, Report, train_line, without_sums
+from googlenet_jax.run_folder import RunFolder
+from googlenet_jax.saver import Saver
+from googlenet_jax.signals import Interrupted, Signals
+from googlenet_jax.stopwatch import Stopwatch
+from googlenet_jax.train_state import TrainState
+from googlenet_jax.validation import Validation
 
 
 def train(
@@ -56,9 +49,9 @@ def train(
 
   Args:
     config: checked (`config.check`).
-    workdir: of the run; made where absent.
+    workdir: folder of the run; made where absent.
     stop_at: step to save and stop at, as an interrupted run would; 0 for the end.
-    allow_head: `config.init.weights` may be of other classes; the classifier is new then.
+    allow_head: whether `config.init.weights` may be of other classes; the classifier is new then.
     given: fields that were set on the command line, 'optimizer.lr'.
 
   Returns:
@@ -67,153 +60,140 @@ def train(
   Raises:
     InputError: unusable data, an unusable workdir or one of another run, or a loss that is not
       finite.
-    Interrupted: by a signal.
+    Interrupted: a signal came.
   """
   watch = Stopwatch()
   workdirs.check(config, workdir)
-  finished = workdir / 'summary.json'
-  if parallel.from_main(finished.exists):
-    parallel.from_main(lambda: workdirs.check_answer(config, workdir))
-    return parallel.from_main(lambda: files.read_json(finished))
+  summary = run_folder.finished(config, workdir)
+  if summary is not None:
+    return summary
   with contextlib.ExitStack() as stack:
-
-    def lock():  # one process for all, because they share the folder
-      stack.enter_context(workdirs.locked(workdir))
-      workdirs.check(config, workdir)
-
-    # Nothing is made or changed before all is known to be usable.
-    there = parallel.from_main(workdir.exists)
-    if there:
-      parallel.from_main(lock)
-    checkpoints = Checkpoints(workdir, config.checkpoint.keep, read_only=True)
-    latest = checkpoints.latest()
-    resume_from = None if latest is None else workdirs.network(workdir)
-    overlaps = experiment.overlaps(config)
-    splits = experiment.load_splits(config)
+    folder = RunFolder(config, workdir, stack)
+    splits = inputs.load_splits(config)
     for data in splits.values():
       stack.enter_context(contextlib.closing(data))
+    overlaps = inputs.overlaps(config, splits)
+    resume_from = folder.description
     run = experiment.Run(config, splits['train'], allow_head=allow_head, resume_from=resume_from)
     effects.check_times(config, run.clock, given)
-    workdirs.check_classes(run.description, splits['train'].class_names, workdir)
-    digests = parallel.from_main(
-      lambda: {config.dataset[name]: data.digest() for name, data in splits.items()}
-    )
-    parallel.from_main(lambda: workdirs.check_data(digests, workdir))
-    state = run.initial_state() if latest is None else run.shapes()
-    if latest is not None:
-      state = checkpoints.restore(state, latest)
-    lines = parallel.from_main(lambda: metrics_log.read(workdir))
-    if not there:
-      parallel.from_main(lock)
-      if checkpoints.latest() is not None:
-        raise InputError(f'{workdir}: another run has been there meanwhile: start this one again')
-    parallel.from_main(lambda: workdirs.begin(config, run.description, digests, workdir, latest))
-    parallel.from_main(checkpoints.open)
+    folder.check_data(run.description, splits)
+    state = state_at(folder.latest, run, folder)
+    folder.begin(run.description)
     signals = stack.enter_context(Signals())
-    trainer = Trainer(config, workdir, run, splits, checkpoints, state, lines, watch, signals)
-    try:
-      trainer.train(stop_at or run.clock.total_steps)
-    except InputError:
-      trainer.finish_saving()
-      raise
-    summary = None
+    trainer = Trainer(config, run, splits, folder, state, watch, signals)
+    trainer.train(stop_at or run.clock.total_steps)
     if trainer.step == run.clock.total_steps and not signals.stop:
-      summary = trainer.finish(overlaps)  # None once a signal asks to stop
+      trainer.warn_of_lost_gradients()
+      about = config, run, folder, splits.get('test'), trainer.history, watch
+      summary = run_summary.make(*about, overlaps, signals.asked)  # None where it is to stop
     trainer.close()
     if signals.stop:
       raise Interrupted(signals.stop)
-    if summary and parallel.is_main():  # last, as it says that all the rest is there
-      files.write(workdir / 'summary.json', json.dumps(summary, indent=2) + '\n')
+    if summary and parallel.is_main():
+      files.write(workdir / run_folder.SUMMARY, json.dumps(summary, indent=2) + '\n')
     return summary
 
 
+def state_at(step: int | None, run: experiment.Run, folder: RunFolder) -> TrainState:
+  """The state of a checkpoint; the initial one for None."""
+  return run.initial_state() if step is None else folder.checkpoints.restore(run.shapes(), step)
+
+
 class Trainer:
-  """A run while it trains: its state, its step, and what is kept of them.
+  """A run while it trains: its state, and what happens at which step.
 
   Args:
     config: checked.
-    workdir: of the run, locked.
-    run: made of the config.
-    splits: pipelines of 'train', and of 'validation' and 'test' where these are named.
-    checkpoints: of the workdir.
-    state: the initial one, or that of the last checkpoint.
-    lines: of the record so far.
-    watch: running since the run was asked for.
-    signals: that end it.
+    run: parts of the run.
+    splits: pipelines of 'train', and of 'validation' where it is named.
+    folder: workdir, begun.
+    state: initial state, or that of the last checkpoint.
+    watch: stopwatch that runs since the run was asked for.
+    signals: signals that end it.
+
+  Attributes:
+    step: steps that were dispatched.
+    history: record of the run.
   """
 
-  def __init__(self, config, workdir, run, splits, checkpoints, state, lines, watch, signals):
-    self._config, self._workdir, self._run, self._splits = config, workdir, run, splits
-    self._watch, self._signals = watch, signals
-    self._checkpoints, self._saved = checkpoints, time.monotonic()
-    self._data = data = splits['train']
-    self._validator = None
-    if 'validation' in splits:
-      self._validator = Evaluator(run.model, splits['validation'], config.eval.batch_size)
-    self._set(state)
-    self._first = self._looked = self.step
-    self._history = metrics_log.MetricsLog(workdir, self.step, parallel.is_main(), lines)
-    watch.add_time(max((line.get('seconds', 0) for line in self._history.lines), default=0))
-    total = run.clock.total_steps
-    self._progress = Progress(total, self.step, parallel.is_main())
-    self._progress.say(
-      f'{run.description.model}, {run.parameters:,} parameters{run.frozen}; {config.dataset.name}, '
-      f'{data.size:,} images; {total:,} steps of {config.train.batch_size} images on '
-      f'{parallel.describe()}' + (f'; going on from step {self.step:,}' if self.step else '')
-    )
-    self._device_data = parallel.replicate(data.device_data)
+  def __init__(
+    self,
+    config: ConfigDict,
+    run: experiment.Run,
+    splits: dict[str, Pipeline],
+    folder: RunFolder,
+    state: TrainState,
+    watch: Stopwatch,
+    signals: Signals,
+  ):
+    self._config, self._run, self._data = config, run, splits['train']
+    self._checkpoints, self._watch, self._signals = folder.checkpoints, watch, signals
+    fields = run.metrics, config.eval.batch_size, config.eval.every
+    self._validation = Validation(run, splits.get('validation'), *fields)
+    self._device_data = parallel.replicate(self._data.device_data)
     warm = run.clock.round(config.schedule.warmup) or math.ceil(run.clock.steps_per_epoch)
-    self._alarm = DeadHeadAlarm(run.heads, len(data.class_names), warm)
-    self._trace = Trace(config.profile, workdir / 'profile')
+    alarm = DeadHeadAlarm(run.heads, len(self._data.class_names), warm)
+    first = folder.latest or 0
+    made = writers.create(config.log.writers, config.log.writer_fields.to_dict())
+    self._report = Report(run, folder.workdir, first, folder.lines, alarm, made)
+    self.history, self._progress = self._report.history, self._report.progress
+    self._saver = Saver(folder.checkpoints, self.history, watch, config.checkpoint.minutes)
+    restore, say = functools.partial(state_at, run=run, folder=folder), self._progress.say
+    about = config.on_nonfinite, run.schedule, folder.checkpoints
+    self._recovery = Recovery(*about, restore, say)
+    self._set(self._recovery.begin(state))
+    watch.add_time(max((line.get('seconds', 0) for line in self.history.lines), default=0))
+    self._report.begin(first, config.dataset.name, self._data.size)
+    self._trace = Trace(config.profile, folder.workdir / 'profile')
     self._limiter = DispatchLimiter()
-    self._rollbacks, self._consecutive_skips = collections.Counter(), 0
+
+  def _set(self, state):
+    self._state, self.step = state, int(parallel.fetch(state.step))
 
   def train(self, end: int) -> None:
     """Trains to a step or a signal, and saves."""
-    evaluate = self._unevaluated()
-    while True:
-      if evaluate:
-        with self._progress.pause():
+    with self._saver.finishing():
+      self._catch_up()
+      while not self._signals.asked() and self.step < end:
+        log_at = self._run.clock.due(self.step, self._config.log.every)
+        eval_at = self._validation.next(self.step)
+        self._steps(min(log_at, eval_at, end))
+        if self.step in (log_at, eval_at, end) and self._went_back():
+          self._catch_up()
+          continue
+        if self.step == log_at:
+          self._log()
+        if self.step == eval_at:
           self._evaluate()
-      if self._signals.asked() or self.step >= end:
-        break
-      evaluate = self._steps(end)
-    self._trace.close(self._state)
-    self._went_back()
-    self._save(None)  # where it stops between two evaluations
-    with self._watch.held_up():
-      self._checkpoints.wait()
+        elif self.step == log_at != end:
+          self._saver.save_in_time(self._state)
+      self._trace.close(self._state)
+      self._went_back()
+      self._saver.save(self._state)  # where it stops between two evaluations
+      self._saver.wait()
 
-  def _save(self, top1):
-    with self._watch.held_up():
-      self._history.save()
-      self._checkpoints.save(self._state, top1)
-    self._saved = time.monotonic()
+  def warn_of_lost_gradients(self) -> None:
+    """Warns of gradients that made no update, because the last step of all was skipped."""
+    if pending := int(parallel.fetch(optim.pending(self._state.opt_state))):
+      self._progress.say(
+        f'WARNING: the last step was skipped: the gradients of {pending} before it made no update'
+      )
 
-  def _save_in_time(self):
-    """Saves if the last checkpoint is too long ago, by the clock of the main process."""
-    seconds = 60 * self._config.checkpoint.minutes
-    if parallel.from_main(lambda: time.monotonic() - self._saved >= seconds):
-      self._save(None)
+  def _catch_up(self):
+    """Evaluates where the run was stopped while it was evaluated at this step."""
+    if self._validation.due(self.step) and not self._checkpoints.scored(self.step):
+      self._evaluate()
 
-  def _set(self, state):
-    if self._config.on_nonfinite != 'skip':  # counts of a run that skipped would hold up this one
-      counts = [name for name in state.log_sums if name.startswith('nonfinite/')]
-      zeros = parallel.replicate(dict.fromkeys(counts, np.float32(0)))
-      state = state.replace(log_sums=state.log_sums | zeros)
-    self._state, self.step = state, int(parallel.fetch(state.step))
-    self._skipped_batches = int(parallel.fetch(state.skipped_batches))
-
-  def _steps(self, end) -> bool:
-    """Does some steps, to the next one at which something is due; returns whether to evaluate."""
-    config, clock, step = self._config, self._run.clock, self.step
-    log_at, eval_at = clock.due(step, config.log.every), clock.due(step, config.eval.every)
-    count = min(n - step for n in (log_at, eval_at, end, *self._trace.ends) if n > step)
+  def _steps(self, until):
+    """One call of the step: all steps to `until`, or as many as a call may do."""
+    config, step = self._config, self.step
+    count = min(n - step for n in (until, *self._trace.ends) if n > step)
     count = min(count, config.train.steps_per_call)
     self._trace.update(step, self._state)
     self._watch.start()
     with self._watch.waiting():
-      host_batch = self._data.feed(step + self._skipped_batches, count, config.train.batch_size)
+      position = step + self._recovery.skipped_batches
+      host_batch = self._data.feed(position, count, config.train.batch_size)
     if not self._watch.compiled:
       self._progress.compiling()
     self._state = self._run.step(
@@ -222,196 +202,45 @@ class Trainer:
     self._watch.add(self._state, count * config.train.batch_size)
     self._limiter.bound(self._state)
     self._signals.begin()
-    self.step = step = step + count
-    self._progress.advance(step)
-    if step in (log_at, eval_at, end):
-      self._watch.pause(self._state)
-      if self._went_back():
-        return self._unevaluated()
-    if step == log_at:
-      self._log()
-      if step not in (eval_at, end):  # where it is saved all the same
-        self._save_in_time()
-    return step == eval_at
+    self.step = step + count
+    self._progress.advance(self.step)
+
+  def _went_back(self) -> bool:
+    """Waits for the devices; whether the run went back, as a step was not finite."""
+    self._watch.pause(self._state)
+    state = self._recovery.back(self._state, self.step)
+    if state is None:
+      return False
+    self._set(state)
+    self.history.rewind(self.step)
+    return True
 
   def _log(self):
     line = train_line(self._state, self._run, self.step) | self._watch.lap()
-    if skipped := line.get('skipped'):
-      self._check_skipped(skipped)
-    self._state = self._run.without_sums(self._state)
-    self._check_unreadable()
-    self._history.add(self.step, 'train', **line)
-    if 'loss' not in line:
-      return  # all of its steps were skipped
-    self._progress.show(self.step, line)
-    for warning in self._alarm.warnings(self.step, line):
-      self._progress.say(warning)
-
-  def _check_unreadable(self):
-    """Raises InputError if all processes together met more bad records than are allowed."""
-    if parallel.several_processes():
-      bad = parallel.union(self._data.unreadable())
-      if len(bad) > self._data.max_bad:
-        raise stream.too_many_bad(
-          len(bad), self._data.size, self._data.max_bad, 'those named above'
-        )
-
-  def _unevaluated(self) -> bool:
-    """Whether the run was stopped while it was evaluated at this step."""
-    due = self.step and self._run.clock.due(self.step - 1, self._config.eval.every) == self.step
-    return bool(self._validator and due and not self._checkpoints.scored(self.step))
+    if 'skipped' in line:
+      self._recovery.check_skips(self._state, self.step)
+    self._state = without_sums(self._state)
+    check_unreadable(self._data)
+    self._report.train(self.step, line)
 
   def _evaluate(self):
     """Scores the last and the averaged parameters, and saves; does neither once it is to stop."""
-    self._watch.pause(self._state)
-    results = {}
-    if self._validator:
-      splits = ('validation', 'validation_averaged') if self._state.average else ('validation',)
-      for split in splits:
-        variables = train_state.variables(self._state, averaged=split != 'validation')
-        results[split] = self._score(variables)
-        if results[split] is None:
-          return
-    epoch, top1 = self._run.clock.epochs(self.step), None
-    for split, result in results.items():
-      if not self._history.find(self.step, split):  # as it may be where it was stopped here
-        self._history.add(self.step, split, epoch=epoch, **result.means())
-      scores = f'loss {result.loss:.3f}, top-1 {result.top1:.2%}'
-      self._progress.say(f'epoch {epoch:.2f}, {split.replace("_", ", ")}: {scores}')
-      top1 = result.top1  # the best is chosen by the averaged parameters where there are any
-    self._save(top1)
-
-  def _score(self, variables):
-    try:
-      return self._validator(variables, self._signals.asked)
-    except InputError:  # too many records cannot be read, which is no reason to lose the training
-      if not parallel.several_processes():
-        self._save(None)
-      raise
-
-  def _what(self, sums) -> str:
-    """What was not finite, and at which learning rate."""
-    heads = [head for head in self._run.heads if sums[f'nonfinite/{head}']]
-    what = f'the loss of {", ".join(heads)}' if heads else 'a gradient or a new parameter'
-    rate = float(self._run.schedule(int(parallel.fetch(self._state.step))))
-    return f'{what} is not finite at learning rate {rate:.3g}'
-
-  def _check_skipped(self, skipped):
-    sums = parallel.fetch(self._state.log_sums)
-    row = int(sums['nonfinite/row'])
-    self._consecutive_skips = row if sums['steps'] else self._consecutive_skips + skipped
-    what = f'{skipped} of the last steps up to {self.step:,} skipped: {self._what(sums)}'
-    self._progress.say(f'WARNING: {what}')
-    if self._consecutive_skips >= MAX_CONSECUTIVE_SKIPS:
-      self._end(f'{self._consecutive_skips} steps in a row up to {self.step:,}: {self._what(sums)}')
-
-  def _went_back(self) -> bool:
-    """Whether the run went back to a checkpoint, because of a step that was not finite.
-
-    Raises:
-      InputError: it ends instead.
-    """
-    if self._config.on_nonfinite == 'skip' or self._looked == self.step:
-      return False
-    self._looked = self.step
-    sums = parallel.fetch(self._state.log_sums)
-    if not sums['nonfinite/step']:
-      return False
-    good = int(parallel.fetch(self._state.step))
-    what = f'step {good + 1:,}: {self._what(sums)}'
-    self._checkpoints.wait()
-    latest = self._checkpoints.latest()
-    self._rollbacks[latest] += 1
-    if self._config.on_nonfinite == 'stop' or self._rollbacks[latest] > ROLLBACKS:
-      self._end(what)
-    state = self._run.initial_state()
-    if latest is not None:
-      state = self._checkpoints.restore(state, latest)
-    # On with the batch after the one that did it.
-    skipped_batches = self._skipped_batches + good + 1 - int(parallel.fetch(state.step))
-    self._set(state.replace(skipped_batches=parallel.replicate(np.int32(skipped_batches))))
-    self._looked = self.step
-    self._history.rewind(self.step)
-    self._progress.say(
-      f'WARNING: {what}; back to step {self.step:,}, on with the batch after that one'
-    )
-    return True
-
-  def _end(self, what):
-    self._checkpoints.wait()
-    latest = self._checkpoints.latest()
-    kept = 'there is no checkpoint yet' if latest is None else f'the last is of step {latest:,}'
-    raise InputError(
-      f'{what}; no checkpoint was overwritten, {kept}: lower --config.optimizer.lr in another '
-      '--workdir, or go on here with --config.on_nonfinite=skip or rollback'
-    )
-
-  def finish(self, overlaps: list[str]) -> dict | None:
-    """Scores the test split, once, with the checkpoint that validation chose; the summary.
-
-    Args:
-      overlaps: what the splits have in common (`experiment.overlaps`).
-    """
-    config, run, history = self._config, self._run, self._history
-    if pending := int(parallel.fetch(optim.pending(self._state.opt_state))):
-      self._progress.say(
-        f'WARNING: the last step was skipped: the gradients of {pending} before it made no update'
-      )
-    step = score.chosen(config, self._checkpoints, self._workdir)
-    summary = {'test_top1': None, 'test_top5': None, 'test_loss': None}
-    if 'test' in self._splits:
-      folder, stop, data = self._workdir, self._signals.asked, self._splits['test']
-      scores = score.score(config, run.model, data, self._checkpoints, folder, step, 'test', stop)
-      if scores is None:
-        return None
-      means = {name: scores[name] for name in MEANS if name in scores}
-      summary = {f'test_{name}': means[name] for name in ('top1', 'top5', 'loss')}
-      if not history.find(step, 'test'):
-        history.add(step, 'test', epoch=run.clock.epochs(step), **means)
-    averaged = config.average.name != 'none'
-    validated = history.find(step, 'validation_averaged' if averaged else 'validation')
-    waits = [line['input_wait'] for line in history.lines if 'input_wait' in line]
-    speeds = [line['images_per_second'] for line in history.lines if 'images_per_second' in line]
-    return summary | {
-      'validation_top1': validated['top1'] if validated else None,
-      'tested_step': step,
-      'steps': run.clock.total_steps,
-      'epochs': run.clock.epochs(run.clock.total_steps),
-      'parameters': run.parameters,
-      'unreadable': self._unreadable(step),
-      'overlaps': overlaps,
-      'images_per_second': float(np.median(speeds)) if speeds else None,
-      'input_wait': float(np.mean(waits)) if waits else None,
-      'saving': self._watch.saving_share(),
-      'peak_memory_mb': parallel.peak_memory(),
-      'seed': config.seed,
-      'versions': {name: importlib.metadata.version(name) for name in ('jax', 'flax', 'optax')}
-      | {'python': platform.python_version()},
-      'device': parallel.describe(),
-      'seconds': self._watch.elapsed(),
-      'resumed_from_step': self._first,
-    }
-
-  def _unreadable(self, step) -> dict[str, int]:
-    """Records of each split that could not be read; in training the mean of an epoch."""
-    lines = [line for line in self._history.lines if line['split'] == 'train']
-    skipped_batches = sum(line.get('unreadable', 0) for line in lines)
-    found = {'train': round(skipped_batches / max(self._run.clock.epochs(self.step), 1))}
-    for split in ('validation', 'test'):
-      line = self._history.find(step, split)
-      found |= {split: line.get('unreadable', 0)} if line else {}
-    return found
-
-  def finish_saving(self) -> None:
-    """Lets a checkpoint that is being written be finished, where that can be."""
-    if not parallel.several_processes():  # others may have ended
-      with contextlib.suppress(InputError):
-        self._checkpoints.wait()
+    with self._progress.pause():
+      self._watch.pause(self._state)
+      try:
+        results = self._validation.results(self._state, self._signals.asked)
+      except InputError:  # too many records cannot be read: no reason to lose the training
+        if not parallel.several_processes():
+          self._saver.save(self._state)
+        raise
+      if results is not None:
+        self._report.evaluation(self.step, results)
+        # The best is chosen by the averaged parameters where there are any.
+        self._saver.save(self._state, [*results.values()][-1].values['top1'] if results else None)
 
   def close(self) -> None:
     """Draws the curves, and says so where a signal ended it."""
-    self._progress.close()
-    self._history.close()
+    self._report.close()
     self._checkpoints.close()
     if self._signals.stop:
       saved = int(parallel.fetch(self._state.step))
@@ -420,23 +249,9 @@ class Trainer:
       )
 
 
-def train_line(state: train_state.TrainState, run: experiment.Run, step: int) -> dict:
-  """The training record: means since the last one, by head and by layer group, and the learning
-  rate of the last update; of skipped steps alone, no means.
-
-  Args:
-    state: with its sums.
-    run: it belongs to.
-    step: of the record.
-  """
-  sums = {name: float(value) for name, value in parallel.fetch(state.log_sums).items()}
-  skipped = int(sums['nonfinite/step'])
-  sums = {name: value for name, value in sums.items() if not name.startswith('nonfinite/')}
-  examples, steps = sums.pop('examples'), sums.pop('steps')
-  unreadable = int(steps * run.batch_size - examples)
-  line = {'epoch': run.clock.epochs(step), 'learning_rate': sums.pop('learning_rate')}
-  if steps:
-    for name, value in sums.items():
-      line[name] = value / (steps if '_norm/' in name else max(examples, 1))
-  counts = {'skipped': skipped, 'unreadable': unreadable}
-  return line | {name: count for name, count in counts.items() if count}
+def check_unreadable(data: Pipeline) -> None:
+  """Raises InputError if all processes together met more bad records than are allowed."""
+  if parallel.several_processes():
+    bad = parallel.union(data.unreadable())
+    if len(bad) > data.max_bad:
+      raise stream.too_many_bad(len(bad), data.size, data.max_bad, 'those named above')

@@ -6,6 +6,8 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
+from googlenet_jax import nonfinite
+
 AVERAGES = ('none', 'ema', 'polyak')
 
 
@@ -14,14 +16,15 @@ class TrainState(flax.struct.PyTreeNode):
 
   Attributes:
     step: steps done, int32. With the seed and `skipped_batches` it fixes the position in the data.
-    params: float32.
+    params: parameters, float32.
     batch_stats: running means and variances of batch norm, averaged over devices in each
       step.
-    opt_state: optax's, of the layers that are learnt.
+    opt_state: state of the optimizer, for the layers that are learnt.
     average: averaged `params` and `batch_stats`, and the number of updates in them
       (`count`); `{}` without averaging.
     log_sums: sums since the last log record. They are kept here so that a run that was
       interrupted between two records logs the same as one that was not.
+    nonfinite: counts of the steps that were not finite.
     skipped_batches: number of batches passed over, int32, where the run went back from a loss that
       was not finite and on with the batch after it.
   """
@@ -32,6 +35,7 @@ class TrainState(flax.struct.PyTreeNode):
   opt_state: Any
   average: Any
   log_sums: dict[str, jax.Array]
+  nonfinite: nonfinite.Counts
   skipped_batches: jax.Array
 
 
@@ -60,17 +64,19 @@ def create(
   optimizer,
   average: str,
   metrics: tuple[str, ...],
+  heads: tuple[str, ...],
   frozen: tuple[str, ...] = (),
 ) -> TrainState:
   """The state before the first step.
 
   Args:
-    model: a network.
-    key: of the initial parameters.
+    model: network.
+    key: key of the initial parameters.
     image_shape: (H, W, C).
-    optimizer: an optax transformation.
+    optimizer: optax transformation.
     average: one of `AVERAGES`.
     metrics: names of the sums that a step adds to.
+    heads: names of the network's heads.
     frozen: see `learnt`.
   """
   key_params, key_dropout = jax.random.split(key)
@@ -87,6 +93,7 @@ def create(
     opt_state=optimizer.init(learnt(params, frozen)),
     average={} if average == 'none' else averages,
     log_sums={name: jnp.zeros(()) for name in metrics},
+    nonfinite=nonfinite.zeros(heads),
     skipped_batches=jnp.zeros((), jnp.int32),
   )
 
@@ -99,7 +106,7 @@ def update_average(average, new, kind: str, decay: float, begun: jax.Array):
     new: `{'params', 'batch_stats'}` after the update.
     kind: 'ema', with decay min(decay, (1 + n) / (10 + n)) after n updates, so that the
       start is soon forgotten; or 'polyak', the mean of all since `begun` (section 6).
-    decay: of 'ema'.
+    decay: see 'ema'.
     begun: bool; before it is True the average is the last value.
   """
   n = average['count']

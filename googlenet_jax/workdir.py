@@ -12,8 +12,7 @@ from collections.abc import Iterator
 from etils import epath
 from ml_collections import ConfigDict
 
-from googlenet_jax import checkpoint, files, parallel, weights
-from googlenet_jax import config as configs
+from googlenet_jax import checkpoint, files, parallel, schema, weights
 from googlenet_jax.errors import InputError
 
 LOG = logging.getLogger('googlenet_jax')
@@ -42,7 +41,7 @@ def check(config: ConfigDict, workdir: epath.Path) -> None:
       f'{workdir} holds a run of another version of googlenet_jax (format {written}, not '
       f'{checkpoint.FORMAT}): use that version, or another --workdir'
     )
-  differing = configs.differences(earlier, config)
+  differing = schema.differences(earlier, config)
   if differing:
     raise InputError(
       f'{workdir} holds a run of another config ({"; ".join(differing)}): give another '
@@ -52,7 +51,7 @@ def check(config: ConfigDict, workdir: epath.Path) -> None:
 
 def _earlier(workdir: epath.Path) -> dict:
   """The fields that a run was last started with, flat."""
-  fields = configs.flat(files.read_json(workdir / 'config.json'))
+  fields = schema.flat(files.read_json(workdir / 'config.json'))
   path = workdir / CHANGES
   for line in path.read_text().splitlines() if path.exists() else ():
     fields |= files.read_json(path, line)['fields']
@@ -61,7 +60,7 @@ def _earlier(workdir: epath.Path) -> dict:
 
 def check_answer(config: ConfigDict, workdir: epath.Path) -> None:
   """Raises InputError if a finished run's summary answers another question than the config's."""
-  earlier, now = _earlier(workdir), configs.flat(config.to_dict())
+  earlier, now = _earlier(workdir), schema.flat(config.to_dict())
   other = [field for field in ANSWERED if earlier[field] != now[field]]
   if other:
     was = ', '.join(f'config.{field}={earlier[field]!r}' for field in other)
@@ -113,9 +112,9 @@ def begin(
   if step is None:
     files.write(workdir / 'network.json', description.to_json() + '\n')
   if not begun:
-    files.write(workdir / 'config.json', configs.to_json(config))
+    files.write(workdir / 'config.json', schema.to_json(config))
     return
-  now, before = configs.flat(json.loads(configs.to_json(config))), _earlier(workdir)
+  now, before = schema.flat(json.loads(schema.to_json(config))), _earlier(workdir)
   changed = {field: value for field, value in now.items() if before.get(field) != value}
   if changed:
     path = workdir / CHANGES

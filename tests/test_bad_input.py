@@ -157,8 +157,8 @@ FILES = {
   'broken.py': lambda path: path.write_text('def get_config(:\n'),
   'empty.py': lambda path: path.write_text('def get_config():\n  pass\n'),
   'unknown.py': lambda path: path.write_text(
-    'from configs import default\n\n\ndef get_config():\n'
-    '  c = default.get_config()\n  c.optimizer.lrr = 1.0\n  return c\n'
+    'from googlenet_jax import schema\n\n\ndef get_config():\n'
+    '  c = schema.config()\n  c.optimizer.lrr = 1.0\n  return c\n'
   ),
   'none': lambda path: None,
   # Sets.

@@ -11,9 +11,10 @@ import pytest
 from etils import epath
 from processes import CONFIG, DIGITS, ROOT, SCORED
 
-from googlenet_jax import checkpoint, parallel, train_state, workdir
-from googlenet_jax.checkpoint import SUMS, Checkpoints
+from googlenet_jax import checkpoint, nonfinite, parallel, stored, train_state, workdir
+from googlenet_jax.checkpoint import Checkpoints
 from googlenet_jax.errors import InputError
+from googlenet_jax.stored import SUMS
 
 
 def state(step):
@@ -25,6 +26,7 @@ def state(step):
     opt_state={'trace': np.ones(7, np.float32)},
     average={},
     log_sums={'loss': np.float32(step / 3)},
+    nonfinite=nonfinite.zeros(('main',)).replace(consecutive=np.int32(step)),
     skipped_batches=np.int32(step % 2),
   )
   return parallel.replicate(made)
@@ -77,7 +79,7 @@ DAMAGES = {
   'half deleted': half_delete,
   'no digests': lambda folder: (folder / SUMS).unlink(),
   'no score': lambda folder: (folder / 'metrics' / 'metrics').write_text(''),
-  'no stamp': lambda folder: (folder / checkpoint.STAMP).write_bytes(b''),
+  'no stamp': lambda folder: (folder / stored.STAMP).write_bytes(b''),
 }
 
 

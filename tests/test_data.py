@@ -12,7 +12,7 @@ from scipy import stats
 from sklearn import datasets
 from tfds_set import tfds_set
 
-from googlenet_jax.data import augment, pipeline, prepare, shuffle, sources
+from googlenet_jax.data import augment, digits, pipeline, prepare, shuffle, sources, tfds_sets
 from googlenet_jax.errors import InputError
 
 NAMES = tuple('0123456789')
@@ -34,7 +34,7 @@ def reader(split, **fields):
 
 
 def test_digits_are_scikit_learns():
-  train, test = sources.load('digits', 'train'), sources.load('digits', 'test')
+  train, test = digits.load('train'), digits.load('test')
   assert (len(train.labels), len(test.labels)) == (1437, 360)
   data = datasets.load_digits()
   ours = np.concatenate([train.images, test.images]).reshape(1797, 64)
@@ -47,19 +47,19 @@ def test_digits_are_scikit_learns():
 
 
 def test_digits_are_sliced_as_tfds_does():
-  whole = sources.load('digits', 'train')
-  part = sources.load('digits', 'train[1200:1300]')
+  whole = digits.load('train')
+  part = digits.load('train[1200:1300]')
   np.testing.assert_array_equal(part.images, whole.images[1200:1300])
 
 
 @pytest.mark.parametrize('split', ['validation', 'train[1:2:3]', 'train[a:]', 'train[5:5]'])
 def test_unusable_split_of_digits(split):
   with pytest.raises(InputError, match='digits'):
-    sources.load('digits', split)
+    digits.load(split)
 
 
 def test_cifar10_is_the_real_one(cifar10_dir):
-  test = sources.load('cifar10', 'test', cifar10_dir)
+  test = tfds_sets.load('cifar10', 'test', cifar10_dir)
   assert test.images.shape == (10_000, 32, 32, 3)
   assert test.class_names[:3] == ('airplane', 'automobile', 'bird')
   assert set(np.bincount(test.labels)) == {1000}
@@ -68,8 +68,8 @@ def test_cifar10_is_the_real_one(cifar10_dir):
 
 
 def test_cifar10_slices_are_disjoint(cifar10_dir):
-  train = sources.load('cifar10', 'train[49000:49500]', cifar10_dir)
-  validation = sources.load('cifar10', 'train[49500:]', cifar10_dir)
+  train = tfds_sets.load('cifar10', 'train[49000:49500]', cifar10_dir)
+  validation = tfds_sets.load('cifar10', 'train[49500:]', cifar10_dir)
   assert (len(train.labels), len(validation.labels)) == (500, 500)
   assert not {bytes(x) for x in train.images} & {bytes(x) for x in validation.images}
 
@@ -77,7 +77,7 @@ def test_cifar10_slices_are_disjoint(cifar10_dir):
 @pytest.mark.parametrize('split', ['nothing', 'train[:', 'train[60000:]'])
 def test_unusable_split_of_a_tfds_set(cifar10_dir, split):
   with pytest.raises(InputError, match='cifar10'):
-    sources.load('cifar10', split, cifar10_dir)
+    tfds_sets.load('cifar10', split, cifar10_dir)
 
 
 def test_tfrecord_is_refused_with_the_conversion(tmp_path):
@@ -85,7 +85,7 @@ def test_tfrecord_is_refused_with_the_conversion(tmp_path):
   folder.mkdir(parents=True)
   (folder / 'dataset_info.json').write_text(json.dumps({'fileFormat': 'tfrecord'}))
   with pytest.raises(InputError, match='mode=prepare'):
-    sources.load('cifar10', 'train', str(tmp_path))
+    tfds_sets.load('cifar10', 'train', str(tmp_path))
   # What the conversion leaves: both formats in one place.
   both = {'fileFormat': 'tfrecord', 'alternativeFileFormats': ['array_record']}
   (folder / 'dataset_info.json').write_text(json.dumps(both))
@@ -111,7 +111,7 @@ def test_no_network_is_found_out_within_10_seconds(tmp_path, monkeypatch):
     monkeypatch.setitem(prepare.SETS, 'cifar10', known)
     began = time.monotonic()
     with pytest.raises(InputError, match='data_dir'):
-      sources.load('cifar10', 'train', str(tmp_path))
+      tfds_sets.load('cifar10', 'train', str(tmp_path))
     assert time.monotonic() - began < 10
   assert not list(tmp_path.iterdir())
 
@@ -224,7 +224,7 @@ def test_a_bad_record_keeps_its_place_with_mask_0():
 
 def test_a_bad_records_place_in_memory_holds_the_next_readable_one(tmp_path):
   tfds_set(tmp_path, labels=(0, 1, 2, 1, 0), broken=(1, 2, 4))
-  split = sources.load('made', 'train', str(tmp_path))
+  split = tfds_sets.load('made', 'train', str(tmp_path))
   np.testing.assert_array_equal(split.valid, [1, 0, 0, 1, 0])
   np.testing.assert_array_equal(split.images[:, 0, 0, 0], [80, 83, 83, 83, 80])
   options = {'train': True, 'mean': (0.0,), 'std': (1.0,)}
@@ -237,23 +237,27 @@ def test_the_spans_of_splits(tmp_path):
   tfds_set(tmp_path, labels=(0, 1, 2, 1, 0, 1, 2, 0))
 
   def spans(split):
-    return [(first, last) for _, first, last, _ in sources.spans('made', split, str(tmp_path))]
+    return [
+      (first, last) for _, first, last, _ in tfds_sets.load('made', split, str(tmp_path)).spans
+    ]
 
   assert spans('train') == [(0, 8)]
   assert spans('train[:25%]+train[-1:]') == [(0, 2), (7, 8)]
-  assert sources.spans('digits', 'train[1200:]') == [('train', 1200, 1437, 'examples')]
-  one, other = (sources.spans('made', x, str(tmp_path)) for x in ('train[:50%]', 'train[3:]'))
+  assert digits.load('train[1200:]').spans == (('train', 1200, 1437, 'examples'),)
+  one, other = (
+    tfds_sets.load('made', x, str(tmp_path)).spans for x in ('train[:50%]', 'train[3:]')
+  )
   assert sources.shared(one, other) == 'examples 3 to 4 of train'
-  assert sources.shared(one, sources.spans('made', 'train[50%:]', str(tmp_path))) == ''
+  assert sources.shared(one, tfds_sets.load('made', 'train[50%:]', str(tmp_path)).spans) == ''
 
 
 @pytest.mark.parametrize(('channels', 'expected'), [(0, 1), (3, 3)])
 def test_streamed_gray_images_have_the_channels_of_those_in_memory(tmp_path, channels, expected):
   tfds_set(tmp_path, channels=1)
   options = {'train': False, 'mean': (10.0,), 'std': (2.0,), 'channels': channels}
-  records = sources.tfds_records('made', 'train', str(tmp_path))
+  records = tfds_sets.records('made', 'train', str(tmp_path))
   streamed = pipeline.streamed(records, image_size=8, resize_shorter=8, **options)
-  memory = pipeline.in_memory(sources.load('made', 'train', str(tmp_path)), **options)
+  memory = pipeline.in_memory(tfds_sets.load('made', 'train', str(tmp_path)), **options)
   assert streamed.image_shape == memory.image_shape == (8, 8, expected)
   positions = jnp.arange(4, dtype=jnp.uint32)
   host_batch = jax.tree.map(

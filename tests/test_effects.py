@@ -11,7 +11,7 @@ from googlenet_jax.errors import InputError
 
 
 def check(config, given=(), mode='train'):
-  effects.check(config, default.get_config(), mode, given, weights=mode != 'train')
+  effects.check(config, mode, given, weights=mode != 'train')
 
 
 @pytest.mark.parametrize('name', CONFIGS)

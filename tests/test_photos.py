@@ -11,7 +11,16 @@ import pytest
 from PIL import Image, PngImagePlugin
 from scipy import stats
 
-from googlenet_jax.data import augment, boxes, decode, folder, pipeline, sources, stream
+from googlenet_jax.data import (
+  augment,
+  boxes,
+  decode,
+  folder,
+  pipeline,
+  sources,
+  stream,
+  tfds_sets,
+)
 from googlenet_jax.errors import InputError
 
 CROPS = [decode.crop, decode.crop_quickly]
@@ -366,11 +375,11 @@ def test_evaluation_sees_every_photo_once_and_masks_the_rest(two_classes):
 
 def test_streamed_cifar10_is_the_one_in_memory(cifar10_dir):
   split = 'test[:48]'
-  records = sources.tfds_records('cifar10', split, cifar10_dir)
+  records = tfds_sets.records('cifar10', split, cifar10_dir)
   streamed = pipeline.streamed(records, train=False, image_size=32, resize_shorter=32, **STATISTICS)
   found = batches(streamed, range(2), 24, None)
   memory = pipeline.in_memory(
-    sources.load('cifar10', split, cifar10_dir), train=False, **STATISTICS
+    tfds_sets.load('cifar10', split, cifar10_dir), train=False, **STATISTICS
   )
   expected = memory.make_batch(memory.device_data, (), jnp.arange(48, dtype=jnp.uint32), None)
   jax.tree.map(np.testing.assert_array_equal, tuple(found), tuple(expected))
@@ -424,7 +433,7 @@ def test_a_bad_photo_keeps_its_place_with_mask_0_and_is_named(two_classes, tmp_p
 def test_in_training_a_bad_photos_place_holds_the_next_readable_one(two_classes, tmp_path):
   after = {4: 6, 5: 6, 19: 20, 24: 26, 25: 26, 39: 0}
   records = broken_folder(two_classes, tmp_path, ('04.jpg', '05.jpg', '19.jpg'))
-  options = {'train': True, 'image_size': 16, 'shorter': 20, 'seed': 3, **STATISTICS}
+  options = {'train': True, 'image_size': 16, 'resize_shorter': 20, 'seed': 3, **STATISTICS}
   order = taken(training_order(40), range(5), 8)
   whole = pipeline.streamed(folder.records(str(two_classes), 'all'), **options)
   images = batches(whole, range(5), 8, jax.random.key(0)).image[np.argsort(order)]  # by record

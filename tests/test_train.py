@@ -14,8 +14,17 @@ import pytest
 from etils import epath
 from PIL import Image
 
-from googlenet_jax import config as configs
-from googlenet_jax import evaluate, experiment, metrics_log, parallel, preview, score, train
+from googlenet_jax import (
+  evaluate,
+  experiment,
+  inputs,
+  metrics_log,
+  parallel,
+  preview,
+  schema,
+  score,
+  train,
+)
 from googlenet_jax.checkpoint import Checkpoints
 from googlenet_jax.errors import InputError
 
@@ -30,7 +39,7 @@ def run(config, workdir, **kwargs):
 def last_state(config, workdir):
   """Everything in the last checkpoint, as numpy arrays."""
   checkpoints = Checkpoints(epath.Path(workdir))
-  empty = experiment.Run(config, experiment.load(config, 'train')).initial_state()
+  empty = experiment.Run(config, inputs.load(config, 'train')).initial_state()
   state = parallel.fetch(checkpoints.restore(empty, checkpoints.latest()))
   checkpoints.close()
   return state
@@ -196,16 +205,16 @@ def test_curves_and_events_are_made_again_from_the_record(straight):
 
 
 def test_differences_name_the_fields(tiny):
-  earlier = configs.flat(json.loads(configs.to_json(tiny)))
-  assert configs.differences(earlier, tiny) == []
+  earlier = schema.flat(json.loads(schema.to_json(tiny)))
+  assert schema.differences(earlier, tiny) == []
   tiny.log.every = '7 steps'
   tiny.model.stem = 'compact'
-  assert configs.differences(earlier, tiny) == ["model.stem: 'cifar' there, 'compact' here"]
+  assert schema.differences(earlier, tiny) == ["model.stem: 'cifar' there, 'compact' here"]
 
 
 def poisoned(monkeypatch, bad_step, batch_size):
   """From now on the training batch of one step (from 0) holds an image that is not finite."""
-  load = experiment.load
+  load = inputs.load
 
   def loading(config, split, **kwargs):
     data = load(config, split, **kwargs)
@@ -307,12 +316,12 @@ def test_photos_resume_in_mid_epoch_whatever_the_threads(request, photo_config, 
   assert 0 <= straight['input_wait'] < 1
   c.eval.split = 'train'
   scores = score.evaluate(c, epath.Path(tmp_path / 'straight'))
-  assert scores['examples'] == experiment.load(c, 'train').size
+  assert scores['examples'] == inputs.load(c, 'train').size
 
 
 def test_a_class_without_training_photos_is_a_warning(photo_config, val_photos, caplog):
   photo_config.dataset.data_dir = str(val_photos)
-  data = experiment.load(photo_config, 'train')
+  data = inputs.load(photo_config, 'train')
   assert f'{200 - data.size} of 200 classes have no training image' in caplog.text
 
 
@@ -322,7 +331,7 @@ def test_pairs_are_mixed_within_a_device(photo_config, two_classes):
   c.augment.mixup = 0.2
   c.train.batch_size = 12  # three for each of the four devices
   with pytest.raises(InputError, match='odd number'):
-    experiment.load(c, 'train')
+    inputs.load(c, 'train')
 
 
 def test_preview_shows_what_is_trained_and_evaluated_on(photo_config, two_classes, tmp_path):
@@ -357,20 +366,20 @@ def test_what_is_tested_on_is_not_trained_on(tiny, tmp_path, caplog):
 
 def test_an_overlap_with_validation_is_a_warning(tiny, caplog):
   tiny.dataset.validation = 'train[60:70]'
-  (found,) = experiment.overlaps(tiny)
+  (found,) = inputs.overlaps(tiny, inputs.load_splits(tiny))
   assert found in caplog.text and found.endswith('share examples 60 to 64 of train')
 
 
 def test_shares_of_a_folder_overlap(photo_config, two_classes):
   c = photo_config
   c.dataset.data_dir = str(two_classes)
-  assert experiment.overlaps(c) == []
+  assert inputs.overlaps(c, inputs.load_splits(c)) == []
   c.dataset.test = 'all[70%:]'
   with pytest.raises(InputError, match=r'share 70% to 80% of .*: choose others'):
-    experiment.overlaps(c)
+    inputs.overlaps(c, inputs.load_splits(c))
   c.dataset.train = 'all'
   with pytest.raises(InputError, match=r'share 70% to 100% of '):
-    experiment.overlaps(c)
+    inputs.overlaps(c, inputs.load_splits(c))
 
 
 def test_a_wrong_test_split_is_told_before_the_training(photo_config, two_classes, tmp_path):

@@ -5,6 +5,8 @@ import json
 import logging
 import pathlib
 import re
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +24,7 @@ from googlenet_jax.errors import InputError
 from googlenet_jax.weights import export, published
 from tests.reference import torchvision_googlenet as reference
 
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 BVLC_MEAN = np.float32([123, 117, 104])
 
 
@@ -250,6 +253,52 @@ def written(tmp_path, change=lambda arrays: None, **fields):
   metadata = {weights.KEY: small(**fields).description.to_json()}
   save_file(arrays, path, metadata)
   return path
+
+
+def test_a_file_is_loaded_without_what_it_does_not_need(tmp_path):
+  code = (
+    f'from googlenet_jax import weights\nweights.load({str(written(tmp_path))!r})\n'
+    'import sys\nfrom absl import flags\n'
+    'print(*sys.modules, *(f"flags:{x}" for x in flags.FLAGS.flags_by_module_dict()))'
+  )
+  done = subprocess.run(
+    [sys.executable, '-c', code], capture_output=True, text=True, check=False, cwd=ROOT
+  )
+  found = set(done.stdout.split())
+  assert {'googlenet_jax.weights.network', 'safetensors'} <= found, done.stderr
+  unneeded = ['orbax', 'matplotlib', 'tensorboardX', 'tensorflow_datasets', 'sklearn', 'grain']
+  unneeded += ['onnx', 'torch', 'cv2', 'PIL', 'optax', 'ml_collections', 'configs.default']
+  assert not found.intersection(unneeded)
+  # flax imports absl for its log; no flag is ours.
+  assert {x for x in found if x.startswith('flags:')} == {'flags:absl.logging'}
+
+
+# As `to_json` wrote it at commit 99aadc1.
+FORMAT_1 = """{"model": "googlenet", "fields": {"geometry": "ceil", "width": 0.1, "stem": "cifar",
+  "aux_heads": []}, "preprocessing": {"size": 16, "shorter": 18, "mean": [120.0, 110.0, 100.0],
+  "std": [60.0], "channels": 3}, "class_names": ["dusk", "noon"], "format": 1}"""
+
+
+def test_a_description_of_format_1_is_read():
+  found = weights.Description.from_json(FORMAT_1, 'it')
+  fields = {'pool_rounding': 'ceil', 'width': 0.1, 'stem': 'cifar', 'aux_heads': ()}
+  statistics = weights.Preprocessing(16, 18, (120.0, 110.0, 100.0), (60.0,), 3)
+  assert found == weights.Description('googlenet', fields, statistics, ('dusk', 'noon'))
+  assert found.create().pool_rounding == 'ceil'
+  assert weights.Description.from_json(found.to_json(), 'it') == found
+
+
+def test_a_file_of_format_1_is_loaded(tmp_path):
+  network = small(pool_rounding='ceil')
+  path = tmp_path / 'network.safetensors'
+  weights.save(str(path), network)
+  text = network.description.to_json().replace('"format": 2', '"format": 1')
+  text = text.replace('pool_rounding', 'geometry').replace('resize_shorter', 'shorter')
+  save_file(load_file(path), path, {weights.KEY: text})
+  found = weights.load(str(path))
+  assert found.description.preprocessing == network.description.preprocessing
+  assert found.model == network.model
+  jax.tree.map(np.testing.assert_array_equal, found.variables, network.variables)
 
 
 def test_what_does_not_fit_is_told_by_name(tmp_path):

@@ -6,7 +6,8 @@ import shutil
 import pytest
 from etils import epath
 
-from googlenet_jax import checkpoint, metrics_log, score, train
+from googlenet_jax import checkpoint, metrics_log, score, stored, train
+from googlenet_jax.data import datasets
 from googlenet_jax.errors import InputError
 
 
@@ -73,14 +74,14 @@ def test_moved_data_is_the_same(tiny, photos, tmp_path):
 
 def test_other_pixels_in_memory_are_refused(tiny, tmp_path, monkeypatch):
   run(tiny, tmp_path, stop_at=4)
-  load = train.experiment.sources.load
+  load = datasets.DATASETS['digits']
 
-  def another(*arguments):
-    split = load(*arguments)
+  def another(split):
+    split = load(split)
     split.labels[:2] = split.labels[1::-1]
     return split
 
-  monkeypatch.setattr(train.experiment.sources, 'load', another)
+  monkeypatch.setitem(datasets.DATASETS, 'digits', another)
   with pytest.raises(InputError, match=r"'train\[:64\]' of the dataset is not what it was"):
     run(tiny, tmp_path)
 
@@ -162,7 +163,7 @@ def test_a_run_of_another_version_is_refused(tiny, tmp_path, written):
 def test_a_damaged_checkpoint_stays_where_the_run_is_refused(tiny, tmp_path):
   run(tiny, tmp_path, stop_at=4)
   run(tiny, tmp_path, stop_at=5)
-  (tmp_path / 'checkpoints' / '5' / checkpoint.SUMS).unlink()
+  (tmp_path / 'checkpoints' / '5' / stored.SUMS).unlink()
   tiny.dataset.test = 'tests'
   with pytest.raises(InputError, match="no split 'tests'"):
     run(tiny, tmp_path)

@@ -4,11 +4,14 @@ Every function takes `images [B, H, W, C]` and `keys [B]` and treats each exampl
 its own key, so what an example becomes does not depend on the batch around it.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from googlenet_jax.data import pixels
 
 
 class Augment(NamedTuple):
@@ -29,6 +32,8 @@ class Augment(NamedTuple):
     cutout: side of a square of zeros (after normalisation), pixels (arXiv 1708.04552).
     mixup: alpha of the Beta distribution of the mixing weight (arXiv 1710.09412).
     cutmix: alpha, likewise (arXiv 1905.04899); with both, each example takes one of them.
+    extra: further steps `(images [B, H, W, C] float32 in [0, 255], keys [B]) -> images`, after
+      `lighting`, on images of the network's size.
   """
 
   area: tuple[float, ...] = ()
@@ -42,12 +47,13 @@ class Augment(NamedTuple):
   cutout: int = 0
   mixup: float = 0.0
   cutmix: float = 0.0
+  extra: tuple[Callable[[jax.Array, jax.Array], jax.Array], ...] = ()
 
 
 NONE = Augment()
 
 # Of RGB in [0, 255]: rows are the luma Y and the two axes of colour I and Q (NTSC).
-YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
+YIQ = np.array([pixels.LUMA, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
 # Of ImageNet's RGB in [0, 1], as published with cuda-convnet and fb.resnet.torch.
 PCA_VALUES = np.array([0.2175, 0.0188, 0.0045])
 PCA_VECTORS = np.array(  # a column each

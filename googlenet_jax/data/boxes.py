@@ -7,6 +7,8 @@ import numpy as np
 Box = tuple[float, float, float, float]  # left, top, right, bottom; pixels of the upright photo
 
 CROPS = (1, 10, 144)  # of a photo, in a test
+# Pixels that a photo may have; a header of some bytes may claim billions. Pillow's: 256 MiB of RGB.
+MOST_PIXELS = 89_478_485
 SCALES = (256, 288, 320, 352)  # shorter sides of the 144 crops, for crops of 224
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
-from googlenet_jax.data.boxes import Box
+from googlenet_jax.data.boxes import MOST_PIXELS, Box
 
 # The paper's "random interpolation methods (bilinear, area, nearest neighbor and cubic)".
 # Antialiased where they shrink, but for the nearest.
@@ -32,8 +32,6 @@ FORMATS = {
 }
 EXTENSIONS = tuple(extension for extensions in FORMATS.values() for extension in extensions)
 
-# That a photo may have; a header of some bytes may claim billions. Pillow's: 256 MiB of RGB.
-MOST_PIXELS = 89_478_485
 TOO_LARGE = f'it has more than the {MOST_PIXELS:,} pixels that are decoded'
 UNSCALED = 'its gray values do not run from 0, black, to 255 or 65535, white: save it so'
 

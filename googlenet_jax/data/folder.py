@@ -11,6 +11,7 @@ import re
 import numpy as np
 
 from googlenet_jax.data import decode
+from googlenet_jax.data.class_lists import read_class_list
 from googlenet_jax.data.sources import Records, Span, digest_of
 from googlenet_jax.errors import InputError
 
@@ -82,41 +83,14 @@ def records(root: str, split: str, others: tuple[str, ...] = (), class_list: str
     class_names=class_names,
     digest=digest,
     counts=np.bincount([label for _, label in files], minlength=len(class_names)),
+    spans=(Span(str(folder.resolve()), first, last, '%'),),
   )
-
-
-def spans(root: str, split: str) -> list[Span]:
-  """The stretch of a folder that a split takes, in percent; see `records`."""
-  folder, first, last = _parse(_base(root), split)
-  return [Span(str(folder.resolve()), first, last, '%')]
 
 
 def bucket(name: str) -> float:
   """Where in [0, 100) a photo's share lies; a function of '<class>/<file>' alone."""
   digest = hashlib.blake2b(os.fsencode(name), digest_size=4).digest()
   return 100 * int.from_bytes(digest, 'big') / 2**32
-
-
-def read_class_list(path: str) -> tuple[dict[str, int], tuple[str, ...]]:
-  """Labels by folder name, and what the classes are called, from a file like `synset_words.txt`.
-
-  Raises:
-    InputError: no such file, or a folder is listed twice.
-  """
-  try:
-    lines = pathlib.Path(path).expanduser().read_text().splitlines()
-  except (OSError, UnicodeDecodeError) as error:
-    raise InputError(f'--config.dataset.classes={path}: {error}') from error
-  lines = [line.split('\t' if '\t' in line else None, 1) for line in lines if line.strip()]
-  folders, called = [line[0] for line in lines], [line[-1].strip() for line in lines]
-  if len(set(folders)) != len(folders) or not folders:
-    raise InputError(f'--config.dataset.classes={path}: give each class one line of its own')
-  # ImageNet has two cranes and two maillots.
-  unique = [
-    f'{name} ({folder})' if called.count(name) > 1 else name
-    for folder, name in zip(folders, called, strict=True)
-  ]
-  return {folder: label for label, folder in enumerate(folders)}, tuple(unique)
 
 
 def _base(root: str) -> pathlib.Path:

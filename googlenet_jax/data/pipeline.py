@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from googlenet_jax.data import augment as aug
-from googlenet_jax.data import stream
+from googlenet_jax.data import pixels, stream
 from googlenet_jax.data.shuffle import shuffled
-from googlenet_jax.data.sources import Records, Split
+from googlenet_jax.data.sources import Records, Span, Split
 from googlenet_jax.errors import InputError
 
 
@@ -51,6 +51,7 @@ class Pipeline(NamedTuple):
     digest: `() -> str`, which tells whether the same examples are there later.
     max_bad: records that may be unreadable.
     unreadable: `() ->` those that this process knows of.
+    spans: stretches of a larger set that the examples are; none where that is not known.
     close: `() -> None`: stops reading ahead, until the next `feed`.
   """
 
@@ -63,6 +64,7 @@ class Pipeline(NamedTuple):
   digest: Callable[[], str]
   max_bad: int = 0
   unreadable: Callable[[], list[int]] = list
+  spans: tuple[Span, ...] = ()
   close: Callable[[], None] = lambda: None
 
 
@@ -140,6 +142,7 @@ def in_memory(
     digest=split.digest,
     max_bad=max_bad,
     unreadable=lambda: bad,
+    spans=split.spans,
   )
 
 
@@ -193,7 +196,7 @@ def streamed(
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, positions) if train else None
     images = host_batch['image']
     if channels == 1:
-      images = jnp.einsum('...c,c->...', images, aug.YIQ[0])[..., None]
+      images = pixels.gray(images)
     if images.ndim == 5:
       images = jnp.concatenate([images, images[..., ::-1, :]], 1)  # each mirrored too
     images = prepared(images, keys, shape, mean, std, augment)
@@ -215,6 +218,7 @@ def streamed(
     digest=records.digest,
     max_bad=max_bad,
     unreadable=crops.unreadable,
+    spans=records.spans,
     close=source.close,
   )
 
@@ -253,7 +257,9 @@ def prepared(
     augment: what is done; mixing apart (`augment.mix`).
   """
   if keys is not None:
-    key_crop, key_color, key_cutout, _, key_hue, key_light = aug.split(keys, 6)
+    key_crop, key_color, key_cutout, _, key_hue, key_light, *key_extra = aug.split(
+      keys, 6 + len(augment.extra)
+    )
   if augment.pad or augment.flip:
     images = aug.crop_and_flip(images, key_crop, augment.pad, augment.flip)
   images = images.astype(jnp.float32)
@@ -265,7 +271,9 @@ def prepared(
     images = aug.shift_lighting(images, key_light, augment.lighting)
   if images.shape[-3:-1] != shape[:2]:
     images = jax.image.resize(images, (len(images), *shape[:2], images.shape[3]), 'bilinear')
-  images = (images - jnp.array(mean)) / jnp.array(std)
+  for step, key in zip(augment.extra, key_extra if augment.extra else (), strict=True):
+    images = step(images, key)
+  images = pixels.normalise(images, mean, std)
   if augment.cutout:
     images = aug.cutout(images, key_cutout, augment.cutout)
   return jnp.broadcast_to(images, (*images.shape[:-3], *shape))

@@ -1,16 +1,17 @@
 """The networks: `create(name, **fields)` makes any of them.
 
-All keep one contract: `model(images, *, train) -> Outputs(logits, aux)`.
+All keep one contract: a flax module with the field `num_classes`, called as
+`model(images [B, H, W, C], *, train) -> Outputs(logits, aux)`.
 """
 
-import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 
-from googlenet_jax.errors import InputError, hint
+from googlenet_jax import registry
+from googlenet_jax.errors import InputError
 from googlenet_jax.models import feedforward
 from googlenet_jax.models.feedforward import Chain
 from googlenet_jax.models.googlenet import GoogLeNet
@@ -18,19 +19,19 @@ from googlenet_jax.models.inception_v3 import InceptionV3
 from googlenet_jax.models.layers import Outputs, check_fields
 from googlenet_jax.models.resnet import ResNet
 
-__all__ = ['MODELS', 'Model', 'Outputs', 'create']
+__all__ = ['MODELS', 'Model', 'Outputs', 'create', 'find']
 
 
 class Model(NamedTuple):
   """A network by name.
 
   Attributes:
-    module: its class.
-    fields: the values that make it this one.
-    image_shape: (H, W, C) that it was published for.
+    module: class of the network.
+    fields: values that make it this one.
+    image_shape: (H, W, C) of the images that it was published for.
   """
 
-  module: type[nn.Module]
+  module: Callable[..., nn.Module]
   fields: Mapping[str, Any] = MappingProxyType({})
   image_shape: tuple[int, int, int] = (224, 224, 3)
 
@@ -111,24 +112,42 @@ MODELS: dict[str, Model] = {
 }
 
 
-def create(name: str, **fields) -> nn.Module:
-  """A network by name, its fields overridden; None leaves a field as the network has it.
+def find(name: str) -> Model:
+  """A network by name, or a user's own by 'module:attribute': a flax module, or what makes one.
 
   Raises:
-    InputError: no such network, it has no such field, or one of `layers.FIELDS` has no such value;
-      the others are checked when the network is first called.
+    InputError: no such network.
   """
-  if name not in MODELS:
-    near = hint(name, MODELS) or f': use one of {", ".join(MODELS)}'
-    raise InputError(f'no model {name!r}{near}')
-  module, preset, _ = MODELS[name]
-  given = {field: value for field, value in fields.items() if value is not None}
-  known = [f.name for f in dataclasses.fields(module) if f.name not in ('parent', 'name')]
-  if 'aux_heads' not in known and given.get('aux_heads') == ():
+  found = registry.find(name, MODELS, 'model.name')
+  return found if isinstance(found, Model) else Model(found)
+
+
+def create(name: str, fields: Mapping[str, Any] = MappingProxyType({}), **given) -> nn.Module:
+  """A network by name, its fields overridden; None leaves a field as the network has it.
+
+  Args:
+    name: key of `MODELS`, or 'module:attribute'.
+    fields: fields of the network.
+    given: further fields.
+
+  Raises:
+    InputError: no such network, it has no such field, or a field has no such value.
+  """
+  module, preset, _ = find(name)
+  given = {field: value for field, value in (given | dict(fields)).items() if value is not None}
+  if given.get('aux_heads') == () and not registry.takes(module, 'aux_heads'):
     del given['aux_heads']  # it has none
-  for field in given:
-    if field not in known:
-      raise InputError(f'{name} has no field {field!r}{hint(field, known)}')
-  network = module(**{**preset, **given})
+  # A network of a user's may leave the number of classes without a default.
+  preset = {'num_classes': 1000} | dict(preset) if _needs_classes(module) else preset
+  network = registry.call(registry.bind(module, 'model.fields', given, preset), 'model.fields')
+  if not isinstance(network, nn.Module):
+    raise InputError(f'config.model.name={name!r}: it gives {network!r}, not a flax module')
   check_fields(network)
+  if hasattr(network, 'check'):
+    network.check()
   return network
+
+
+def _needs_classes(module):
+  parameter = registry.parameters(module).get('num_classes')
+  return parameter is not None and parameter.default is parameter.empty

@@ -1,6 +1,7 @@
 """GoogLeNet: Szegedy et al., "Going Deeper with Convolutions", arXiv 1409.4842."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -196,6 +197,8 @@ class GoogLeNet(nn.Module):
     num_classes: of the data.
     width: multiplier of all channel counts but the input's and the classes', rounded
       to multiples of 8.
+    modules: channels of each module, exactly: `width` does not scale these; None for Table 1's.
+      `{'3a': (64, 96, 128, 16, 32, 32), ...}`, in the order of `Widths`.
     module: 'reduced' (Figure 2b) or 'naive' (Figure 2a).
     norm: 'none', 'lrn' (twice in the stem, Figure 3) or 'batch' (after every
       convolution, in place of its bias).
@@ -219,6 +222,7 @@ class GoogLeNet(nn.Module):
 
   num_classes: int = 1000
   width: float = 1.0
+  modules: Mapping[str, Sequence[int]] | None = None
   module: str = 'reduced'
   norm: str = 'lrn'
   kernel_5x5: int = 5
@@ -250,7 +254,7 @@ class GoogLeNet(nn.Module):
     Raises:
       InputError: a field has no such value, or the image leaves no pixels.
     """
-    self._check()
+    self.check()
     dtype = jnp.dtype(self.dtype)
     init = initializer(self.kernel_init)
     bias_init = nn.initializers.constant(self.bias_init)
@@ -263,13 +267,28 @@ class GoogLeNet(nn.Module):
       dtype=dtype,
     )
     linear = partial(nn.Dense, kernel_init=init, bias_init=bias_init, dtype=dtype)
+    x = self._stem(self._transformed(images).astype(dtype), conv, train)
+    x, aux = self._modules(x, conv, linear, train)
+    if self.classifier == 'avgpool':
+      with jax.named_scope('pool5'):
+        x = jnp.mean(x, axis=(1, 2))  # [B, 1024]
+    else:
+      x = x.reshape(x.shape[0], -1)  # [B, 50176]
+      x = nn.relu(linear(scaled(1024, self.width), name='fc')(x))
+    x = nn.Dropout(self.dropout, deterministic=not train)(x)
+    logits = linear(self.num_classes, bias_init=nn.initializers.zeros, name='linear')(x)
+    aux = aux if train else ()  # initialisation makes their parameters all the same
+    return Outputs(*jax.tree.map(lambda y: y.astype(jnp.float32), (logits, aux)))
 
-    if self.transform_input and images.shape[-1] != 3:
+  def _transformed(self, images):
+    if not self.transform_input:
+      return images
+    if images.shape[-1] != 3:
       raise InputError(f'transform_input needs RGB, not {images.shape[-1]} channels')
-    if self.transform_input:
-      mean, std = jnp.array(TORCHVISION_MEAN), jnp.array(TORCHVISION_STD)
-      images = (images * std + mean - 0.5) / 0.5
-    x = images.astype(dtype)
+    mean, std = jnp.array(TORCHVISION_MEAN), jnp.array(TORCHVISION_STD)
+    return (images * std + mean - 0.5) / 0.5
+
+  def _stem(self, x, conv, train):
     for name, features, window, stride in STEMS[self.stem]:
       if name.startswith('conv'):
         x = conv(scaled(features, self.width), window, stride, name=name)(x, train=train)
@@ -279,17 +298,21 @@ class GoogLeNet(nn.Module):
       elif self.norm == 'lrn':
         with jax.named_scope(name):
           x = local_response_norm(x)
+    return x
 
-    aux, heads = [], [name for name in MODULES if name in self.aux_heads]
+  def _modules(self, x, conv, linear, train):
+    """The Inception modules of stages 3 to 5, and the logits of the auxiliary heads."""
+    aux, widths_of = [], self._widths()
+    heads = [name for name in widths_of if name in self.aux_heads]
     stage = '3'
-    for name, widths in MODULES.items():
+    for name, widths in widths_of.items():
       if name[0] != stage:  # 28x28 -> 14x14 -> 7x7
         window = self.last_pool if name[0] == '5' else 3
         with jax.named_scope(f'pool{stage}'):
           x = max_pool(x, window, 2, self.pool_rounding)
         stage = name[0]
       x = InceptionModule(
-        widths=Widths(*(scaled(w, self.width) for w in widths)),
+        widths=widths,
         reduced=self.module == 'reduced',
         kernel_5x5=self.kernel_5x5,
         conv=conv,
@@ -307,21 +330,28 @@ class GoogLeNet(nn.Module):
           name=f'aux{heads.index(name) + 1}',
         )
         aux.append(head(x, train=train))
+    return x, tuple(aux)
 
-    if self.classifier == 'avgpool':
-      with jax.named_scope('pool5'):
-        x = jnp.mean(x, axis=(1, 2))  # [B, 1024]
-    else:
-      x = x.reshape(x.shape[0], -1)  # [B, 50176]
-      x = nn.relu(linear(scaled(1024, self.width), name='fc')(x))
-    x = nn.Dropout(self.dropout, deterministic=not train)(x)
-    logits = linear(self.num_classes, bias_init=nn.initializers.zeros, name='linear')(x)
-    aux = tuple(aux) if train else ()  # initialisation makes their parameters all the same
-    return Outputs(*jax.tree.map(lambda y: y.astype(jnp.float32), (logits, aux)))
+  def _widths(self) -> dict[str, Widths]:
+    """Channels of each module."""
+    if self.modules is None:
+      return {
+        name: Widths(*(scaled(w, self.width) for w in widths)) for name, widths in MODULES.items()
+      }
+    return {name: Widths(*widths) for name, widths in sorted(self.modules.items())}
 
-  def _check(self):
+  def check(self) -> None:
+    """Raises InputError for a field that has no such value."""
     for field, allowed in CHOICES.items():
       if getattr(self, field) not in allowed:
         raise InputError(f'GoogLeNet.{field}={getattr(self, field)!r}: use one of {allowed}')
-    if set(self.aux_heads) - set(MODULES):
-      raise InputError(f'GoogLeNet.aux_heads={self.aux_heads!r}: use modules of {tuple(MODULES)}')
+    for name, widths in (self.modules or {}).items():
+      whole = all(isinstance(w, int) and w > 0 for w in widths)
+      if not re.fullmatch('[345][a-z]', name) or len(widths) != len(Widths._fields) or not whole:
+        raise InputError(
+          f'GoogLeNet.modules={{{name!r}: {tuple(widths)}}}: name modules 3a to 5z, and give each '
+          f'six channel counts: {", ".join(Widths._fields)}'
+        )
+    modules = self.modules or MODULES
+    if set(self.aux_heads) - set(modules):
+      raise InputError(f'GoogLeNet.aux_heads={self.aux_heads!r}: use modules of {tuple(modules)}')

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import export as jax_export
 
 from googlenet_jax import files, weights
+from googlenet_jax.data import pixels
 from googlenet_jax.errors import InputError
 
 PLATFORMS = ('cpu', 'cuda', 'tpu')
@@ -33,11 +34,10 @@ def export(network: weights.Network, output: str) -> pathlib.Path:
     return path
 
   preprocessing = network.description.preprocessing
-  mean, std = jnp.array(preprocessing.mean), jnp.array(preprocessing.std)
 
   @jax.jit
   def classify(images):
-    images = (images.astype(jnp.float32) - mean) / std
+    images = pixels.normalise(images, preprocessing.mean, preprocessing.std)
     return jax.nn.softmax(network.model.apply(network.variables, images, train=False).logits)
 
   (batch,) = jax_export.symbolic_shape('b')

@@ -26,9 +26,9 @@ class Tensors(NamedTuple):
   """What a weights file holds.
 
   Attributes:
-    arrays: by the names that the file gives them.
-    metadata: of a safetensors file.
-    nodes: of an ONNX graph, in their order.
+    arrays: arrays by the names that the file gives them.
+    metadata: texts by name, of a safetensors file.
+    nodes: nodes of an ONNX graph, in their order.
   """
 
   arrays: dict[str, np.ndarray]

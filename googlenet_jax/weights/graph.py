@@ -43,9 +43,9 @@ class Node(NamedTuple):
   """A node of a graph.
 
   Attributes:
-    name: of the node, or of its output where it has none.
-    op: its type; with its domain where that is not ONNX's.
-    attributes: by name; lists are tuples, and ONNX's defaults filled in.
+    name: name of the node, or of its output where it has none.
+    op: type of the node; with its domain where that is not ONNX's.
+    attributes: values by name; lists are tuples, and ONNX's defaults filled in.
     inputs, outputs: names of what it takes and makes.
   """
 
@@ -103,7 +103,7 @@ def of_arrays(
   takes its place), by their op and their array's name.
 
   Args:
-    name: `(path of an array of ours) -> name in the file`; KeyError where it has none.
+    name: function `(path of an array of ours) -> name in the file`; KeyError where it has none.
   """
   modules = {}
 
@@ -135,8 +135,8 @@ def check(
   """Raises InputError, naming node and attribute, for a graph that computes something else.
 
   Args:
-    found: the graph's nodes.
-    arrays: see `of_arrays`; each has one node.
+    found: nodes of the graph.
+    arrays: nodes with parameters, see `of_arrays`; each is there once.
     others: attributes of the nodes without parameters, by op and in their order. What is not
       told is ONNX's default; a list holds alternatives.
   """

@@ -5,7 +5,8 @@ import re
 
 from googlenet_jax.models import MODELS, feedforward
 from googlenet_jax.models.resnet import ResNet
-from googlenet_jax.weights.published import OF_TORCHVISION, Layout, Preprocessing
+from googlenet_jax.weights.description import Preprocessing
+from googlenet_jax.weights.published import OF_TORCHVISION, Layout
 
 BATCH_NORM = {'scale': 'weight', 'bias': 'bias', 'mean': 'running_mean', 'var': 'running_var'}
 WEIGHT = {'kernel': 'weight', 'bias': 'bias'}

@@ -3,47 +3,14 @@
 A layout tells, for each array of ours, what it is called in the file and how it lies there.
 """
 
-import math
 from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 import numpy as np
 
-from googlenet_jax.data import decode
 from googlenet_jax.models.googlenet import MODULES
+from googlenet_jax.weights.description import Preprocessing
 from googlenet_jax.weights.files import Tensors
-
-
-class Preprocessing(NamedTuple):
-  """From a photo to a network's input.
-
-  Attributes:
-    size: side of the input, pixels.
-    resize_shorter: that the photo's shorter side is resized to before the centre crop, pixels.
-    mean, std: of RGB in [0, 255]; one value serves all channels.
-    channels: 3 for RGB, 1 for gray.
-  """
-
-  size: int = 224
-  resize_shorter: int = 256
-  mean: tuple[float, ...] = (0.0,)
-  std: tuple[float, ...] = (1.0,)
-  channels: int = 3
-
-  def check(self) -> None:
-    """Raises ValueError where this is of no image, or of one larger than any that is decoded."""
-    sizes = self.size, self.resize_shorter, self.channels
-    values = *self.mean, *self.std
-    if not (
-      all(isinstance(n, int) and n > 0 for n in sizes)
-      and self.size <= self.resize_shorter
-      and self.resize_shorter**2 <= decode.MOST_PIXELS
-      and {len(self.mean), len(self.std)} <= {1, self.channels}
-      and all(isinstance(x, (int, float)) and math.isfinite(x) for x in values)
-      and min(self.std) > 0
-    ):
-      raise ValueError(f'it has unusable {self}')
-
 
 OF_TORCHVISION = Preprocessing(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
 
@@ -53,16 +20,16 @@ class Layout(NamedTuple):
 
   Attributes:
     model: name of the network.
-    recognise: `(names of a file's arrays) ->` whether it is of this origin.
-    preprocessing: of its images.
-    name: `(path of an array of ours) -> name in the file`; KeyError where it has none.
-    convert: `(path, array in the file) -> array of ours`, but for the order of the axes.
-    fields: `(file) ->` fields of the network that the file tells.
-    prepare: `(arrays of the file) ->` the same with those merged that are one array of ours.
-    graph: `(file) ->` the nodes of its ONNX graph that have no parameters, as `graph.check`
-      takes them; None where no graph of this origin is known.
-    ignored: ends of names that are there and not needed.
-    classifier: our name of the layer to the classes.
+    recognise: function `(names of a file's arrays) ->` whether the file is of this origin.
+    preprocessing: steps from a photo to the network's images.
+    name: function `(path of an array of ours) -> name in the file`; KeyError where it has none.
+    convert: function `(path, array in the file) -> array of ours`, but for the order of the axes.
+    fields: function `(file) ->` fields of the network that the file tells.
+    prepare: function `(arrays of the file) ->` the same with those merged that are one of ours.
+    graph: function `(file) ->` the nodes of its ONNX graph that have no parameters, as
+      `graph.check` takes them; None where no graph of this origin is known.
+    ignored: ends of names in the file that are not needed.
+    classifier: name of ours for the layer to the classes.
   """
 
   model: str
@@ -75,6 +42,34 @@ class Layout(NamedTuple):
   graph: Callable[[Tensors], dict[str, list[dict]]] | None = None
   ignored: tuple[str, ...] = ()
   classifier: str = 'linear'
+
+  def rename(self, arrays: dict[str, np.ndarray], wanted: Collection[tuple[str, ...]]) -> dict:
+    """A file's arrays by our paths, their axes in our order.
+
+    Args:
+      arrays: arrays by the file's names.
+      wanted: paths of the network's arrays.
+
+    Returns:
+      Arrays by path; one of no known name and not `ignored` is at `('file', name)`.
+    """
+    arrays, result, used = self.prepare(arrays), {}, set()
+    for path in wanted:
+      try:
+        name = self.name(path)
+      except KeyError:  # a layer that this origin has no name for
+        continue
+      if name in arrays:
+        used.add(name)
+        array = self.convert(path, arrays[name])
+        if path[-1] == 'kernel':
+          axes = {4: (2, 3, 1, 0), 2: (1, 0)}.get(array.ndim, range(array.ndim))
+          array = np.ascontiguousarray(
+            array.transpose(axes)
+          )  # OIHW -> HWIO, [out, in] -> [in, out]
+        result[path] = array
+    left = [name for name in arrays if name not in used and not name.endswith(self.ignored)]
+    return result | {('file', name): arrays[name] for name in left}
 
 
 # Ours, Caffe's and torchvision's names of a module's convolutions.

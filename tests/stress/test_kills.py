@@ -21,7 +21,7 @@ from tfevents import events
 from googlenet_jax import metrics_log
 
 TIMES = ('time', 'seconds', 'images_per_second', 'input_wait')
-ITEMS = ('params', 'batch_stats', 'opt_state', 'average', 'log_sums')
+ITEMS = ('params', 'batch_stats', 'opt_state', 'average', 'log_sums', 'nonfinite')
 COMMAND = [
   sys.executable,
   str(ROOT / 'main.py'),

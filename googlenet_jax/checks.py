@@ -1,0 +1,41 @@
+"""Checks of a config before anything is started: each field, and fields together."""
+
+from ml_collections import ConfigDict
+
+from googlenet_jax import schema
+from googlenet_jax.errors import InputError
+from googlenet_jax.models import create
+
+
+def check(config: ConfigDict) -> None:
+  """Raises InputError, naming the field, unless the config is usable."""
+  schema.check(config)
+  if config.eval.split == 'validation' and not config.dataset.validation:
+    raise InputError('config.eval.split="validation", but config.dataset.validation is empty')
+  model = create(**config.model)  # refuses fields that it has not
+  norm = getattr(model, 'norm', 'batch')  # networks without the field have batch norm
+  if config.train.sync_batch_norm and not config.init.weights and norm != 'batch':
+    raise InputError(f'config.train.sync_batch_norm needs config.model.norm="batch", not {norm!r}')
+  if config.schedule.name == 'piecewise_linear' and not config.schedule.points:
+    raise InputError('config.schedule.points is empty: "piecewise_linear" needs at least one')
+  _check_input(config)
+
+
+def _check_input(config: ConfigDict) -> None:
+  fields, augment = config.dataset, config.augment
+  if fields.name == 'folder' and fields.in_memory:
+    raise InputError('config.dataset.name="folder" needs config.dataset.in_memory=False')
+  if fields.name == 'digits' and not fields.in_memory:
+    raise InputError('config.dataset.name="digits" needs config.dataset.in_memory=True')
+  if not fields.in_memory and not fields.image_size:
+    raise InputError('config.dataset.in_memory=False needs config.dataset.image_size, like 224')
+  if fields.in_memory and augment.area:
+    raise InputError(
+      'config.augment.area crops photos while they are decoded: it needs '
+      'config.dataset.in_memory=False (augment.pad crops what is in memory)'
+    )
+  if 0 < config.eval.resize < fields.image_size:
+    raise InputError(
+      f'config.eval.resize={config.eval.resize} is below the crop, '
+      f'config.dataset.image_size={fields.image_size}'
+    )

@@ -1,0 +1,105 @@
+"""One way to name a part: by a table of the project's own, or as `module:attribute` of a user's.
+
+The working directory is searched too, so `mine:Net` finds `Net` in a `mine.py` beside the run.
+"""
+
+import functools
+import importlib
+import inspect
+import operator
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from googlenet_jax.errors import InputError, hint
+
+
+def find(name: str, table: Mapping[str, Any], field: str) -> Any:
+  """The part of this name.
+
+  Args:
+    name: key of the table, or 'module:attribute'.
+    table: the project's own parts.
+    field: name of the config's field, 'train.loss', for errors.
+
+  Raises:
+    InputError: neither, or the user's module cannot be imported.
+  """
+  if name in table:
+    return table[name]
+  module, colon, attribute = str(name).partition(':')
+  if not colon:
+    known = hint(name, table) or f': use {", ".join(table)}, or module:attribute of your own'
+    raise InputError(f'config.{field}={name!r}: no such name{known}')
+  try:
+    return operator.attrgetter(attribute)(_module(module))
+  except AttributeError as error:
+    raise InputError(f'config.{field}={name!r}: {error}') from error
+  except InputError:
+    raise
+  except Exception as error:  # raised by the user's module while it is imported
+    raise InputError(
+      f'config.{field}={name!r}: {type(error).__name__}: {str(error).strip() or module}'
+    ) from error
+
+
+def _module(name: str):
+  here = os.getcwd()  # `python main.py` has the folder of main.py on the path, not this one
+  if here not in sys.path:
+    sys.path.append(here)
+  return importlib.import_module(name)
+
+
+def parameters(part: Callable) -> dict[str, inspect.Parameter]:
+  """The keyword parameters of a function or a class; of a flax module, its fields."""
+  found = inspect.signature(part).parameters
+  named = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
+  return {
+    name: parameter
+    for name, parameter in found.items()
+    if parameter.kind in named and name not in ('parent', 'name')
+  }
+
+
+def takes(part: Callable, name: str) -> bool:
+  """Whether a part can be called with this keyword."""
+  found = inspect.signature(part).parameters.values()
+  return name in parameters(part) or any(x.kind == x.VAR_KEYWORD for x in found)
+
+
+def bind(
+  part: Callable, field: str, fields: Mapping[str, Any], offered: Mapping[str, Any] | None = None
+) -> Callable:
+  """The part with its keyword fields put in.
+
+  Args:
+    part: function or class.
+    field: name of the config's free fields, 'optimizer.fields', for errors.
+    fields: free fields, each of which the part must take.
+    offered: values that are put in where the part takes them.
+
+  Raises:
+    InputError: it does not take a field; the nearest name is suggested.
+  """
+  for name in fields:
+    if not takes(part, name):
+      known = parameters(part)
+      near = hint(name, known) or f': it has {", ".join(known) or "none"}'
+      raise InputError(f'config.{field}: {called(part)} has no field {name!r}{near}')
+  given = {name: x for name, x in (offered or {}).items() if name in parameters(part)}
+  return functools.partial(part, **{**given, **fields})
+
+
+def called(part: Callable) -> str:
+  """The name of a part, for a person."""
+  return getattr(part, '__name__', type(part).__name__)
+
+
+def call(made: Callable, field: str, *arguments) -> Any:
+  """What a bound part returns; InputError where a field without a default is missing."""
+  try:
+    inspect.signature(made).bind(*arguments)
+  except TypeError as error:
+    raise InputError(f'config.{field}: {called(made.func)}: {error}') from error
+  return made(*arguments)

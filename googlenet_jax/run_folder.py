@@ -1,0 +1,86 @@
+"""The workdir of a run as training opens it."""
+
+import contextlib
+
+from etils import epath
+from ml_collections import ConfigDict
+
+from googlenet_jax import files, metrics_log, parallel, weights
+from googlenet_jax import workdir as workdirs
+from googlenet_jax.checkpoint import Checkpoints
+from googlenet_jax.data.pipeline import Pipeline
+from googlenet_jax.errors import InputError
+
+SUMMARY = 'summary.json'  # written last: it says that all the rest is there
+
+
+def finished(config: ConfigDict, workdir: epath.Path) -> dict | None:
+  """The summary of the run in a workdir; None where it is not finished.
+
+  Raises:
+    InputError: the summary answers another question than the config's.
+  """
+  path = workdir / SUMMARY
+  if not parallel.from_main(path.exists):
+    return None
+  parallel.from_main(lambda: workdirs.check_answer(config, workdir))
+  return parallel.from_main(lambda: files.read_json(path))
+
+
+class RunFolder:
+  """A workdir that a run begins or goes on in; until `begin` nothing is made or changed there.
+
+  Args:
+    config: checked (`config.check`).
+    workdir: folder of the run; may be absent.
+    stack: holds the lock, which keeps other runs out.
+
+  Attributes:
+    workdir: the same folder.
+    checkpoints: its checkpoints, read only until `begin`.
+    latest: step of the checkpoint that the run goes on from; None for a run that begins.
+    description: what the network is of a run that goes on; None for one that begins.
+    lines: records so far; there from `begin` on.
+
+  Raises:
+    InputError: another run is in it.
+  """
+
+  def __init__(self, config: ConfigDict, workdir: epath.Path, stack: contextlib.ExitStack):
+    self._config, self.workdir, self._stack = config, workdir, stack
+    self._there = parallel.from_main(workdir.exists)
+    if self._there:
+      parallel.from_main(self._lock)
+    self.checkpoints = Checkpoints(workdir, config.checkpoint.keep, read_only=True)
+    self.latest = self.checkpoints.latest()
+    self.description = None if self.latest is None else workdirs.network(workdir)
+
+  def _lock(self):  # by one process for all, because they share the folder
+    self._stack.enter_context(workdirs.locked(self.workdir))
+    workdirs.check(self._config, self.workdir)
+
+  def check_data(self, description: weights.Description, splits: dict[str, Pipeline]) -> None:
+    """Raises InputError if the data, or its classes, are not what they were when the run began."""
+    names = self._config.dataset
+    workdirs.check_classes(description, splits['train'].class_names, self.workdir)
+    self._digests = parallel.from_main(
+      lambda: {names[split]: data.digest() for split, data in splits.items()}
+    )
+    parallel.from_main(lambda: workdirs.check_data(self._digests, self.workdir))
+
+  def begin(self, description: weights.Description) -> None:
+    """Says in the workdir what the run is; to be called after `check_data`.
+
+    Raises:
+      InputError: another run has begun there meanwhile, or it cannot be written.
+    """
+    self.lines = parallel.from_main(lambda: metrics_log.read(self.workdir))
+    if not self._there:
+      parallel.from_main(self._lock)
+      if self.checkpoints.latest() is not None:
+        raise InputError(
+          f'{self.workdir}: another run has been there meanwhile: start this one again'
+        )
+    about = self._config, description, self._digests, self.workdir, self.latest
+    parallel.from_main(lambda: workdirs.begin(*about))
+    parallel.from_main(self.checkpoints.open)

@@ -1,0 +1,106 @@
+"""What `summary.json` holds: the scores of a finished run, and how it went."""
+
+import importlib.metadata
+import platform
+from collections.abc import Callable
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from googlenet_jax import experiment, parallel, score
+from googlenet_jax.data.pipeline import Pipeline
+from googlenet_jax.metrics_log import MetricsLog
+from googlenet_jax.run_folder import RunFolder
+from googlenet_jax.stopwatch import Stopwatch
+
+
+def make(
+  config: ConfigDict,
+  run: experiment.Run,
+  folder: RunFolder,
+  test: Pipeline | None,
+  history: MetricsLog,
+  watch: Stopwatch,
+  overlaps: list[str],
+  stop: Callable,
+) -> dict | None:
+  """Scores the test split, and sums the run up; None where stopped.
+
+  Args:
+    config: checked.
+    run: parts of the run.
+    folder: workdir of the run, whose checkpoint is scored.
+    test: pipeline of the test split; None where none is named.
+    history: record of the run, which the scores are added to.
+    watch: stopwatch of the run.
+    overlaps: what the splits have in common (`inputs.overlaps`).
+    stop: whether to stop, by a signal.
+  """
+  found = _scores(config, run, folder, test, history, stop)
+  if found is None:
+    return None
+  return (
+    found
+    | _course(run, history.lines, found['tested_step'])
+    | {'overlaps': overlaps, 'seed': config.seed, 'resumed_from_step': folder.latest or 0}
+    | {'saving': watch.saving_share(), 'seconds': watch.elapsed()}
+    | {'peak_memory_mb': parallel.peak_memory(), 'device': parallel.describe()}
+    | {'versions': _versions()}
+  )
+
+
+def _scores(
+  config: ConfigDict,
+  run: experiment.Run,
+  folder: RunFolder,
+  test: Pipeline | None,
+  history: MetricsLog,
+  stop: Callable,
+) -> dict | None:
+  """The test split's scores, taken once, with the checkpoint that validation chose."""
+  step = score.chosen(config, folder.checkpoints, folder.workdir)
+  found = {'test_top1': None, 'test_top5': None, 'test_loss': None}
+  if test is not None:
+    about = run.model, test, folder.checkpoints, folder.workdir
+    result = score.score(config, *about, step, 'test', stop)
+    if result is None:
+      return None
+    means = {x: y for x, y in result.items() if x not in ('split', 'step', 'examples')}
+    found |= {f'test_{x}': y for x, y in means.items() if x != 'unreadable'}
+    if not history.find(step, 'test'):
+      history.add(step, 'test', epoch=run.clock.epochs(step), **means)
+  averaged = config.average.name != 'none'
+  validated = history.find(step, 'validation_averaged' if averaged else 'validation')
+  return found | {
+    'validation_top1': validated['top1'] if validated else None,
+    'tested_step': step,
+  }
+
+
+def _course(run, lines, tested_step) -> dict:
+  steps = run.clock.total_steps
+  waits = [line['input_wait'] for line in lines if 'input_wait' in line]
+  speeds = [line['images_per_second'] for line in lines if 'images_per_second' in line]
+  return {
+    'steps': steps,
+    'epochs': run.clock.epochs(steps),
+    'parameters': run.parameters,
+    'unreadable': _unreadable(lines, run.clock.epochs(steps), tested_step),
+    'images_per_second': float(np.median(speeds)) if speeds else None,
+    'input_wait': float(np.mean(waits)) if waits else None,
+  }
+
+
+def _versions() -> dict[str, str]:
+  packages = {name: importlib.metadata.version(name) for name in ('jax', 'flax', 'optax')}
+  return packages | {'python': platform.python_version()}
+
+
+def _unreadable(lines, epochs, tested_step) -> dict[str, int]:
+  """Records of each split that could not be read; in training the mean of an epoch."""
+  total = sum(line.get('unreadable', 0) for line in lines if line['split'] == 'train')
+  found = {'train': round(total / max(epochs, 1))}
+  for line in lines:  # of several at a step the last one
+    if line['step'] == tested_step and line['split'] in ('validation', 'test'):
+      found[line['split']] = line.get('unreadable', 0)
+  return found

@@ -1,0 +1,68 @@
+"""Tables as text, Markdown, CSV and JSON."""
+
+import csv
+import io
+import json
+from typing import NamedTuple
+
+
+class Table(NamedTuple):
+  """A table that can be shown and written.
+
+  Attributes:
+    title: name of what it shows.
+    columns: titles of the columns; the first column holds text.
+    rows: values of the columns: numbers, text, or None for nothing.
+    notes: lines below it.
+  """
+
+  title: str
+  columns: tuple[str, ...]
+  rows: list[tuple]
+  notes: tuple[str, ...] = ()
+
+
+def _shown(x) -> str:
+  if x is None:
+    return ''
+  if isinstance(x, float):
+    return f'{x:,.1f}' if abs(x) < 100 else f'{x:,.0f}'
+  return f'{x:,}' if isinstance(x, int) else x
+
+
+def text(table: Table) -> str:
+  """A table for a terminal: columns side by side, text to the left and numbers to the right."""
+  cells = [table.columns, *([_shown(x) for x in row] for row in table.rows)]
+  widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+  left = [all(isinstance(x, str) for x in column) for column in zip(*table.rows, strict=True)]
+  lines = [
+    '  '.join(
+      cell.ljust(width) if to_left else cell.rjust(width)
+      for cell, width, to_left in zip(row, widths, left, strict=True)
+    ).rstrip()
+    for row in cells
+  ]
+  return '\n'.join([table.title, *lines, *table.notes])
+
+
+def _markdown(table: Table) -> str:
+  rows = [table.columns, ['---'] * len(table.columns)]
+  rows += [[_shown(x) for x in row] for row in table.rows]
+  lines = [f'| {" | ".join(row)} |' for row in rows]
+  return '\n'.join([*lines, '', *table.notes]) + '\n'
+
+
+def _csv(table: Table) -> str:
+  buffer = io.StringIO()
+  writer = csv.writer(buffer, lineterminator='\n')
+  writer.writerows([table.columns, *table.rows])
+  return buffer.getvalue()
+
+
+def _json(table: Table) -> str:
+  rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+  return json.dumps({'title': table.title, 'rows': rows, 'notes': table.notes}, indent=2) + '\n'
+
+
+# By the end of a file's name.
+WRITERS = {'.json': _json, '.csv': _csv, '.md': _markdown}

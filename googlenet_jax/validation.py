@@ -1,0 +1,62 @@
+"""The evaluations of a run while it trains."""
+
+from collections.abc import Callable, Mapping
+
+from googlenet_jax import experiment, train_state
+from googlenet_jax.data.pipeline import Pipeline
+from googlenet_jax.evaluate import Evaluator, Result
+from googlenet_jax.metrics import Metric
+from googlenet_jax.train_state import TrainState
+
+
+class Validation:
+  """Scores the last and the averaged parameters of a run on the validation split.
+
+  Args:
+    run: parts of the run.
+    data: pipeline of the validation split; None where none is named.
+    metrics: metrics by name.
+    batch_size: examples over all devices.
+    every: duration between two evaluations, '5 epochs'.
+  """
+
+  def __init__(
+    self,
+    run: experiment.Run,
+    data: Pipeline | None,
+    metrics: Mapping[str, Metric],
+    batch_size: int,
+    every: str,
+  ):
+    self._clock, self._every = run.clock, every
+    self._evaluator = None if data is None else Evaluator(run.model, data, metrics, batch_size)
+
+  def next(self, step: int) -> int:
+    """The first step after `step` at which one is due."""
+    return self._clock.due(step, self._every)
+
+  def due(self, step: int) -> bool:
+    """Whether a score is due at this very step."""
+    return bool(self._evaluator and step and self.next(step - 1) == step)
+
+  def results(self, state: TrainState, stop: Callable) -> dict[str, Result] | None:
+    """Results by split, 'validation' and, where there are averages, 'validation_averaged'.
+
+    Args:
+      state: replicated state.
+      stop: whether to stop, by a signal.
+
+    Returns:
+      No results without a validation split; None where stopped.
+
+    Raises:
+      InputError: too many records cannot be read.
+    """
+    results = {}
+    if self._evaluator:
+      for split in ('validation', 'validation_averaged') if state.average else ('validation',):
+        variables = train_state.variables(state, averaged=split != 'validation')
+        results[split] = self._evaluator(variables, stop)
+        if results[split] is None:
+          return None
+    return results

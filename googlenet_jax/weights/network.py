@@ -1,0 +1,143 @@
+"""Networks with their weights: read from published files, from ours and from workdirs; written."""
+
+import pathlib
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from googlenet_jax.data import class_lists
+from googlenet_jax.errors import InputError
+from googlenet_jax.weights import files, graph, lineage, published
+from googlenet_jax.weights.arrays import differences, expected
+from googlenet_jax.weights.description import Description
+
+KEY = 'googlenet_jax'  # name of our metadata in a safetensors file
+
+
+class Network(NamedTuple):
+  """A network with its weights.
+
+  Attributes:
+    description: account of what it is.
+    model: module that computes it.
+    variables: numpy or jax arrays `{'params', 'batch_stats'}`; auxiliary heads that a file does
+      not hold are left out.
+    source: place that it came from.
+  """
+
+  description: Description
+  model: nn.Module
+  variables: dict
+  source: str
+
+
+def load(path: str, *, flag: str = '--weights', **overrides) -> Network:
+  """A network with the weights of a file, or of a run's best checkpoint.
+
+  Args:
+    path: file whose name ends in one of `files.READERS`, or workdir: its best checkpoint,
+      averaged parameters where it has them.
+    flag: flag that gave the path, for errors.
+    overrides: fields of the network that are given and not None, but the number of classes.
+
+  Raises:
+    InputError: not there, unusable, or missing, extra or misshapen arrays, by name.
+  """
+  place = epath.Path(path).expanduser()
+  try:
+    return _load(place, overrides)._replace(source=str(path))
+  except InputError as error:
+    raise InputError(f'{flag}={path}: {error}') from error
+  except Exception as error:  # of a broken file, and libraries raise anything then
+    first = f'{type(error).__name__}: {error}'.splitlines()[0]
+    raise InputError(f'{flag}={path}: no usable weights file: {first}') from error
+
+
+def _load(place, overrides):
+  num_classes = overrides.pop('num_classes', None)
+  if num_classes is not None:
+    raise InputError(f'its arrays tell the number of classes: leave out num_classes={num_classes}')
+  found = _workdir(place) if place.is_dir() else _file(pathlib.Path(place), overrides)
+  description, arrays, layout, tensors = found
+  description = description.override(overrides)
+  model = description.create()
+  heads = getattr(model, 'aux_heads', ())
+  if heads and not any(path[:1] == ('params',) and path[1].startswith('aux') for path in arrays):
+    model, heads = model.clone(aux_heads=()), ()  # published without them
+  if not heads:
+    arrays = {path: x for path, x in arrays.items() if not path[1].startswith('aux')}
+  report = differences(expected(model, description.image_shape), arrays)
+  if report:
+    raise InputError(f'it does not fit {description.model}: {report}')
+  if tensors and tensors.nodes:
+    if layout.graph is None:
+      raise InputError(f'no ONNX graph of {layout.model} is known: save the arrays as .safetensors')
+    with_parameters = graph.of_arrays(model, description.image_shape, layout.name)
+    graph.check(tensors.nodes, with_parameters, layout.graph(tensors))
+  for path, x in arrays.items():
+    if not np.isfinite(x).all():
+      raise InputError(f'{"/".join(path)} holds values that are not finite')
+  if hasattr(model, 'aux_heads'):
+    description = description.override({'aux_heads': heads})
+  variables = {'params': {}, 'batch_stats': {}} | unflatten_dict(arrays)
+  return Network(description, model, jax.tree.map(jnp.asarray, variables), str(place))
+
+
+class _Found(NamedTuple):
+  """A network's arrays by our paths, and the published file that they are of."""
+
+  description: Description
+  arrays: dict
+  layout: published.Layout | None = None
+  tensors: files.Tensors | None = None
+
+
+def _file(path: pathlib.Path, overrides: dict) -> _Found:
+  """What a file holds; names that are not ours stay as they are."""
+  tensors = files.read(path)
+  if KEY in tensors.metadata:
+    description = Description.from_json(tensors.metadata[KEY], 'it')
+    arrays = {
+      ('file', name) if '/' not in name else tuple(name.split('/')): x
+      for name, x in tensors.arrays.items()
+    }
+    return _Found(description, arrays)
+  if not tensors.arrays:
+    raise InputError('it holds no arrays')
+  layouts = published.LAYOUTS + lineage.LAYOUTS
+  layout = next((x for x in layouts if x.recognise(tensors.arrays.keys())), None)
+  if layout is None:
+    some = ', '.join(map(repr, sorted(tensors.arrays)[:3]))
+    raise InputError(f'no known network has arrays called {some}, ...')
+  last = tensors.arrays.get(layout.name(('params', layout.classifier, 'bias')), np.zeros(1000))
+  names = class_lists.of_count(last.size)
+  description = Description(layout.model, layout.fields(tensors), layout.preprocessing, names)
+  wanted = expected(description.override(overrides).create(), description.image_shape)
+  return _Found(description, layout.rename(tensors.arrays, wanted), layout, tensors)
+
+
+def _workdir(workdir: epath.Path) -> _Found:
+  """A run's network and the arrays of its best checkpoint."""
+  from googlenet_jax.checkpoint import Checkpoints  # Orbax: half a second that a file needs not
+
+  about = workdir / 'network.json'
+  if not about.exists() or not (workdir / 'checkpoints').exists():
+    raise InputError('no workdir of a run: it lacks network.json')
+  description = Description.from_json(about.read_text(), str(about))
+  checkpoints = Checkpoints(workdir, read_only=True)
+  step = checkpoints.best()
+  if step is None:
+    raise InputError('it holds no finished checkpoint: train first')
+  variables = checkpoints.variables(description.create(), description.image_shape, step)
+  return _Found(description, flatten_dict(jax.tree.map(np.asarray, variables)))
+
+
+def save(path: str, network: Network) -> None:
+  """Writes a safetensors file that `load` reads back bit for bit."""
+  arrays = flatten_dict(jax.tree.map(np.asarray, network.variables), sep='/')
+  files.write(pathlib.Path(path).expanduser(), arrays, {KEY: network.description.to_json()})
