@@ -1,6 +1,5 @@
 """Runs of the program in several processes on this machine, over loopback, and what they leave."""
 
-import os
 import pathlib
 import re
 import signal
