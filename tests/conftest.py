@@ -10,7 +10,6 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
-from xdist.scheduler import LoadGroupScheduling
 
 from configs import default
 from googlenet_jax import startup
@@ -25,17 +24,14 @@ jax.config.update('jax_num_cpu_devices', 4)
 def pytest_configure(config):
   """Workers and the programs that they start compile the same things: once a session."""
   if not hasattr(config, 'workerinput'):  # the session itself, not a worker of it
+    if config.getoption('dist', 'no') == 'load':  # what a group shares is made in one worker
+      config.option.dist = 'loadgroup'
     config.compiled = tempfile.TemporaryDirectory(prefix='googlenet_jax_tests_')
     os.environ['JAX_COMPILATION_CACHE_DIR'] = config.compiled.name
     # All of it: a program is made of hundreds that take less than the second of jax's default.
     os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
   jax.config.update('jax_compilation_cache_dir', os.environ['JAX_COMPILATION_CACHE_DIR'])
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
-
-
-def pytest_xdist_make_scheduler(config, log):
-  """Tests that share something costly run in one worker: `pytest.mark.xdist_group`."""
-  return LoadGroupScheduling(config, log)
 
 
 def pytest_unconfigure(config):
