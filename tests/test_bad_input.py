@@ -23,6 +23,7 @@ from safetensors.numpy import save_file
 from tfds_set import tfds_set
 
 from googlenet_jax import checkpoint, weights
+from googlenet_jax.weights.description import FORMAT
 
 SMALL = ['--config.model.width=0.1', '--config.model.stem=compact', '--config.model.aux_heads=()']
 RUN = [
@@ -194,7 +195,7 @@ FILES = {
   'other.safetensors': lambda path: save_file({'x': np.zeros(2)}, path),
   'tensors.safetensors': lambda path: network(path, other_tensors),
   'nan.safetensors': lambda path: network(path, nan),
-  'newer.safetensors': lambda path: network(path, format=weights.FORMAT + 1),
+  'newer.safetensors': lambda path: network(path, format=FORMAT + 1),
   'field.safetensors': lambda path: network(path, fields={'colour': 1}),
   'size.safetensors': lambda path: network(path, preprocessing={'size': -1}),
   'truncated.safetensors': lambda path: (network(path), os.truncate(path, 20_000)),
@@ -217,7 +218,7 @@ FILES = {
 # Changes of a copy of a finished run, named likewise: `change(workdir)`.
 RUNS = {
   'run': lambda workdir: None,
-  'newer_network': rewrite('network.json', format=weights.FORMAT + 1),
+  'newer_network': rewrite('network.json', format=FORMAT + 1),
   'newer_checkpoint': rewrite('checkpoints/*/meta/metadata', format=checkpoint.FORMAT + 1),
   'other_classes': rewrite('network.json', class_names=['a', 'b']),
   'no_checkpoint': lambda workdir: shutil.rmtree(workdir / 'checkpoints'),
