@@ -17,13 +17,13 @@ on_all() {
 
 git archive --prefix=googlenet_jax/ --output=googlenet_jax.tar HEAD   # what is committed
 gcloud compute tpus tpu-vm scp --zone="$ZONE" --worker=all googlenet_jax.tar "$TPU":
-# Ubuntu 22.04 has Python 3.10, jax needs 3.11: uv brings one to any image, without its packages,
+# Ubuntu 22.04 has Python 3.10, jax needs a newer one: uv brings one to any image, without its packages,
 # which the image may be updating at this moment.
 on_all 'tar -xf googlenet_jax.tar && cd googlenet_jax &&
   curl -LsSf https://astral.sh/uv/install.sh | sh &&
-  ~/.local/bin/uv venv --quiet --seed --allow-existing --python=3.11 .venv &&
+  ~/.local/bin/uv venv --quiet --seed --allow-existing --python=3.13 .venv &&
   . .venv/bin/activate &&
-  pip install -q -r requirements.txt "jax[tpu]>=0.10,<0.11" gcsfs'
+  pip install -q -r requirements.txt "jax[tpu]>=0.10,<0.13" gcsfs'
 
 # The hosts are found by themselves. nohup: the run outlives this connection; its log is on host 0.
 arguments=$(printf '%q ' "$@")

@@ -24,9 +24,14 @@ jax.config.update('jax_num_cpu_devices', 4)
 def pytest_configure(config):
   """Workers and the programs that they start compile the same things: once a session."""
   if not hasattr(config, 'workerinput'):  # the session itself, not a worker of it
+    if config.getoption('dist', 'no') == 'load':  # what a group shares is made in one worker
+      config.option.dist = 'loadgroup'
     config.compiled = tempfile.TemporaryDirectory(prefix='googlenet_jax_tests_')
     os.environ['JAX_COMPILATION_CACHE_DIR'] = config.compiled.name
+    # All of it: a program is made of hundreds that take less than the second of jax's default.
+    os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
   jax.config.update('jax_compilation_cache_dir', os.environ['JAX_COMPILATION_CACHE_DIR'])
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
 
 
 def pytest_unconfigure(config):
@@ -68,8 +73,7 @@ def two_classes(tmp_path_factory):
   return folder
 
 
-@pytest.fixture
-def tiny(monkeypatch):
+def tiny_config(monkeypatch):
   """A config that trains in seconds: 64 digits, three narrow modules, two auxiliary heads."""
   few = {name: googlenet.MODULES[name] for name in ('3a', '4a', '5a')}
   monkeypatch.setattr(googlenet, 'MODULES', few)
@@ -91,3 +95,9 @@ def tiny(monkeypatch):
   c.eval.batch_size = 16
   c.log.every = '3 steps'
   return c
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+  """The config that trains in seconds, and its few modules."""
+  return tiny_config(monkeypatch)

@@ -1,23 +1,18 @@
 """Runs of the program in several processes on this machine, over loopback, and what they leave."""
 
-import os
 import pathlib
 import re
 import signal
 import socket
-import subprocess
-import sys
-import threading
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
+from program import Program
 
 from googlenet_jax import metrics_log
 from googlenet_jax.checkpoint import Checkpoints
-
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 # Two narrow modules, synchronised batch norm, no dropout: what several processes must agree on.
 CONFIG = """
@@ -75,28 +70,20 @@ class Job:
       port = free.getsockname()[1]
     self.processes = []
     for i in range(count):
-      command = [sys.executable, str(ROOT / 'main.py'), f'--config={file}', *arguments]
-      command += [f'--workdir={workdir}']
+      several = []
       if count > 1:
-        command += [f'--coordinator=127.0.0.1:{port}', f'--process_count={count}']
-        command += [f'--process_index={i}']
+        several = [f'--coordinator=127.0.0.1:{port}', f'--process_count={count}']
+        several += [f'--process_index={i}']
       self.processes.append(
-        subprocess.Popen(
-          command,
-          stdout=subprocess.PIPE,
-          stderr=subprocess.PIPE,
-          text=True,
-          cwd=ROOT,
-          env=os.environ | {'JAX_NUM_CPU_DEVICES': '1'},
+        Program(
+          f'--config={file}',
+          *arguments,
+          f'--workdir={workdir}',
+          *several,
+          limit=self.LIMIT,
+          JAX_NUM_CPU_DEVICES='1',
         )
       )
-
-    self._timer = threading.Timer(self.LIMIT, self._kill)
-    self._timer.start()
-
-  def _kill(self):
-    for process in self.processes:
-      process.kill()
 
   def wait_for(self, pattern: str) -> str:
     """Reads what the main process says until a line matches; returns the line."""
@@ -105,12 +92,11 @@ class Job:
       said += line
       if re.match(pattern, line):
         return line
-    raise AssertionError(f'{pattern!r} was not said: {said}{self.processes[0].stderr.read()}')
+    raise AssertionError(f'{pattern!r} was not said: {said}{self.processes[0].communicate()}')
 
   def finish(self) -> list[tuple[int, str, str]]:
     """Status, output and errors of each process."""
     said = [process.communicate() for process in self.processes]
-    self._timer.cancel()
     return [(p.returncode, *x) for p, x in zip(self.processes, said, strict=True)]
 
   def send(self, index: int, signum: signal.Signals) -> None:

@@ -11,21 +11,20 @@ import pickle
 import re
 import shutil
 import struct
-import subprocess
-import sys
 import zipfile
 import zlib
 
 import numpy as np
 import onnx
+import program
 import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 from tfds_set import tfds_set
 
 from googlenet_jax import checkpoint, weights
+from googlenet_jax.weights.description import FORMAT
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 SMALL = ['--config.model.width=0.1', '--config.model.stem=compact', '--config.model.aux_heads=()']
 RUN = [
   '--config=configs/lenet5.py',
@@ -38,19 +37,11 @@ RUN = [
 ]
 
 
-def program(*arguments, **environment):
-  command = [sys.executable, str(ROOT / 'main.py'), *arguments]
-  env = os.environ | environment
-  return subprocess.run(
-    command, capture_output=True, text=True, check=False, timeout=300, cwd=ROOT, env=env
-  )
-
-
 @pytest.fixture(scope='module')
 def finished(tmp_path_factory):
   """Workdir of a run of one step."""
   workdir = tmp_path_factory.mktemp('finished') / 'run'
-  done = program(*RUN, f'--workdir={workdir}')
+  done = program.run(*RUN, f'--workdir={workdir}')
   assert done.returncode == 0, done.stderr
   return workdir
 
@@ -204,7 +195,7 @@ FILES = {
   'other.safetensors': lambda path: save_file({'x': np.zeros(2)}, path),
   'tensors.safetensors': lambda path: network(path, other_tensors),
   'nan.safetensors': lambda path: network(path, nan),
-  'newer.safetensors': lambda path: network(path, format=2),
+  'newer.safetensors': lambda path: network(path, format=FORMAT + 1),
   'field.safetensors': lambda path: network(path, fields={'colour': 1}),
   'size.safetensors': lambda path: network(path, preprocessing={'size': -1}),
   'truncated.safetensors': lambda path: (network(path), os.truncate(path, 20_000)),
@@ -227,7 +218,7 @@ FILES = {
 # Changes of a copy of a finished run, named likewise: `change(workdir)`.
 RUNS = {
   'run': lambda workdir: None,
-  'newer_network': rewrite('network.json', format=2),
+  'newer_network': rewrite('network.json', format=FORMAT + 1),
   'newer_checkpoint': rewrite('checkpoints/*/meta/metadata', format=checkpoint.FORMAT + 1),
   'other_classes': rewrite('network.json', class_names=['a', 'b']),
   'no_checkpoint': lambda workdir: shutil.rmtree(workdir / 'checkpoints'),
@@ -495,13 +486,13 @@ def test_bad_input_is_one_line_and_status_2(tmp_path, request, group, arguments,
     arguments.append(f'--workdir={tmp_path}/made')
   before = contents(tmp_path)
   devices = {'JAX_NUM_CPU_DEVICES': '4'} if group == 'devices' else {}
-  assert says in refused(program(*arguments, **devices))
+  assert says in refused(program.run(*arguments, **devices))
   assert contents(tmp_path) == before  # no output, whole or half, and every run as it was
 
 
 def test_too_many_unreadable_photos(tmp_path, request):
   arguments = folder('texts', *SMALL, '--config.dataset.max_bad_share=0.125', '--workdir={none}')
-  done = program(*with_files(arguments, tmp_path, request))
+  done = program.run(*with_files(arguments, tmp_path, request))
   assert re.search(r': \d+ of 40 records cannot be read, like .* which allows 5$', refused(done))
   assert done.stdout.count('cannot be read and is left out') >= 6
   assert not list(tmp_path.glob('none/checkpoints/*')) + list(tmp_path.rglob('*.part'))
@@ -514,7 +505,7 @@ def test_every_bad_photo_of_a_folder_is_named_with_its_reason(tmp_path):
       FILES[name](tmp_path / 'photos' / label / name)
   arguments = folder('photos', '--config.dataset.max_bad_share=1.0', '--mode=preview')
   arguments = [argument.format(photos=tmp_path / 'photos') for argument in arguments]
-  done = program(*arguments, f'--workdir={tmp_path}/made')
+  done = program.run(*arguments, f'--workdir={tmp_path}/made')
   refused(done)
   for label in 'ab':
     for name, says in PHOTOS.items():

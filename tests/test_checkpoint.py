@@ -9,7 +9,8 @@ import jax
 import numpy as np
 import pytest
 from etils import epath
-from processes import CONFIG, DIGITS, ROOT, SCORED
+from processes import CONFIG, DIGITS, SCORED
+from program import ROOT
 
 from googlenet_jax import checkpoint, nonfinite, parallel, stored, train_state, workdir
 from googlenet_jax.checkpoint import Checkpoints

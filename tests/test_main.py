@@ -11,6 +11,7 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
+import program
 import pytest
 from PIL import Image
 
@@ -20,11 +21,6 @@ from googlenet_jax.errors import InputError
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CONFIGS = sorted(path.stem for path in (ROOT / 'configs').glob('*.py') if path.stem != '__init__')
-
-
-def program(*arguments, **kwargs):
-  command = [sys.executable, str(ROOT / 'main.py'), *arguments]
-  return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, **kwargs)
 
 
 @pytest.mark.parametrize('name', CONFIGS)
@@ -77,19 +73,18 @@ def test_contradictory_fields():
 
 
 def test_debug_shows_the_traceback():
-  done = program('--config.optimizer.lrr=1', '--debug', cwd=ROOT)
+  done = program.run('--config.optimizer.lrr=1', '--debug')
   assert done.returncode == 2 and 'Traceback' in done.stderr
 
 
 def test_help():
-  done = program('--help', cwd=ROOT)
+  done = program.run('--help')
   assert done.returncode == 0 and '--workdir' in done.stdout
 
 
+@pytest.mark.newest
 def test_a_signal_saves_and_the_same_command_goes_on(tmp_path):
-  command = [
-    sys.executable,
-    str(ROOT / 'main.py'),
+  arguments = [
     f'--workdir={tmp_path}',
     '--config.model.width=0.1',
     '--config.dataset.train=train[:120]',
@@ -99,29 +94,25 @@ def test_a_signal_saves_and_the_same_command_goes_on(tmp_path):
     '--config.eval.every=1000 steps',
     '--config.schedule.warmup=0 epochs',
   ]
-  with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as running:
-    for line in running.stdout:
-      if line.startswith('step 30/'):
-        running.send_signal(signal.SIGTERM)
-        break
-    rest = running.stdout.read()
-  assert running.returncode == 128 + signal.SIGTERM, rest
+  running = program.Program(*arguments)
+  for line in running.stdout:
+    if line.startswith('step 30/'):
+      running.send_signal(signal.SIGTERM)
+      break
+  rest, errors = running.communicate()
+  assert running.returncode == 128 + signal.SIGTERM, rest + errors
   assert 'goes on from there' in rest
   assert not (tmp_path / 'summary.json').exists()
-  done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+  done = program.run(*arguments)
   assert done.returncode == 0, done.stderr
   assert 'going on from step' in done.stdout
   summary = json.loads((tmp_path / 'summary.json').read_text())
   assert summary['resumed_from_step'] >= 30 and summary['steps'] == 150
 
-  again = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+  again = program.run(*arguments)
   assert again.returncode == 0 and 'step' not in again.stdout.splitlines()[0]  # finished
 
-  environment = os.environ | {'JAX_NUM_CPU_DEVICES': '3'}
-  command.append('--mode=evaluate')
-  done = subprocess.run(
-    command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment
-  )
+  done = program.run(*arguments, '--mode=evaluate', JAX_NUM_CPU_DEVICES='3')
   assert done.returncode == 0, done.stderr
   scores = json.loads((tmp_path / 'evaluation_test.json').read_text())
   assert scores['top1'] == pytest.approx(summary['test_top1'])
@@ -134,7 +125,9 @@ def test_cifar10_is_trained_and_scored_without_tensorflow(tmp_path, cifar10_dir)
   package.mkdir(parents=True)
   told = tmp_path / 'imported'
   (package / '__init__.py').write_text(f'open({str(told)!r}, "w").close()\n')
-  done = program(
+  command = [
+    sys.executable,
+    'main.py',
     '--config=configs/cifar10.py',
     f'--config.dataset.data_dir={cifar10_dir}',
     f'--workdir={tmp_path}/run',
@@ -143,14 +136,15 @@ def test_cifar10_is_trained_and_scored_without_tensorflow(tmp_path, cifar10_dir)
     '--config.dataset.test=test[:200]',
     '--config.train.duration=2 steps',
     '--config.model.width=0.1',
-    cwd=ROOT,
-    env=os.environ | {'PYTHONPATH': str(tmp_path / 'path')},
-  )
+  ]
+  env = os.environ | {'PYTHONPATH': str(tmp_path / 'path')}
+  done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=env)
   assert done.returncode == 0, done.stderr
   assert json.loads((tmp_path / 'run/evaluation_test.json').read_text())['examples'] == 200
   assert not told.exists()
 
 
+@pytest.mark.newest
 def test_weights_from_the_command_line(tmp_path, two_classes):
   fields = {'width': 0.1, 'stem': 'cifar', 'norm': 'batch', 'aux_heads': ()}
   statistics = weights.Preprocessing(size=32, resize_shorter=36, mean=(120.0,), std=(60.0,))
@@ -162,7 +156,7 @@ def test_weights_from_the_command_line(tmp_path, two_classes):
 
   (tmp_path / 'broken.png').write_bytes(b'no image')
   images = f'--images={two_classes}/dusk,{tmp_path}/broken.png,{tmp_path}/nothing.jpg'
-  done = program('--mode=predict', f'--weights={file}', images, f'--output={output}', cwd=ROOT)
+  done = program.run('--mode=predict', f'--weights={file}', images, f'--output={output}')
   assert done.returncode == 2, done.stderr
   assert done.stderr == (
     'error: 2 of 22 photos cannot be read: leave out, or replace, '
@@ -179,7 +173,7 @@ def test_weights_from_the_command_line(tmp_path, two_classes):
   assert reader_has_left.returncode == -signal.SIGPIPE
 
   alone = tmp_path / 'small.stablehlo'
-  done = program('--mode=export', f'--weights={file}', f'--output={alone}', cwd=ROOT)
+  done = program.run('--mode=export', f'--weights={file}', f'--output={alone}')
   assert done.returncode == 0, done.stderr
   code = (
     'import sys, jax, numpy; sys.modules["googlenet_jax"] = None\n'
@@ -189,19 +183,19 @@ def test_weights_from_the_command_line(tmp_path, two_classes):
   done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=False)
   assert done.stdout.count('1.') == 2 or done.stdout.count('0.99') == 2, done.stderr
 
-  done = program(
+  done = program.run(
     '--mode=evaluate',
     f'--weights={file}',
     '--config=configs/folder.py',
     f'--config.dataset.data_dir={two_classes}',
     '--config.dataset.test=all',
     f'--workdir={tmp_path}/run',
-    cwd=ROOT,
   )
   assert done.returncode == 0, done.stderr
   assert '{:>20}: 40'.format('examples') in done.stdout and 'compared to base' in done.stdout
 
 
+@pytest.mark.newest
 def test_classes_of_any_name_from_training_to_predictions(tmp_path):
   # Mathematics to matplotlib, no UTF-8, not in its font.
   names, rng = (b'US$_vs_A$', b'caf\xe9', '中文'.encode()), np.random.default_rng(0)
@@ -218,10 +212,10 @@ def test_classes_of_any_name_from_training_to_predictions(tmp_path):
   arguments += ['--config.train.batch_size=4', '--config.train.duration=2 steps']
   arguments += ['--config.schedule.warmup=0 epochs']
   # Elsewhere than in the C locale, Python refuses to print what is no UTF-8.
-  environment = os.environ | {'PYTHONIOENCODING': 'utf-8:strict'}
+  environment = {'PYTHONIOENCODING': 'utf-8:strict'}
 
   def does(*others):
-    done = program(*others, cwd=ROOT, env=environment)
+    done = program.run(*others, **environment)
     assert done.returncode == 0, done.stderr
     assert 'Warning' not in done.stderr
     return done.stdout
@@ -241,21 +235,21 @@ def test_classes_of_any_name_from_training_to_predictions(tmp_path):
 
 
 def test_a_tilde_is_the_home_and_errors_name_the_flag_that_was_given(tmp_path):
-  env = os.environ | {'HOME': str(tmp_path), 'JAX_NUM_CPU_DEVICES': '1'}
+  env = {'HOME': str(tmp_path), 'JAX_NUM_CPU_DEVICES': '1'}
   few = ['train=train[:8]', 'validation=', 'test=']
   arguments = ['--config=configs/lenet5.py', '--config.train.batch_size=4']
   arguments += [f'--config.dataset.{x}' for x in few]
   arguments += ['--config.train.duration=1 steps', '--config.schedule.warmup=0 epochs']
-  done = program(*arguments, '--workdir=~/run', cwd=ROOT, env=env)
+  done = program.run(*arguments, '--workdir=~/run', **env)
   assert done.returncode == 0, done.stderr
   assert (tmp_path / 'run' / 'summary.json').exists() and not (ROOT / '~').exists()
   start = ['--workdir=~/other', '--config.init.weights=~/run']
-  done = program(*arguments, *start, cwd=ROOT, env=env)
+  done = program.run(*arguments, *start, **env)
   assert done.returncode == 0, done.stderr
-  done = program(*arguments, '--config.init.weights=~/none.onnx', cwd=ROOT, env=env)
+  done = program.run(*arguments, '--config.init.weights=~/none.onnx', **env)
   assert done.stderr == 'error: --config.init.weights=~/none.onnx: no such file\n'
   output = '--output=~/made.safetensors'
-  done = program('--mode=export', '--weights=~/run', output, cwd=ROOT, env=env)
+  done = program.run('--mode=export', '--weights=~/run', output, **env)
   assert done.returncode == 0 and (tmp_path / 'made.safetensors').exists(), done.stderr
 
 

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import tiny_config
 from etils import epath
 from PIL import Image
 
@@ -50,12 +51,22 @@ def history(workdir):
   return [{name: x for name, x in line.items() if name not in TIMES} for line in lines]
 
 
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory):
+  """Summary and folder of a run of four epochs, 11 steps."""
+  folder = tmp_path_factory.mktemp('finished') / 'run'
+  with pytest.MonkeyPatch.context() as patch:
+    return run(tiny_config(patch), folder), folder
+
+
 @pytest.fixture
-def straight(tiny, tmp_path):
-  """A finished run of four epochs, 11 steps."""
-  return run(tiny, tmp_path / 'straight'), tmp_path / 'straight'
+def straight(finished, tmp_path):
+  """Summary of the finished run, and a copy of its folder."""
+  summary, folder = finished
+  return summary, shutil.copytree(folder, tmp_path / 'straight')
 
 
+@pytest.mark.xdist_group('straight')
 def test_stopped_and_resumed_is_the_straight_run(tiny, straight, tmp_path):
   summary, folder = straight
   parts = tmp_path / 'parts'
@@ -71,6 +82,7 @@ def test_stopped_and_resumed_is_the_straight_run(tiny, straight, tmp_path):
   assert int(one.step) == 11 and one.average
 
 
+@pytest.mark.xdist_group('straight')
 def test_a_signal_breaks_off_an_evaluation_that_is_done_later(
   tiny, straight, tmp_path, monkeypatch
 ):
@@ -93,6 +105,7 @@ def test_a_signal_breaks_off_an_evaluation_that_is_done_later(
   jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
+@pytest.mark.xdist_group('straight')
 def test_what_a_run_leaves(tiny, straight):
   summary, folder = straight
   left = {path.name for path in folder.iterdir()}
@@ -113,6 +126,7 @@ def test_what_a_run_leaves(tiny, straight):
   assert (folder / 'summary.json').stat().st_mtime_ns == before
 
 
+@pytest.mark.xdist_group('straight')
 def test_evaluation_of_a_run_gives_the_tested_figures(tiny, straight):
   summary, folder = straight
   tiny.eval.batch_size = 23  # whatever the batches, the figures are those of the set
@@ -125,6 +139,7 @@ def test_evaluation_of_a_run_gives_the_tested_figures(tiny, straight):
   assert scores['top1'] == pytest.approx(summary['validation_top1'])
 
 
+@pytest.mark.xdist_group('straight')
 def test_a_run_of_another_config_is_refused(tiny, straight):
   _, folder = straight
   tiny.dataset.data_dir = 'elsewhere'  # may differ
@@ -190,6 +205,7 @@ def test_a_head_that_learns_nothing_is_named(tiny, tmp_path, capsys):
   assert len(warnings) == len(set(line.split("'")[1] for line in warnings))  # each once
 
 
+@pytest.mark.xdist_group('straight')
 def test_curves_and_events_are_made_again_from_the_record(straight):
   _, folder = straight
   before = (folder / 'metrics.jsonl').read_bytes()

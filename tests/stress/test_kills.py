@@ -15,7 +15,8 @@ import jax
 import numpy as np
 import pytest
 from etils import epath
-from processes import ROOT, arrays
+from processes import arrays
+from program import ROOT
 from tfevents import events
 
 from googlenet_jax import metrics_log
