@@ -46,6 +46,7 @@ class Program:
   Args:
     arguments: of the command line.
     limit: seconds after which it is killed.
+    cwd: working directory.
     environment: variables that differ from those here.
 
   Attributes:
@@ -54,14 +55,14 @@ class Program:
     returncode: its exit status once it is known; negative for the signal that ended it.
   """
 
-  def __init__(self, *arguments: str, limit: float = 300.0, **environment: str):
+  def __init__(self, *arguments: str, limit: float = 300.0, cwd=ROOT, **environment: str):
     environment = os.environ | environment
     environment.pop('PYTEST_CURRENT_TEST', None)
     server = _server(*sorted(environment.items()))
     says, output = os.pipe()
     told, end = os.pipe()
     self._errors = tempfile.TemporaryFile('w+', encoding='utf-8')  # noqa: SIM115
-    request = json.dumps(arguments).encode()
+    request = json.dumps([str(cwd), *arguments]).encode()
     socket.send_fds(server, [request], [output, self._errors.fileno(), end])
     self.pid = int(server.recv(100))
     os.close(output)
@@ -91,9 +92,9 @@ class Program:
       return said, self._errors.read()
 
 
-def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
+def run(*arguments: str, cwd=ROOT, **environment: str) -> subprocess.CompletedProcess:
   """Runs `main.py` to its end, in the manner of `subprocess.run`."""
-  running = Program(*arguments, **environment)
+  running = Program(*arguments, cwd=cwd, **environment)
   said, errors = running.communicate()
   return subprocess.CompletedProcess(arguments, running.returncode, said, errors)
 
@@ -122,7 +123,7 @@ def _import_all() -> None:
 
 
 def _serve(server: socket.socket) -> list[str]:
-  """Forks for each request; returns in the new process, with its arguments."""
+  """Forks for each request; returns in the new process, with its folder and arguments."""
   while True:
     with contextlib.suppress(ChildProcessError):  # those that wait, once they have told
       while os.waitpid(-1, os.WNOHANG)[0]:
@@ -155,6 +156,7 @@ if __name__ == '__main__':
   _import_all()
   threads = os.listdir('/proc/self/task')
   assert len(threads) == 1, f'{len(threads)} threads: a fork would lack them'
-  sys.argv[1:] = _serve(socket.socket(fileno=int(sys.argv[1])))
+  cwd, *sys.argv[1:] = _serve(socket.socket(fileno=int(sys.argv[1])))
+  os.chdir(cwd)
   sys.argv[0] = str(ROOT / 'main.py')
   runpy.run_path(sys.argv[0], run_name='__main__')

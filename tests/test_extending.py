@@ -1,0 +1,49 @@
+"""docs/extending.md: its files and commands, as they are written."""
+
+import json
+import pathlib
+import re
+import shlex
+
+import program
+import pytest
+
+PAGE = pathlib.Path(__file__).resolve().parents[1] / 'docs' / 'extending.md'
+SECTIONS = dict(re.findall(r'^## (.*?)\n(.*?)(?=^## |\Z)', PAGE.read_text(), re.S | re.M))
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+  """A working directory that holds the files of the page."""
+  folder = tmp_path_factory.mktemp('own')
+  for text in re.findall(r'^```python\n(.*?)^```', PAGE.read_text(), re.S | re.M):
+    (folder / re.match(r'# (\w+\.py)\n', text)[1]).write_text(text)
+  return folder
+
+
+@pytest.mark.parametrize('name', SECTIONS)
+def test_the_commands_run_as_they_are_written(folder, name):
+  commands = re.findall(r'^googlenet-jax .*', SECTIONS[name], re.M)
+  assert commands
+  for command in commands:
+    done = program.run(*shlex.split(command)[1:], cwd=folder)
+    assert done.returncode == 0, (command, done.stderr)
+  if name == 'A network':
+    kept = json.loads((folder / 'runs/net/network.json').read_text())
+    assert (kept['model'], kept['fields']) == ('net:Net', {'depth': 3})
+    assert json.loads((folder / 'runs/net/evaluation_test.json').read_text())['examples'] == 360
+  elif name == 'A metric':
+    scores = json.loads((folder / 'runs/metric/evaluation_test.json').read_text())
+    assert {'Worst', 'calibration_error'} <= scores.keys()
+  elif name == 'A dataset':
+    assert json.loads((folder / 'runs/dataset/summary.json').read_text())['test_top1'] > 0.9
+  elif name == 'A writer of records':
+    rows = (folder / 'runs/writer/records.csv').read_text().splitlines()
+    lines = (folder / 'runs/writer/metrics.jsonl').read_text().splitlines()
+    assert len(rows) == len(lines) > 4
+
+
+@pytest.mark.parametrize('name', [name for name in SECTIONS if name != 'A network'])
+def test_files_are_at_most_fifteen_lines(name):
+  for text in re.findall(r'^```python\n(.*?)^```', SECTIONS[name], re.S | re.M):
+    assert len([line for line in text.splitlines() if line.strip()]) <= 15
