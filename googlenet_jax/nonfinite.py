@@ -86,6 +86,7 @@ class Recovery:
 
   Args:
     on_nonfinite: one of `ON_NONFINITE`.
+    heads: names of the heads, in the order in which messages name them.
     schedule: learning rate by step, for messages.
     checkpoints: checkpoints of the run (`checkpoint.Checkpoints`).
     restore: `step -> state`, the state of a checkpoint; of None the initial one.
@@ -95,8 +96,16 @@ class Recovery:
     skipped_batches: number of batches passed over by going back.
   """
 
-  def __init__(self, on_nonfinite: str, schedule: Callable, checkpoints, restore, say):
-    self._on_nonfinite, self._schedule = on_nonfinite, schedule
+  def __init__(
+    self,
+    on_nonfinite: str,
+    heads: tuple[str, ...],
+    schedule: Callable,
+    checkpoints,
+    restore: Callable,
+    say: Callable,
+  ):
+    self._on_nonfinite, self._heads, self._schedule = on_nonfinite, heads, schedule
     self._checkpoints, self._restore, self._say = checkpoints, restore, say
     self._rollbacks = collections.Counter()  # by the step of the checkpoint
     self._looked = None  # at what was counted up to this step
@@ -158,7 +167,7 @@ class Recovery:
 
   def _what(self, counts, step) -> str:
     """What was not finite, and at which learning rate."""
-    heads = [head for head, count in counts.heads.items() if count]
+    heads = [head for head in self._heads if counts.heads[head]]
     what = f'the loss of {", ".join(heads)}' if heads else 'a gradient or a new parameter'
     return f'{what} is not finite at learning rate {float(self._schedule(step)):.3g}'
 

@@ -139,7 +139,7 @@ class Trainer:
     self.history, self._progress = self._report.history, self._report.progress
     self._saver = Saver(folder.checkpoints, self.history, watch, config.checkpoint.minutes)
     restore, say = functools.partial(state_at, run=run, folder=folder), self._progress.say
-    about = config.on_nonfinite, run.schedule, folder.checkpoints
+    about = config.on_nonfinite, run.heads, run.schedule, folder.checkpoints
     self._recovery = Recovery(*about, restore, say)
     self._set(self._recovery.begin(state))
     watch.add_time(max((line.get('seconds', 0) for line in self.history.lines), default=0))
