@@ -107,6 +107,6 @@ def test_the_page_is_up_to_date():
 def test_a_dict_on_the_command_line():
   done = program("--config.model.fields={'depth': 3}", '--mode=preview')
   assert done.returncode == 2
-  assert done.stderr == "error: googlenet has no field 'depth'\n"
+  assert "has no field 'depth'" in done.stderr and done.stderr.count('\n') == 1
   done = program('--config.model.fields=3', '--mode=preview')
   assert done.returncode == 2 and done.stderr.count('\n') == 1 and 'model.fields' in done.stderr
