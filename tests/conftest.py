@@ -2,6 +2,7 @@
 are shared within a session.
 """
 
+import gc
 import os
 import pathlib
 import tempfile
@@ -32,6 +33,17 @@ def pytest_configure(config):
     os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
   jax.config.update('jax_compilation_cache_dir', os.environ['JAX_COMPILATION_CACHE_DIR'])
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish():
+  """Collects the garbage of a worker before xdist counts it as finished.
+
+  pytest then collects five times more. What jax has compiled takes so long that xdist's limit of
+  5 s passed and a KeyboardInterrupt ended the worker: what is left is frozen, and passed over.
+  """
+  gc.collect()
+  gc.freeze()
 
 
 def pytest_unconfigure(config):
