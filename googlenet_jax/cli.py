@@ -206,7 +206,7 @@ def _of_run(values: flags.FlagValues):
     return None
   from etils import epath
 
-  from googlenet_jax import workdir
+  from googlenet_jax.run import workdir
 
   return workdir.config(epath.Path(values.workdir).expanduser())
 
@@ -309,11 +309,11 @@ def _run(call: Call) -> dict:
 
     return prepare.prepare(config)
   if values.mode == 'preview':
-    from googlenet_jax import preview
+    from googlenet_jax.tools import preview
 
     return preview.preview(config, call.workdir) | shown
   if values.mode == 'summarize':
-    from googlenet_jax import summarize
+    from googlenet_jax.tools import summarize
 
     plot = os.path.expanduser(values.plot)
     how = values.image_shape, values.num_classes, output, plot
@@ -342,13 +342,13 @@ def _run_weights(call: Call, output: str) -> dict:
   of_network = {x: v for x, v in call.config.model.items() if x not in ('name', 'fields')}
   networks = [weights.load(path, **of_network) for path in values.weights]
   if mode == 'evaluate':
-    from googlenet_jax import multicrop
+    from googlenet_jax.tools import multicrop
 
     return multicrop.evaluate(call.config, networks, call.workdir) | {'workdir': call.workdir}
   if len(networks) > 1:
     raise InputError(f'--mode={mode} takes one of --weights')
   if mode == 'predict':
-    from googlenet_jax import predict
+    from googlenet_jax.tools import predict
 
     predict.predict(networks[0], values.images, output)
     return {}
@@ -356,7 +356,7 @@ def _run_weights(call: Call, output: str) -> dict:
     from googlenet_jax.weights import export
 
     return {'written': export.export(networks[0], output)}
-  from googlenet_jax import explain
+  from googlenet_jax.tools import explain
 
   return explain.explain_photos(networks[0], values.images, call.workdir, module=values.module)
 

@@ -6,10 +6,11 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from googlenet_jax import experiment, files, inputs, parallel, plots, workdir
-from googlenet_jax.checkpoint import Checkpoints
+from googlenet_jax import experiment, files, inputs, parallel, plots
 from googlenet_jax.errors import InputError
 from googlenet_jax.evaluation import Evaluator
+from googlenet_jax.run import workdir
+from googlenet_jax.run.checkpoint import Checkpoints
 
 
 def evaluate(config: ConfigDict, folder: epath.Path, arrays: inputs.Arrays | None = None) -> dict:

@@ -10,31 +10,24 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from googlenet_jax import (
-  effects,
-  experiment,
-  files,
-  inputs,
-  optim,
-  parallel,
-  run_folder,
-  run_summary,
-  writers,
-)
-from googlenet_jax import workdir as workdirs
+from googlenet_jax import effects, experiment, files, inputs, optim, parallel
 from googlenet_jax.data import stream
 from googlenet_jax.data.pipeline import Pipeline
-from googlenet_jax.dispatch import DispatchLimiter
 from googlenet_jax.errors import InputError
 from googlenet_jax.nonfinite import Recovery
-from googlenet_jax.profiler import Trace
-from googlenet_jax.report import DeadHeadAlarm, Report, train_line, without_sums
-from googlenet_jax.run_folder import RunFolder
-from googlenet_jax.saver import Saver
-from googlenet_jax.signals import Interrupted, Signals
-from googlenet_jax.stopwatch import Stopwatch
+from googlenet_jax.run import folder as run_folder
+from googlenet_jax.run import summary as run_summary
+from googlenet_jax.run import workdir as workdirs
+from googlenet_jax.run import writers
+from googlenet_jax.run.dispatch import DispatchLimiter
+from googlenet_jax.run.folder import RunFolder
+from googlenet_jax.run.profiler import Trace
+from googlenet_jax.run.report import DeadHeadAlarm, Report, train_line, without_sums
+from googlenet_jax.run.saver import Saver
+from googlenet_jax.run.signals import Interrupted, Signals
+from googlenet_jax.run.stopwatch import Stopwatch
+from googlenet_jax.run.validation import Validation
 from googlenet_jax.train_state import TrainState
-from googlenet_jax.validation import Validation
 
 
 def train(

@@ -11,8 +11,8 @@ import orbax.checkpoint as ocp
 from etils import epath
 from program import Program
 
-from googlenet_jax import metrics_log
-from googlenet_jax.checkpoint import Checkpoints
+from googlenet_jax.run import metrics_log
+from googlenet_jax.run.checkpoint import Checkpoints
 
 # Two narrow modules, synchronised batch norm, no dropout: what several processes must agree on.
 CONFIG = """

@@ -12,10 +12,11 @@ from etils import epath
 from processes import CONFIG, DIGITS, SCORED
 from program import ROOT
 
-from googlenet_jax import checkpoint, nonfinite, parallel, stored, train_state, workdir
-from googlenet_jax.checkpoint import Checkpoints
+from googlenet_jax import nonfinite, parallel, train_state
 from googlenet_jax.errors import InputError
-from googlenet_jax.stored import SUMS
+from googlenet_jax.run import checkpoint, stored, workdir
+from googlenet_jax.run.checkpoint import Checkpoints
+from googlenet_jax.run.stored import SUMS
 
 
 def state(step):

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import pytest
 
 from configs import default
-from googlenet_jax import cost, models, summarize
+from googlenet_jax import models
 from googlenet_jax.errors import InputError
 from googlenet_jax.models.layers import Outputs
+from googlenet_jax.tools import cost, summarize
 
 
 def costs(name, shape=None, **fields):

@@ -10,10 +10,11 @@ import pytest
 from etils import epath
 from PIL import Image
 
-from googlenet_jax import explain, plots, weights
+from googlenet_jax import plots, weights
 from googlenet_jax.errors import InputError
 from googlenet_jax.models import googlenet
 from googlenet_jax.models.layers import ConvBlock
+from googlenet_jax.tools import explain
 from googlenet_jax.train_state import abstract_variables
 
 NAMES = ('ant, emmet', 'bee', 'cat', 'dog', 'a$_$')  # the last is no mathematics

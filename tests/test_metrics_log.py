@@ -4,8 +4,8 @@ import pytest
 from etils import epath
 from tfevents import events
 
-from googlenet_jax import metrics_log
 from googlenet_jax.errors import InputError
+from googlenet_jax.run import metrics_log
 
 VALUES = {'epoch': 0.1, 'loss': 1.0, 'main_loss': 1.0, 'main_top1': 0.5, 'learning_rate': 0.1}
 

@@ -15,19 +15,11 @@ from conftest import tiny_config
 from etils import epath
 from PIL import Image
 
-from googlenet_jax import (
-  evaluation,
-  experiment,
-  inputs,
-  metrics_log,
-  parallel,
-  preview,
-  schema,
-  score,
-  training,
-)
-from googlenet_jax.checkpoint import Checkpoints
+from googlenet_jax import evaluation, experiment, inputs, parallel, schema, score, training
 from googlenet_jax.errors import InputError
+from googlenet_jax.run import metrics_log
+from googlenet_jax.run.checkpoint import Checkpoints
+from googlenet_jax.tools import preview
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TIMES = ('time', 'seconds', 'images_per_second', 'input_wait')
@@ -213,7 +205,7 @@ def test_curves_and_events_are_made_again_from_the_record(straight):
   for path in folder.glob('events.out.tfevents.*'):
     path.unlink()
   subprocess.run(
-    [sys.executable, '-m', 'googlenet_jax.metrics_log', str(folder)], check=True, cwd=ROOT
+    [sys.executable, '-m', 'googlenet_jax.run.metrics_log', str(folder)], check=True, cwd=ROOT
   )
   assert (folder / 'curves.png').read_bytes().startswith(b'\x89PNG')
   assert list(folder.glob('events.out.tfevents.*'))

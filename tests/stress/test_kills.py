@@ -19,7 +19,7 @@ from processes import arrays
 from program import ROOT
 from tfevents import events
 
-from googlenet_jax import metrics_log
+from googlenet_jax.run import metrics_log
 
 TIMES = ('time', 'seconds', 'images_per_second', 'input_wait')
 ITEMS = ('params', 'batch_stats', 'opt_state', 'average', 'log_sums', 'nonfinite')

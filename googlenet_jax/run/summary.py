@@ -9,9 +9,9 @@ from ml_collections import ConfigDict
 
 from googlenet_jax import experiment, parallel, score
 from googlenet_jax.data.pipeline import Pipeline
-from googlenet_jax.metrics_log import MetricsLog
-from googlenet_jax.run_folder import RunFolder
-from googlenet_jax.stopwatch import Stopwatch
+from googlenet_jax.run.folder import RunFolder
+from googlenet_jax.run.metrics_log import MetricsLog
+from googlenet_jax.run.stopwatch import Stopwatch
 
 
 def make(

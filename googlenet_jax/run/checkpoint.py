@@ -14,9 +14,10 @@ import orbax.checkpoint as ocp
 from etils import epath
 from orbax.checkpoint import checkpoint_managers as policies
 
-from googlenet_jax import parallel, stored, train_state
+from googlenet_jax import parallel, train_state
 from googlenet_jax.errors import InputError
-from googlenet_jax.stored import FORMAT, SCORE, Stored
+from googlenet_jax.run import stored
+from googlenet_jax.run.stored import FORMAT, SCORE, Stored
 from googlenet_jax.train_state import TrainState
 
 COUNTS = ('step', 'skipped_batches')

@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from googlenet_jax import cost, files, models, tables
+from googlenet_jax import files, models
 from googlenet_jax.errors import InputError
 from googlenet_jax.models.googlenet import GoogLeNet
-from googlenet_jax.tables import WRITERS, Table
+from googlenet_jax.tools import cost, tables
+from googlenet_jax.tools.tables import WRITERS, Table
 
 # Parameters (thousands) and operations (millions) as the paper prints them (Table 1).
 TABLE_1 = {

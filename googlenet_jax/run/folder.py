@@ -5,11 +5,12 @@ import contextlib
 from etils import epath
 from ml_collections import ConfigDict
 
-from googlenet_jax import files, metrics_log, parallel, weights
-from googlenet_jax import workdir as workdirs
-from googlenet_jax.checkpoint import Checkpoints
+from googlenet_jax import files, parallel, weights
 from googlenet_jax.data.pipeline import Pipeline
 from googlenet_jax.errors import InputError
+from googlenet_jax.run import metrics_log
+from googlenet_jax.run import workdir as workdirs
+from googlenet_jax.run.checkpoint import Checkpoints
 
 SUMMARY = 'summary.json'  # written last: it says that all the rest is there
 

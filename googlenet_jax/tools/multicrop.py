@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from googlenet_jax import files, inputs, parallel
 from googlenet_jax.data import stream
 from googlenet_jax.errors import InputError
-from googlenet_jax.predict import probabilities
+from googlenet_jax.tools.predict import probabilities
 from googlenet_jax.weights import IMAGENET, Network, display_names, imagenet
 
 MOST = 64  # images at once: those of weights are large

@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
-from googlenet_jax import files, plots, predict, weights
+from googlenet_jax import files, plots, weights
 from googlenet_jax.data import boxes, decode, pixels
 from googlenet_jax.errors import InputError
 from googlenet_jax.models import googlenet
+from googlenet_jax.tools import predict
 
 BRANCHES = ('conv_1x1', 'conv_3x3', 'conv_5x5', 'pool_proj')  # in the order of a module's output
 CHANNELS = 8  # shown of a branch

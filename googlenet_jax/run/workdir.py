@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from etils import epath
 from ml_collections import ConfigDict
 
-from googlenet_jax import checkpoint, files, parallel, schema, weights
+from googlenet_jax import files, parallel, schema, weights
 from googlenet_jax.errors import InputError
+from googlenet_jax.run import checkpoint
 
 LOG = logging.getLogger('googlenet_jax')
 

@@ -2,7 +2,7 @@
 
 `metrics.jsonl` is the record: a line a measurement, `{"step", "split", "time", ...}`, the time in
 seconds since 1970. Event files and curves are made from it and can be made again:
-`python -m googlenet_jax.metrics_log WORKDIR`.
+`python -m googlenet_jax.run.metrics_log WORKDIR`.
 """
 
 import json
@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from etils import epath
 
 from googlenet_jax import files, plots
-from googlenet_jax.writers import TensorBoard, Writer
+from googlenet_jax.run.writers import TensorBoard, Writer
 
 
 def read(workdir: epath.Path) -> list[dict]:

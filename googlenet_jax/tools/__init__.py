@@ -1,0 +1,1 @@
+"""What is asked of a network, trained or only described; the program and the library call these."""
