@@ -263,7 +263,7 @@ def test_networks_side_by_side(tmp_path):
 @pytest.mark.parametrize(
   ('given', 'says'),
   [
-    ({'names': ['vgg17', 'vgg16']}, 'no model'),
+    ({'names': ['vgg17', 'vgg16']}, 'no such name'),
     ({'image_shape': ['224']}, 'H,W,C'),
     ({'output': 'table.txt'}, '.json'),
     ({'plot': 'plot.jpg'}, '.png'),
