@@ -16,6 +16,8 @@ def check(config: ConfigDict) -> None:
   norm = getattr(model, 'norm', 'batch')  # networks without the field have batch norm
   if config.train.sync_batch_norm and not config.init.weights and norm != 'batch':
     raise InputError(f'config.train.sync_batch_norm needs config.model.norm="batch", not {norm!r}')
+  if config.init.run and config.init.weights:
+    raise InputError('config.init.run and config.init.weights: give one of them to start from')
   if config.schedule.name == 'piecewise_linear' and not config.schedule.points:
     raise InputError('config.schedule.points is empty: "piecewise_linear" needs at least one')
   _check_input(config)

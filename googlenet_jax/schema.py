@@ -195,6 +195,9 @@ FIELDS: dict[str, Field] = {
   'model.kernel_init': Field(None, 'Initial weights', one_of(*layers.KERNEL_INITS), kind=str),
   'model.bias_init': Field(None, 'Initial biases, a constant', kind=float),
   'model.fields': Field({}, 'More fields of the network', KEYWORDS),
+  'init.run': Field(
+    '', "Workdir of a run whose state training goes on from, optimizer and step too; '' for none"
+  ),
   'init.weights': Field('', "File or workdir of the weights training starts from; '' for none"),
   'init.allow_head': Field(
     False, 'Weights of other classes, from which the classifier is new', free=True

@@ -88,8 +88,8 @@ def train(
 
 
 def state_at(step: int | None, run: experiment.Run, folder: RunFolder) -> TrainState:
-  """The state of a checkpoint; the initial one for None."""
-  return run.initial_state() if step is None else folder.checkpoints.restore(run.shapes(), step)
+  """The state of a checkpoint; that before the first step for None."""
+  return folder.start(run) if step is None else folder.checkpoints.restore(run.shapes(), step)
 
 
 class Trainer:
@@ -126,7 +126,7 @@ class Trainer:
     self._device_data = parallel.replicate(self._data.device_data)
     warm = run.clock.round(config.schedule.warmup) or math.ceil(run.clock.steps_per_epoch)
     alarm = DeadHeadAlarm(run.heads, len(self._data.class_names), warm)
-    first = folder.latest or 0
+    first = folder.first
     made = writers.create(config.log.writers, config.log.writer_fields.to_dict())
     self._report = Report(run, folder.workdir, first, folder.lines, alarm, made)
     self.history, self._progress = self._report.history, self._report.progress

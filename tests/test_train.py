@@ -75,6 +75,42 @@ def test_stopped_and_resumed_is_the_straight_run(tiny, straight, tmp_path):
 
 
 @pytest.mark.xdist_group('straight')
+def test_a_branch_of_a_run_with_its_config_is_the_straight_run(tiny, straight, tmp_path):
+  _, folder = straight
+  run(tiny, tmp_path / 'first', stop_at=4)
+  tiny.init.run = str(tmp_path / 'first')
+  assert run(tiny, tmp_path / 'branch')['resumed_from_step'] == 4
+  one, other = last_state(tiny, folder), last_state(tiny, tmp_path / 'branch')
+  jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+@pytest.mark.xdist_group('straight')
+def test_a_branch_may_be_longer_and_of_another_rate(tiny, straight, tmp_path):
+  _, folder = straight
+  tiny.init.run, tiny.optimizer.lr = str(folder), 0.01
+  for change, says in (
+    ({}, 'is at step 11, and config.train.duration ends at 11'),
+    ({'model': {'width': 0.2}}, 'of the network googlenet'),
+    ({'average': {'name': 'none'}, 'optimizer': {'name': 'adam'}}, 'its state does not fit'),
+  ):
+    c = tiny.copy_and_resolve_references()
+    c.train.duration = '4 epochs' if not change else '6 epochs'
+    c.update(change)
+    with pytest.raises(InputError, match=says):
+      run(c, tmp_path / 'refused')
+    assert not (tmp_path / 'refused').exists()
+  tiny.train.duration = '12 steps'
+  before = last_state(tiny, folder)
+  assert run(tiny, tmp_path / 'longer')['resumed_from_step'] == 11
+  after = last_state(tiny, tmp_path / 'longer')
+  old, new = (jax.tree.leaves(state.opt_state) for state in (before, after))
+  assert all(np.abs(x).max() > 0 for x in old)
+  one, other = (jax.tree.leaves(state.params) for state in (before, after))
+  for params, moved, momentum in zip(one, other, new, strict=True):  # one step at the other rate
+    np.testing.assert_allclose(moved, params - 0.01 * momentum, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.xdist_group('straight')
 def test_a_signal_breaks_off_an_evaluation_that_is_done_later(
   tiny, straight, tmp_path, monkeypatch
 ):

@@ -107,14 +107,15 @@ class Checkpoints(Stored):
       self._manager.reload()
     return found
 
-  def restore(self, state: TrainState, step: int) -> TrainState:
+  def restore(self, state: TrainState, step: int, names: tuple[str, ...] = ITEMS) -> TrainState:
     """The state at a step.
 
     Args:
       state: any state of the same run; it gives the structure, its values are not used.
       step: step that `latest` or `best` gave.
+      names: items that are read; the others stay as they are.
     """
-    items = {name: getattr(state, name) for name in ITEMS}
+    items = {name: getattr(state, name) for name in names}
     found = self._read(step, {n: tree for n, tree in items.items() if jax.tree.leaves(tree)})
     meta = stored.meta(self._folder / str(step))
     counts = {name: parallel.replicate(np.int32(meta[name])) for name in COUNTS}

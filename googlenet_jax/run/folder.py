@@ -5,13 +5,16 @@ import contextlib
 from etils import epath
 from ml_collections import ConfigDict
 
-from googlenet_jax import files, parallel, weights
+from googlenet_jax import experiment, files, parallel, weights
 from googlenet_jax.data.pipeline import Pipeline
 from googlenet_jax.errors import InputError
 from googlenet_jax.run import metrics_log
 from googlenet_jax.run import workdir as workdirs
 from googlenet_jax.run.checkpoint import Checkpoints
+from googlenet_jax.train_state import TrainState
 
+# What a run that branches from another takes of it.
+LEARNT = ('params', 'batch_stats', 'opt_state', 'average')
 SUMMARY = 'summary.json'  # written last: it says that all the rest is there
 
 
@@ -40,7 +43,9 @@ class RunFolder:
     workdir: the same folder.
     checkpoints: its checkpoints, read only until `begin`.
     latest: step of the checkpoint that the run goes on from; None for a run that begins.
-    description: what the network is of a run that goes on; None for one that begins.
+    first: step that it begins at: not 0 where it goes on from there or from another run.
+    description: what the network is of a run that goes on, or of the one that it branches from;
+      None for one that begins.
     lines: records so far; there from `begin` on.
 
   Raises:
@@ -54,11 +59,54 @@ class RunFolder:
       parallel.from_main(self._lock)
     self.checkpoints = Checkpoints(workdir, config.checkpoint.keep, read_only=True)
     self.latest = self.checkpoints.latest()
-    self.description = None if self.latest is None else workdirs.network(workdir)
+    self.first, self.description, self._origin = self.latest or 0, None, None
+    if self.latest is not None:
+      self.description = workdirs.network(workdir)
+    elif config.init.run:
+      self._origin = epath.Path(config.init.run).expanduser()
+      self.first, self.description = self._of_origin()
 
   def _lock(self):  # by one process for all, because they share the folder
     self._stack.enter_context(workdirs.locked(self.workdir))
     workdirs.check(self._config, self.workdir)
+
+  def _of_origin(self) -> tuple[int, weights.Description]:
+    """The last step and the network of the run that this one branches from."""
+    config, where = self._config, f'config.init.run={self._config.init.run}'
+    step = Checkpoints(self._origin, read_only=True).latest()
+    if step is None:
+      raise InputError(f'{where} holds no finished checkpoint: give the workdir of a run')
+    found = workdirs.network(self._origin)
+    same = found.override(experiment.model_fields(config))._replace(model=config.model.name)
+    if same.create() != found.create():
+      raise InputError(
+        f'{where} is of the network {found.model} {found.fields}, not {same.model} {same.fields}: '
+        'give the same'
+      )
+    return step, found
+
+  def start(self, run: experiment.Run) -> TrainState:
+    """The state before the first step of this run: the initial one, or another run's last.
+
+    Raises:
+      InputError: the other run's state does not fit.
+    """
+    state = run.initial_state()
+    if self._origin is None:
+      return state
+    where, end = f'config.init.run={self._config.init.run}', run.clock.total_steps
+    if self.first >= end:
+      raise InputError(
+        f'{where} is at step {self.first:,}, and config.train.duration ends at {end:,}: give a '
+        'longer one'
+      )
+    try:
+      return Checkpoints(self._origin, read_only=True).restore(state, self.first, LEARNT)
+    except (ValueError, KeyError) as error:  # Orbax, of another tree
+      raise InputError(
+        f'{where}: its state does not fit: give the same network, optimizer, accumulation and '
+        'average'
+      ) from error
 
   def check_data(self, description: weights.Description, splits: dict[str, Pipeline]) -> None:
     """Raises InputError if the data, or its classes, are not what they were when the run began."""

@@ -42,7 +42,7 @@ def make(
   return (
     found
     | _course(run, history.lines, found['tested_step'])
-    | {'overlaps': overlaps, 'seed': config.seed, 'resumed_from_step': folder.latest or 0}
+    | {'overlaps': overlaps, 'seed': config.seed, 'resumed_from_step': folder.first}
     | {'saving': watch.saving_share(), 'seconds': watch.elapsed()}
     | {'peak_memory_mb': parallel.peak_memory(), 'device': parallel.describe()}
     | {'versions': _versions()}
