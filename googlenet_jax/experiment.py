@@ -110,6 +110,18 @@ def _layers(what: str, names: list[str], params: dict) -> str:
   return f'; {what}: {some} ({len(names)} {layers}, {size:,} parameters)'
 
 
+def _learnt(params: dict, frozen: tuple[str, ...]) -> tuple[str, ...]:
+  """Names of the layers that are learnt; InputError for none, and for a beginning of no name."""
+  strays = [x for x in frozen if not any(layer.startswith(x) for layer in params)]
+  if strays:
+    names = ', '.join(params)
+    raise InputError(f'config.init.frozen: no layer begins with {strays[0]!r} ({names})')
+  learnt = tuple(train_state.learnt(params, frozen))
+  if not learnt:
+    raise InputError(f'config.init.frozen={frozen}: no layer is left to be learnt')
+  return learnt
+
+
 class Run:
   """The parts of a training run.
 
@@ -143,9 +155,8 @@ class Run:
         'config.init.frozen needs config.init.weights: give --config.init.weights=FILE'
       )
     self.clock, self.batch_size = clock(config, data), config.train.batch_size
-    starts = config.init.weights and resume_from is None
     self._start = None
-    if starts:
+    if config.init.weights and resume_from is None:
       self._start = weights.load(config.init.weights, flag='--config.init.weights')
     self._allow_head = config.init.allow_head
     self.description = resume_from or describe(config, data, self._start)
@@ -167,19 +178,12 @@ class Run:
       )
     )
     self.heads = tuple(losses.heads(outputs))
-    layers = tuple(variables['params'])
-    strays = [x for x in config.init.frozen if not any(layer.startswith(x) for layer in layers)]
-    if strays:
-      names = ', '.join(layers)
-      raise InputError(f'config.init.frozen: no layer begins with {strays[0]!r} ({names})')
     self.parameters = sum(x.size for x in jax.tree.leaves(variables['params']))
     self._frozen = tuple(config.init.frozen)
-    learnt = train_state.learnt(variables['params'], self._frozen)
-    if not learnt:
-      raise InputError(f'config.init.frozen={self._frozen}: no layer is left to be learnt')
+    layers, learnt = tuple(variables['params']), _learnt(variables['params'], self._frozen)
     frozen = [layer for layer in layers if layer not in learnt]
     self.frozen = _layers('frozen', frozen, variables['params'])
-    groups = (layers, tuple(learnt)) if config.log.norms else ((), ())
+    groups = (layers, learnt) if config.log.norms else ((), ())
     self._sums = steps.train_metrics(self.heads, *groups)
     self.one_device = steps.make_train_step(
       self.model,

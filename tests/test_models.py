@@ -276,7 +276,7 @@ def test_a_dtype_may_be_an_object(dtype):
 
 
 def test_unknown_model_is_named():
-  with pytest.raises(InputError, match='googlenets.: no such name; did you mean googlenet'):
+  with pytest.raises(InputError, match='no such name; did you mean googlenet'):
     models.create('googlenets')
 
 
