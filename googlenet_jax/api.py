@@ -21,12 +21,13 @@ from etils import epath
 from ml_collections import ConfigDict
 from PIL import Image
 
-from googlenet_jax import checks, config_files, schema, score, startup, training, weights
+from googlenet_jax import checks, config_files, schema, startup, training, weights
 from googlenet_jax.data import pipeline, stream
 from googlenet_jax.data.sources import Records, Split
 from googlenet_jax.errors import InputError, hint
 from googlenet_jax.models import create
 from googlenet_jax.models.layers import CLASSIFIERS
+from googlenet_jax.run import score
 from googlenet_jax.run import workdir as workdirs
 from googlenet_jax.tools import predict
 

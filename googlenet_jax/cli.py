@@ -326,7 +326,7 @@ def _run(call: Call) -> dict:
 
     return training.train(config, call.workdir, given=call.given) | shown
   if values.mode == 'evaluate' and not values.weights:
-    from googlenet_jax import score
+    from googlenet_jax.run import score
 
     return score.evaluate(config, call.workdir) | shown
   return _run_weights(call, output)

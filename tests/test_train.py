@@ -15,9 +15,9 @@ from conftest import tiny_config
 from etils import epath
 from PIL import Image
 
-from googlenet_jax import evaluation, experiment, inputs, parallel, schema, score, training
+from googlenet_jax import evaluation, experiment, inputs, parallel, schema, training
 from googlenet_jax.errors import InputError
-from googlenet_jax.run import metrics_log
+from googlenet_jax.run import metrics_log, score
 from googlenet_jax.run.checkpoint import Checkpoints
 from googlenet_jax.tools import preview
 

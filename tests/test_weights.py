@@ -18,9 +18,10 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from configs import default
-from googlenet_jax import models, optim, score, training, weights
+from googlenet_jax import models, optim, training, weights
 from googlenet_jax.data import boxes, decode, folder
 from googlenet_jax.errors import InputError
+from googlenet_jax.run import score
 from googlenet_jax.tools import multicrop, predict
 from googlenet_jax.weights import export, published
 from tests.reference import torchvision_googlenet as reference

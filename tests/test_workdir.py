@@ -6,10 +6,10 @@ import shutil
 import pytest
 from etils import epath
 
-from googlenet_jax import schema, score, training
+from googlenet_jax import schema, training
 from googlenet_jax.data import datasets
 from googlenet_jax.errors import InputError
-from googlenet_jax.run import checkpoint, metrics_log, stored, workdir
+from googlenet_jax.run import checkpoint, metrics_log, score, stored, workdir
 
 
 def run(config, workdir, **kwargs):

@@ -7,8 +7,9 @@ from collections.abc import Callable
 import numpy as np
 from ml_collections import ConfigDict
 
-from googlenet_jax import experiment, parallel, score
+from googlenet_jax import experiment, parallel
 from googlenet_jax.data.pipeline import Pipeline
+from googlenet_jax.run import score
 from googlenet_jax.run.folder import RunFolder
 from googlenet_jax.run.metrics_log import MetricsLog
 from googlenet_jax.run.stopwatch import Stopwatch
