@@ -1,5 +1,5 @@
-"""Every test runs on four virtual devices, with the program's own XLA flags; compiled programs
-are shared within a session.
+"""Every test runs on four virtual devices, with the program's own XLA flags; what is compiled is
+compiled once a session, or kept in JAX_COMPILATION_CACHE_DIR where that is set.
 """
 
 import gc
@@ -23,12 +23,11 @@ jax.config.update('jax_num_cpu_devices', 4)
 
 
 def pytest_configure(config):
-  """Workers and the programs that they start compile the same things: once a session."""
+  """Workers and the programs that they start compile the same things: once."""
   if not hasattr(config, 'workerinput'):  # the session itself, not a worker of it
-    if config.getoption('dist', 'no') == 'load':  # what a group shares is made in one worker
-      config.option.dist = 'loadgroup'
-    config.compiled = tempfile.TemporaryDirectory(prefix='googlenet_jax_tests_')
-    os.environ['JAX_COMPILATION_CACHE_DIR'] = config.compiled.name
+    if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
+      config.compiled = tempfile.TemporaryDirectory(prefix='googlenet_jax_tests_')
+      os.environ['JAX_COMPILATION_CACHE_DIR'] = config.compiled.name
     # All of it: a program is made of hundreds that take less than the second of jax's default.
     os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
   jax.config.update('jax_compilation_cache_dir', os.environ['JAX_COMPILATION_CACHE_DIR'])

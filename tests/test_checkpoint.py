@@ -131,7 +131,7 @@ def test_a_checkpoint_of_another_version_is_refused_and_left(tmp_path, monkeypat
 
 def test_a_second_run_is_refused_and_a_stale_lock_is_none(tmp_path):
   hold = (
-    'import sys, time\nfrom etils import epath\nfrom googlenet_jax import workdir\n'
+    'import sys, time\nfrom etils import epath\nfrom googlenet_jax.run import workdir\n'
     'with workdir.locked(epath.Path(sys.argv[1])):\n  print("held", flush=True)\n  time.sleep(60)\n'
   )
   command = [sys.executable, '-c', hold, str(tmp_path)]

@@ -258,19 +258,19 @@ def test_a_workdir_is_enough_to_go_on_and_to_score(tmp_path):
   arguments = ['--config=lenet5', '--config.train.batch_size=4', '--config.train.duration=2 steps']
   arguments += [f'--config.dataset.{x}={split}' for x, split in few.items()]
   arguments += ['--config.schedule.warmup=0 epochs', '--config.eval.batch_size=20']
-  done = program(*arguments, f'--workdir={tmp_path}/run', cwd=ROOT)
+  done = program.run(*arguments, f'--workdir={tmp_path}/run', cwd=ROOT)
   assert done.returncode == 0, done.stderr
   summary = json.loads((tmp_path / 'run/summary.json').read_text())
-  done = program(f'--workdir={tmp_path}/run', '--mode=evaluate', cwd=tmp_path)
+  done = program.run(f'--workdir={tmp_path}/run', '--mode=evaluate', cwd=tmp_path)
   assert done.returncode == 0, done.stderr
   scores = json.loads((tmp_path / 'run/evaluation_test.json').read_text())
   assert scores['examples'] == 20 and scores['top1'] == pytest.approx(summary['test_top1'])
   (tmp_path / 'run/summary.json').unlink()
-  done = program('--workdir', f'{tmp_path}/run', '--config.eval.batch_size=10', cwd=tmp_path)
+  done = program.run('--workdir', f'{tmp_path}/run', '--config.eval.batch_size=10', cwd=tmp_path)
   assert done.returncode == 0, done.stderr
   again = json.loads((tmp_path / 'run/summary.json').read_text())
   assert again['steps'] == 2 and again['test_top1'] == pytest.approx(summary['test_top1'])
-  done = program(f'--workdir={tmp_path}/run', '--config.optimizer.lr=0.5', cwd=tmp_path)
+  done = program.run(f'--workdir={tmp_path}/run', '--config.optimizer.lr=0.5', cwd=tmp_path)
   assert done.returncode == 2 and 'optimizer.lr: 0.05 there, 0.5 here' in done.stderr
 
 

@@ -272,7 +272,7 @@ def poisoned(monkeypatch, bad_step, batch_size):
 
     return data._replace(make_batch=read)
 
-  monkeypatch.setattr(experiment, 'load', loading)
+  monkeypatch.setattr(inputs, 'load', loading)
 
 
 def test_what_is_not_finite_ends_the_run_and_overwrites_nothing(tiny, tmp_path, monkeypatch):

@@ -561,7 +561,7 @@ def test_training_starts_from_weights_with_a_new_head(tiny, two_classes, tmp_pat
   c.dataset.mean = (127.5,)
   with pytest.raises(InputError, match='was trained with'):
     training.train(c, epath.Path(tmp_path / 'refused'))
-  c.dataset.mean = (120.0, 110.0, 100.0)
+  c.dataset.mean, c.init.allow_head = (120.0, 110.0, 100.0), True
   assert not (tmp_path / 'refused').exists()
   training.train(c, epath.Path(tmp_path / 'run'))
   sizes = {

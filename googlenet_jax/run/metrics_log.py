@@ -50,6 +50,7 @@ class MetricsLog:
   ):
     self.lines = read(workdir) if lines is None else lines
     self._workdir, self._path, self._active = workdir, workdir / 'metrics.jsonl', active
+    self._remote = '://' in str(workdir)
     self._makers, self._writers = writers, []
     self.rewind(step)
 
@@ -73,7 +74,7 @@ class MetricsLog:
     self.lines.append(line)
     if not self._active:
       return
-    if '://' not in str(self._workdir):
+    if not self._remote:
       with files.written(self._path), open(self._path, 'a') as file:
         file.write(json.dumps(line) + '\n')
     for writer in self._writers:
@@ -81,7 +82,7 @@ class MetricsLog:
 
   def save(self) -> None:
     """Makes sure that all lines are in the file; to be called before a checkpoint is saved."""
-    if self._active and '://' in str(self._workdir):
+    if self._active and self._remote:
       self._write()
 
   def find(self, step: int, split: str) -> dict | None:
