@@ -5,16 +5,28 @@
     network = gj.load('bvlc_googlenet.onnx')
     probabilities, names = network.predict(['a.jpg', 'b.jpg'])
 
-The names are those of `googlenet_jax.api`, which is imported when one is first used.
+Names are imported when they are first used: loading weights imports nothing of training.
 """
 
+import importlib
+
 __version__ = '0.1.0'
-__all__ = ['Network', 'Split', 'config', 'create', 'evaluate', 'load', 'train']
+_FILES = {
+  'create': 'models',
+  'load': 'predictor',
+  'Network': 'predictor',
+  'Split': 'data.sources',
+  'config': 'api',
+  'evaluate': 'api',
+  'train': 'api',
+}
+__all__ = list(_FILES)
 
 
 def __getattr__(name: str):
-  if name not in __all__:
+  if name not in _FILES:
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-  from googlenet_jax import api
+  from googlenet_jax import startup
 
-  return getattr(api, name)
+  startup.set_xla_flags()  # before jax starts
+  return getattr(importlib.import_module(f'googlenet_jax.{_FILES[name]}'), name)

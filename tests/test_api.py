@@ -145,9 +145,9 @@ def test_files_and_pixels_give_the_same(run, tmp_path):
 
 def test_names_stay_what_they_are_when_modules_are_imported():
   import googlenet_jax.cli
-  import googlenet_jax.score
+  import googlenet_jax.training
 
-  assert googlenet_jax.score and googlenet_jax.cli
+  assert googlenet_jax.training and googlenet_jax.cli
   assert all(callable(getattr(gj, name)) for name in gj.__all__)
   with pytest.raises(AttributeError, match='nothing'):
     _ = gj.nothing

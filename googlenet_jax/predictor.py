@@ -1,0 +1,182 @@
+"""Networks that classify images of the caller's, and show what they compute of them."""
+
+import contextlib
+import io
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from googlenet_jax import weights
+from googlenet_jax.errors import InputError, hint
+from googlenet_jax.models.layers import CLASSIFIERS
+
+Images = np.ndarray | str | pathlib.Path | Sequence[str | pathlib.Path]
+
+
+class Predictions(NamedTuple):
+  """What `Network.predict` returns.
+
+  Attributes:
+    probabilities: `[N, classes]` float32.
+    class_names: in the order of the classes.
+  """
+
+  probabilities: np.ndarray
+  class_names: tuple[str, ...]
+
+
+class Features(NamedTuple):
+  """What `Network.features` returns.
+
+  Attributes:
+    activations: `[N, H, W, C]` (or `[N, C]`) float32 of the layers that were asked for.
+    pooled: `[N, C]` float32, the input of the classifier; `[N, H, W, C]` where it is a convolution.
+  """
+
+  activations: dict[str, np.ndarray]
+  pooled: np.ndarray
+
+
+class Network:
+  """A network with its weights and preprocessing.
+
+  Attributes:
+    description: what it is: model, fields, preprocessing, class names.
+    model: the Flax module, `(images, *, train) -> Outputs`.
+    variables: `{'params', 'batch_stats'}`.
+  """
+
+  def __init__(self, network: weights.Network):
+    self.description, self.model = network.description, network.model
+    self.variables = network.variables
+    self._jitted = jax.jit(self._outputs, static_argnames='names')
+
+  def predict(self, images: Images, *, batch_size: int = 32) -> Predictions:
+    """Class probabilities of images, on one device.
+
+    Args:
+      images: uint8 `[H, W, C]` or `[N, H, W, C]`, RGB or gray, of any size; or paths of files and
+        folders. The shorter side is resized and the centre taken, as in evaluation.
+      batch_size: images at once.
+
+    Raises:
+      InputError: no images, or some that cannot be read.
+    """
+    logits, _, _ = self._run(images, (), batch_size)
+    return Predictions(np.asarray(jax.nn.softmax(logits)), self.description.class_names)
+
+  def features(self, images: Images, *names: str, batch_size: int = 32) -> Features:
+    """Activations of layers, and the pooled features that the classifier sees.
+
+    Args:
+      images: as for `predict`.
+      *names: layers by their paths, 'inception_4a' or 'inception_4a/conv_1x1'.
+      batch_size: images at once.
+
+    Raises:
+      InputError: no such layer, no images, or some that cannot be read.
+    """
+    _, activations, pooled = self._run(images, names, batch_size)
+    return Features(activations, pooled)
+
+  def _outputs(self, variables, images, names: tuple[str, ...]):
+    """Logits, activations of the named layers, and the classifier's input."""
+    found, pooled = {}, []
+
+    def watch(method: Callable, args: tuple, kwargs: dict, context) -> Any:
+      output = method(*args, **kwargs)
+      path = '/'.join(context.module.path)
+      if context.method_name == '__call__' and isinstance(output, jax.Array):
+        found[path] = output
+        if path in CLASSIFIERS:
+          pooled.append(args[0])
+      return output
+
+    with nn.intercept_methods(watch):
+      outputs = self.model.apply(variables, images, train=False)
+    for name in names:
+      if name not in found:
+        raise InputError(f'no layer {name!r}{hint(name, found)}')
+    return outputs.logits, {name: found[name] for name in names}, pooled[-1]
+
+  def _run(self, images, names, batch_size):
+    # Imported with the first image: what decodes is not needed to load a network.
+    from googlenet_jax.data import pipeline, stream
+
+    records, preprocessing = _records(images), self.description.preprocessing
+    data = pipeline.streamed(
+      records,
+      train=False,
+      image_size=preprocessing.size,
+      max_bad=records.count,
+      **{
+        name: getattr(preprocessing, name) for name in ('mean', 'std', 'resize_shorter', 'channels')
+      },
+    )
+    devices = jax.local_device_count()  # the pipeline feeds all of them
+    batch_size = -(-min(batch_size, records.count) // devices) * devices
+    parts = []
+    with contextlib.closing(data):
+      for i in range(-(-records.count // batch_size)):
+        host_batch = jax.tree.map(
+          lambda x: x.reshape(-1, *x.shape[3:]), data.feed(i, 1, batch_size)
+        )
+        unused = jnp.zeros(batch_size, jnp.uint32)
+        batch = data.make_batch((), host_batch, unused, None)
+        bad = np.flatnonzero(~host_batch['valid'][: records.count - i * batch_size])
+        if bad.size:
+          why = stream.why_unreadable(records, i * batch_size + int(bad[0]))
+          raise InputError(f'an image cannot be read: leave out, or replace, {why}')
+        images = batch.image.reshape(-1, *data.image_shape)
+        outputs = self._jitted(self.variables, images, names=tuple(names))
+        parts.append(jax.tree.map(lambda x: np.asarray(x, np.float32), outputs))
+    return jax.tree.map(lambda *x: np.concatenate(x)[: records.count], *parts)
+
+
+def _records(images: Images):
+  """Images as encoded records: pixels take the way of files, so that both give the same."""
+  from googlenet_jax.data.sources import Records
+  from googlenet_jax.tools import predict
+
+  if isinstance(images, str | pathlib.Path):
+    images = [images]
+  if not hasattr(images, 'ndim'):
+    paths = predict.find([str(path) for path in images])
+    encoded: Callable[[int], bytes] = lambda i: paths[i].read_bytes()  # noqa: E731
+    return Records(len(paths), lambda i: (encoded(i), 0), lambda i: str(paths[i]), ('',))
+  images = np.asarray(images)
+  images = images[None] if images.ndim == 3 else images
+  if (
+    images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3) or not images.size
+  ):
+    raise InputError(
+      f'images of {images.dtype} {list(images.shape)}: use uint8 [H, W, C] or [N, H, W, C] with 1 '
+      'or 3 channels'
+    )
+  return Records(len(images), lambda i: (_png(images[i]), 0), lambda i: f'image {i}', ('',))
+
+
+def _png(image: np.ndarray) -> bytes:
+  from PIL import Image
+
+  buffer = io.BytesIO()
+  Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image).save(buffer, 'PNG')
+  return buffer.getvalue()
+
+
+def load(path: str, **fields) -> Network:
+  """A network with the weights of a file, or of a run's best checkpoint.
+
+  Args:
+    path: a weights file, published or ours, or the workdir of a run.
+    **fields: those of the network that are to be others, `pool_rounding='ceil'`.
+
+  Raises:
+    InputError: not there, or unusable.
+  """
+  return Network(weights.load(str(path), flag='path', **fields))
