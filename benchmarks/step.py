@@ -67,7 +67,7 @@ def ours(case: Case):
     config.model.update(name='googlenet_torchvision', aux_heads=(), transform_input=False)
   config.train.batch_size = case.batch
   if not case.train:
-    model = models.create(**config.model, num_classes=case.classes)
+    model = models.create(**config.model.to_dict(), num_classes=case.classes)
     images, _ = _batch(case)
     images = jnp.asarray(images)
     variables = jax.jit(lambda: model.init(jax.random.key(0), images[:1], train=False))()

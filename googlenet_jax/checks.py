@@ -12,7 +12,7 @@ def check(config: ConfigDict) -> None:
   schema.check(config)
   if config.eval.split == 'validation' and not config.dataset.validation:
     raise InputError('config.eval.split="validation", but config.dataset.validation is empty')
-  model = create(**config.model)  # refuses fields that it has not
+  model = create(**config.model.to_dict())  # refuses fields that it has not
   norm = getattr(model, 'norm', 'batch')  # networks without the field have batch norm
   if config.train.sync_batch_norm and not config.init.weights and norm != 'batch':
     raise InputError(f'config.train.sync_batch_norm needs config.model.norm="batch", not {norm!r}')

@@ -334,13 +334,13 @@ def _run(call: Call) -> dict:
 
 def _run_weights(call: Call, output: str) -> dict:
   """Does what --mode says with --weights."""
-  from googlenet_jax import weights
+  from googlenet_jax import experiment, weights
 
   values, mode = call.flags, call.flags.mode
   if not values.weights:
     raise InputError(f'--mode={mode} needs --weights=FILE or a workdir')
-  of_network = {x: v for x, v in call.config.model.items() if x not in ('name', 'fields')}
-  networks = [weights.load(path, **of_network) for path in values.weights]
+  fields = experiment.model_fields(call.config)
+  networks = [weights.load(path, **fields) for path in values.weights]
   if mode == 'evaluate':
     from googlenet_jax.tools import multicrop
 

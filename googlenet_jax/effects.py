@@ -144,7 +144,7 @@ NEEDS = (
   ),
   Needs(
     ('train.aux_weight', 'model.aux_dropout', 'model.aux_pool'),
-    lambda c, mode: c.init.weights or getattr(models.create(**c.model), 'aux_heads', ()),
+    lambda c, mode: c.init.weights or getattr(models.create(**c.model.to_dict()), 'aux_heads', ()),
     'a network with auxiliary heads',
   ),
   Needs(('init.allow_head',), lambda c, mode: c.init.weights, 'config.init.weights=FILE'),

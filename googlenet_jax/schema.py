@@ -85,11 +85,6 @@ def all_named(table, *others: str) -> Rule:
   return Rule(lambda x: not isinstance(x, str) and all(map(one.test, x)), text)
 
 
-def some_of(values, text: str = '') -> Rule:
-  """The rule of a tuple, which may be empty, of such values."""
-  return Rule(lambda x: set(x) <= set(values), f'some of {text or ", ".join(values)}')
-
-
 def at_least(low: float, at_most: float = float('inf'), *, below: float = float('inf')) -> Rule:
   """The rule of a number with bounds; `below` is not reached."""
   bounds = f' and at most {at_most}' if at_most < float('inf') else ''

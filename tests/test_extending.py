@@ -23,14 +23,17 @@ def folder(tmp_path_factory):
 
 @pytest.mark.parametrize('name', SECTIONS)
 def test_the_commands_run_as_they_are_written(folder, name):
-  commands = re.findall(r'^googlenet-jax .*', SECTIONS[name], re.M)
+  commands, said = re.findall(r'^googlenet-jax .*', SECTIONS[name], re.M), ''
   assert commands
   for command in commands:
     done = program.run(*shlex.split(command)[1:], cwd=folder)
     assert done.returncode == 0, (command, done.stderr)
+    said += done.stdout
   if name == 'A network':
     kept = json.loads((folder / 'runs/net/network.json').read_text())
     assert (kept['model'], kept['fields']) == ('net:Net', {'depth': 3})
+    modules = re.findall(r'^(inception_\w+)/conv_1x1 ', said, re.M)
+    assert modules == ['inception_3a', 'inception_4a'] and '6,176' in said  # 192 * 32 + 32
     assert json.loads((folder / 'runs/net/evaluation_test.json').read_text())['examples'] == 360
   elif name == 'A metric':
     scores = json.loads((folder / 'runs/metric/evaluation_test.json').read_text())

@@ -70,7 +70,7 @@ def test_a_network_of_ones_own_on_a_config_written_for_googlenet(own, caplog):
     'WARNING: config.model.width is dropped: registry_mine:Net lacks it',
   ]
   checks.check(c)
-  assert models.create(**c.model, num_classes=5).depth == 3
+  assert models.create(**c.model.to_dict(), num_classes=5).depth == 3
   c.model.width = 0.25
   with pytest.raises(InputError, match=r'--config.model.width=0.25: registry_mine:Net has no such'):
     effects.fit(c, {'model.name', 'model.width'})

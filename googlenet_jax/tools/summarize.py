@@ -210,9 +210,7 @@ def summarize(
   networks = {}
   for name in names or [config.model.name]:
     fields = (
-      {}
-      if names
-      else {x: value for x, value in config.model.items() if x not in ('name', 'fields')}
+      {} if names else {x: value for x, value in config.model.to_dict().items() if x != 'name'}
     )
     model = models.create(name, **fields, num_classes=num_classes or None)
     shape = given or (models.find(name).image_shape if names else _shape(config))
@@ -249,7 +247,8 @@ def _is_of_table_1(network):
   return (
     isinstance(model, GoogLeNet)
     and network.image_shape == (224, 224, 3)
-    and ((model.stem, model.width, model.module) == ('imagenet', 1, 'reduced'))
+    and (model.stem, model.width, model.module) == ('imagenet', 1, 'reduced')
+    and model.modules is None
   )
 
 
