@@ -1,4 +1,4 @@
-"""What each thing gains that is done for CPUs: the training step with it and without.
+"""The gain from each CPU-specific form: the training step with it and without.
 
     python -m benchmarks.cpu_forms --case=training|cifar10 [--json=FILE]
 

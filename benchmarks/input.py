@@ -23,7 +23,7 @@ from benchmarks import machine
 from googlenet_jax.data import augment, folder, pipeline
 
 PHOTOS = flags.DEFINE_string('photos', None, 'folder of class folders of JPEG files', required=True)
-ROUNDS = flags.DEFINE_integer('rounds', 10, 'of each')
+ROUNDS = flags.DEFINE_integer('rounds', 10, 'rounds of each')
 JSON = flags.DEFINE_string('json', '', 'file for the figures')
 
 AHEAD, TIMED = 12, 25  # batches of a round: the first ones were read ahead of the clock

@@ -29,9 +29,9 @@ def run(contestants: dict[str, Contestant], *, rounds: int, steps: int) -> dict[
   """Times the contestants in turn.
 
   Args:
-    contestants: by name; the first is compared with the others.
-    rounds: of each; a first one, which warms up, is not counted.
-    steps: of each in a round.
+    contestants: contestants by name; the first is compared with the others.
+    rounds: rounds of each; a first one, which warms up, is not counted.
+    steps: steps of each in a round.
 
   Returns:
     Per name `seconds` (a step, a round), `peak_mb` (device_data while stepping, after the start)
@@ -86,8 +86,8 @@ def report(results: dict[str, dict], images: int, about: str, path: str) -> None
   """Prints the table, the first contestant over each of the others; writes it as JSON.
 
   Args:
-    results: of `run`.
-    images: of a step.
+    results: result of `run`.
+    images: images in a step.
     about: the machine, versions and threads.
     path: file, or ''.
   """

@@ -22,7 +22,7 @@ def save(path: str, about: str, rows: dict[str, dict], **more) -> None:
   """Writes figures as JSON; nothing where the path is ''.
 
   Args:
-    about: of `describe`.
+    about: result of `describe`.
     rows: the table.
     more: what else says how it was measured ('rounds').
   """

@@ -17,7 +17,7 @@ from configs import cifar10
 from googlenet_jax import experiment, parallel, startup
 from googlenet_jax.data import augment, pipeline, sources
 
-EXAMPLES = flags.DEFINE_integer('examples', 45_000, 'in the training set')
+EXAMPLES = flags.DEFINE_integer('examples', 45_000, 'size of the training set')
 
 
 def permuted(key: jax.Array, positions: jax.Array, count: int) -> jax.Array:

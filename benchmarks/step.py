@@ -48,8 +48,8 @@ CASES = {
 }
 
 CASE = flags.DEFINE_enum('case', 'training', list(CASES), 'what is compared')
-ROUNDS = flags.DEFINE_integer('rounds', 10, 'of each')
-STEPS = flags.DEFINE_integer('steps', 0, 'of a round; 0 for 2, of cifar10 10')
+ROUNDS = flags.DEFINE_integer('rounds', 10, 'rounds of each')
+STEPS = flags.DEFINE_integer('steps', 0, 'steps in a round; 0 for 2, or 10 with cifar10')
 JSON = flags.DEFINE_string('json', '', 'file for the figures')
 
 

@@ -21,11 +21,11 @@ from benchmarks import machine
 from googlenet_jax import checks, experiment, parallel
 from googlenet_jax.data import augment, pipeline, sources
 
-CONFIG = config_flags.DEFINE_config_file('config', 'configs/imagenet_bn.py', 'of the experiment')
+CONFIG = config_flags.DEFINE_config_file('config', 'configs/imagenet_bn.py', 'config to compile')
 TOPOLOGY = flags.DEFINE_list('topology', ['v5e:2x2'], 'as jax names them; v5e:16x16 is 256 chips')
 BATCH = flags.DEFINE_integer('batch', 128, 'images a chip')
 SIZE = flags.DEFINE_integer('image_size', 224, "pixels, where the config leaves the images' own")
-CLASSES = flags.DEFINE_integer('classes', 1000, 'of the data')
+CLASSES = flags.DEFINE_integer('classes', 1000, 'number of classes')
 JSON = flags.DEFINE_string('json', '', 'file for the figures')
 
 # Peak rates of a chip: bfloat16 FLOP/s, bytes/s of its memory (Google's documentation of v5e).

@@ -2,9 +2,8 @@
 
     python main.py --config=configs/folder.py --config.dataset.data_dir=DIR
 
-The classes are the folders. Of the photos 80% are trained on, 10% are for validation and 10%
-for the test, by the hash of each one's class and name. A set that is split already,
-`DIR/train/<class>/*`, is named by its folders:
+The classes are the folders. 80% of the photos train, 10% validate, 10% test; splits
+hash class and file name. For a set that is split already, `DIR/train/<class>/*`, name its folders:
 
     --config.dataset.train=train --config.dataset.validation=val --config.dataset.test=
 

@@ -28,7 +28,7 @@ Data = Mapping[str, Split | tuple[np.ndarray, np.ndarray]]
 
 
 def config(name: str = 'default', values: Mapping[str, Any] | None = None) -> ConfigDict:
-  """The config of a file, by path, or by name of those that come with the package.
+  """The config of a file, by path, or by name if it comes with the package.
 
   Args:
     name: 'digits', or 'mine/config.py'.
@@ -49,7 +49,7 @@ def train(
   """Trains, or goes on with the run in the workdir, and scores the test split at its end.
 
   Args:
-    config: as `config()` makes it; not changed.
+    config: result of `config()`; not changed.
     workdir: folder of the run, made where absent.
     data: splits 'train' and, where wanted, 'validation' and 'test', in place of the config's:
       `(images, labels)`, uint8 `[N, H, W, C]` and whole numbers from 0, or `Split`s.
@@ -78,10 +78,10 @@ def evaluate(
   *,
   data: Data | None = None,
 ) -> dict:
-  """Scores a run's best checkpoint on a split, the test split where nothing else is said.
+  """Scores a run's best checkpoint on a split, by default the test split.
 
   Args:
-    workdir: of the run.
+    workdir: folder of the run.
     values: fields of its config that are to be others, `{'eval.split': 'validation'}`.
     data: splits in place of the config's, as for `train`.
 

@@ -3,8 +3,9 @@
     googlenet-jax --config=digits --config.optimizer.lr=0.05 --workdir=runs/try
 
 In a checkout, `python main.py` is the same. --config takes a file, or the name of one that comes
-with the package; --help=config lists its fields. Without --config a run that is in --workdir goes
-on with its own; else it is the digits', with --weights their network, to summarize the paper's.
+with the package; --help=config lists its fields. Without --config, the run in --workdir
+resumes with its own; otherwise it is configs/digits.py. --weights bring their own network, and
+--mode=summarize shows the paper's.
 Exit status: 0; 2 for bad input, with one line that says what to do; 130 or 143 when interrupted,
 saved; 1 for a crash of the program itself, or of another one of several processes.
 """
@@ -26,15 +27,15 @@ from googlenet_jax import config_files, startup
 from googlenet_jax.errors import InputError, hint
 
 MODES = {
-  'train': 'train, or go on with, the run in the workdir (the default)',
-  'evaluate': 'score the run in the workdir, or --weights and their ensemble, on photos',
+  'train': 'train or resume the run in the workdir (the default)',
+  'evaluate': 'score the run in the workdir; with --weights, networks and their ensemble on photos',
   'predict': 'classify --images with --weights',
   'explain': 'draw what --weights see in --images, into the workdir',
   'export': 'write --weights to --output, .safetensors or .stablehlo',
-  'preview': 'draw what is trained and evaluated on into the workdir',
+  'preview': 'draw some training and evaluation images into the workdir',
   'summarize': 'print what every layer of the network of the config, or --model, costs',
   'prepare': 'download and prepare, or convert, the TFDS set of the config',
-  'sweep': "list the points of the config's sweep(), a line each",
+  'sweep': "list the points of the config's sweep(), one per line",
 }
 
 
@@ -42,7 +43,7 @@ class Flag(NamedTuple):
   """A flag of the program.
 
   Attributes:
-    default: its value where it is not given; the lowest one of a number.
+    default: value without the flag; also the lowest one of a number.
     meaning: what it is, a noun first.
     modes: those in which it counts; () for all.
   """
@@ -57,7 +58,7 @@ PRINTS = ('predict', 'summarize', 'sweep')  # nothing of theirs is sent over a n
 FLAGS = {
   'workdir': Flag(
     '',
-    'folder of the run (gs:// too); runs/<config name>',
+    'folder of the run (gs:// too); runs/<config name> by default',
     ('train', 'evaluate', 'preview', 'explain'),
   ),
   'weights': Flag(
@@ -92,7 +93,7 @@ class Call(NamedTuple):
   Attributes:
     flags: the values of `FLAGS`, and the mode.
     config: checked.
-    workdir: of the run, an `epath.Path`.
+    workdir: folder of the run, an `epath.Path`.
     given: fields of the config that the command line sets, 'optimizer.lr'.
   """
 

@@ -1,4 +1,4 @@
-"""Joins the processes of a cluster, with `jax.distributed`; one process a host, or a device."""
+"""Joins the processes of a cluster, with `jax.distributed`; one process per host or device."""
 
 import contextlib
 import glob
@@ -94,8 +94,8 @@ def join(how: str, coordinator='', count=0, index=-1, devices: Sequence[str] = (
     how: 'auto' joins where one is found or a coordinator is given, 'on' always, 'off' never.
     coordinator: 'host:port' of process 0; '' leaves it to jax, which knows SLURM, Open MPI,
       Kubernetes (with the package `kubernetes`) and Cloud TPU.
-    count: of processes; 0 leaves it to jax.
-    index: of this one; -1 leaves it to jax.
+    count: number of processes; 0 leaves it to jax.
+    index: index of this process; -1 leaves it to jax.
     devices: numbers of this host's GPUs that this process uses; none asks `local_devices`.
 
   Raises:

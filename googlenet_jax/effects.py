@@ -63,7 +63,7 @@ def fit(config: ConfigDict, given: Collection[str]) -> None:
   These are the fields that the part lacks; those of the network also where the file named it.
 
   Args:
-    config: not yet checked; changed.
+    config: unchecked config; changed.
     given: fields that were set on the command line.
 
   Raises:
@@ -176,9 +176,9 @@ def check(
 
   Args:
     config: checked (`checks.check`).
-    mode: of the program; a file's fields are told of in training only.
+    mode: mode of the program; warnings about a file's fields come in training only.
     given: fields that were set on the command line.
-    weights: whether a network with its weights is.
+    weights: whether a network with its weights is given.
 
   Raises:
     InputError: one of the fields was given.

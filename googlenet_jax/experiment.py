@@ -33,7 +33,7 @@ def describe(
   Args:
     config: checked.
     data: the pipeline that it trains on.
-    start: whose network it takes, where it starts from weights.
+    start: source of the network, when training starts from weights.
 
   Raises:
     InputError: the images are normalised otherwise than those that the weights were trained on.
@@ -128,17 +128,17 @@ class Run:
   Args:
     config: checked.
     data: the pipeline that it trains on.
-    resume_from: what the network is of a run that goes on; None for one that begins.
+    resume_from: description of the network of a resumed run; None for a new one.
 
   Attributes:
     description: what the network is.
-    clock, model, schedule: of the run.
+    clock, model, schedule: parts of the run.
     heads: names of the network's heads, 'main' first.
     batch_size: examples a step, over all devices.
     parameters: their number, auxiliary heads included.
     frozen: the layers that are not learnt, for a person; '' for none.
     metrics: metrics of an evaluation, by name.
-    key: of data order, augmentation and dropout.
+    key: key of data order, augmentation and dropout.
     one_device: the training step as one device does it (`steps.make_train_step`).
     step: the same compiled for all devices.
   """

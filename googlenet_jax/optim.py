@@ -74,7 +74,7 @@ class Accumulated(NamedTuple):
 
   Attributes:
     pending: gradients that no update has been made of yet, int32.
-    mean: of these gradients.
+    mean: mean of these gradients.
     inner: state of the optimizer.
   """
 

@@ -77,7 +77,7 @@ def adamw(
 
   Args:
     learning_rate: factor on the update.
-    b1, b2, eps: as in `adam`.
+    b1, b2, eps: constants, see `adam`.
     weight_decay: share of the kernels that a step at a learning rate of 1 takes off.
     decay_all: decay biases and norms as well.
   """
@@ -116,7 +116,7 @@ def muon(
       0.2 is that of AdamW's, so both parts share a rate (arXiv 2502.16982). None for Jordan's
       factor sqrt(max(1, O / (H W I))), whose rates are some 20 times as great.
     adam_lr: factor on AdamW's learning rate.
-    b1, b2, eps: of AdamW.
+    b1, b2, eps: constants of AdamW, see `adam`.
     weight_decay: coefficient of decoupled decay, in both parts.
     decay_all: decay biases and norms as well.
   """

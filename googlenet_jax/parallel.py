@@ -80,7 +80,7 @@ def compile_step(step: Callable, arguments: int) -> Callable:
     step: pure; may use collectives over `AXIS`. `carry` and `others` are replicated, `host_batch`
       is this device's part of the host's arrays, `()` for none. The result must be the same
       on every device.
-    arguments: how many `others` there are.
+    arguments: number of `others`.
 
   Returns:
     The compiled function, which takes `host_batch` with a leading axis of this process's devices
@@ -110,7 +110,7 @@ def _mapped(step, arguments, devices=None):
 
 
 def from_main(function: Callable[[], Any]):
-  """What a function returns in the main process, in every process; its InputError too.
+  """Runs it on process 0 and broadcasts the result, or its InputError.
 
   Args:
     function: called in the main process only; what it returns has to be what JSON can hold.
@@ -144,7 +144,7 @@ def agreed_to_stop(asked: int) -> bool:
   """Whether all processes stop here, since one of them got SIGTERM.
 
   Args:
-    asked: how often this was asked, this time included; equally often in every process.
+    asked: number of calls so far, this one included; the same in every process.
   """
   return multihost_utils.reached_preemption_sync_point(asked)
 

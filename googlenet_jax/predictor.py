@@ -23,7 +23,7 @@ class Predictions(NamedTuple):
 
   Attributes:
     probabilities: `[N, classes]` float32.
-    class_names: in the order of the classes.
+    class_names: names in label order.
   """
 
   probabilities: np.ndarray
@@ -74,7 +74,7 @@ class Network:
     """Activations of layers, and the pooled features that the classifier sees.
 
     Args:
-      images: as for `predict`.
+      images: pixels or paths, see `predict`.
       *names: layers by their paths, 'inception_4a' or 'inception_4a/conv_1x1'.
       batch_size: images at once.
 
@@ -174,9 +174,9 @@ def load(path: str, **fields) -> Network:
 
   Args:
     path: a weights file, published or ours, or the workdir of a run.
-    **fields: those of the network that are to be others, `pool_rounding='ceil'`.
+    **fields: fields of the network to override, `pool_rounding='ceil'`.
 
   Raises:
-    InputError: not there, or unusable.
+    InputError: the file or workdir is missing or unusable.
   """
   return Network(weights.load(str(path), flag='path', **fields))

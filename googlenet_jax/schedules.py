@@ -23,7 +23,7 @@ class Clock:
   """Converts durations to steps.
 
   Args:
-    examples: in an epoch of the training split.
+    examples: number of examples in an epoch of the training split.
     batch_size: examples a step, over all devices.
     total: duration of the whole training.
   """

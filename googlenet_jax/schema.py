@@ -42,10 +42,10 @@ class Field(NamedTuple):
   """A row of the table.
 
   Attributes:
-    default: its value where no file and no flag sets it; None leaves it to the network.
+    default: value when no file or flag sets it; None leaves it to the network.
     meaning: what it is, a noun first.
     rule: what it may be.
-    unit: of a number.
+    unit: unit of a number.
     kind: type of its values, where the default is None.
     free: whether a run may go on with another value: one that changes nothing that is learnt.
   """
@@ -126,7 +126,7 @@ KEYWORDS = Rule(lambda x: all(isinstance(name, str) for name in x), "a dict like
 # What the fields of a group are about; '' is the group of those without one.
 GROUPS = {
   '': 'The run',
-  'model': 'The network; None leaves a field as the network has it, also one that it lacks',
+  'model': 'The network; None keeps its default; leave fields that it lacks at None',
   'init': 'What training starts from',
   'dataset': 'The images and their splits',
   'augment': 'Steps on training images, in this order; 0 or () leaves one out',
@@ -144,7 +144,10 @@ FIELDS: dict[str, Field] = {
     0, 'Seed of initial parameters, data order, augmentation and dropout', at_least(0, 2**31 - 1)
   ),
   'distributed': Field(
-    'auto', 'Part in the cluster that is found, if any', one_of('auto', 'on', 'off'), free=True
+    'auto',
+    'Cluster: auto joins one if found, on requires one, off joins none',
+    one_of('auto', 'on', 'off'),
+    free=True,
   ),
   'on_nonfinite': Field(
     'stop',
@@ -195,11 +198,9 @@ FIELDS: dict[str, Field] = {
   ),
   'init.weights': Field('', "File or workdir of the weights training starts from; '' for none"),
   'init.allow_head': Field(
-    False, 'Weights of other classes, from which the classifier is new', free=True
+    False, 'Permission for weights of other classes; the classifier is new', free=True
   ),
-  'init.frozen': Field(
-    (), "Beginnings of the names of layers that stay, with their statistics, like 'conv'"
-  ),
+  'init.frozen': Field((), "Name prefixes of frozen layers, statistics included, like 'conv'"),
   'init.backbone_lr': Field(1.0, 'Factor on the learning rate of all but the classifiers', SHARE),
   'dataset.name': Field(
     'digits',
@@ -215,7 +216,7 @@ FIELDS: dict[str, Field] = {
     True, 'Images decoded once and kept on the devices; False decodes while training'
   ),
   'dataset.train': Field('train', "Split trained on: 'train[:45000]', of a folder 'all[:80%]'"),
-  'dataset.validation': Field('', "Split that choices are made on; '' for none"),
+  'dataset.validation': Field('', "Split that the best checkpoint is chosen on; '' for none"),
   'dataset.test': Field('test', "Split scored once, at the end; '' for none", free=True),
   'dataset.mean': Field(
     (127.5,),
@@ -239,7 +240,7 @@ FIELDS: dict[str, Field] = {
     0.01, 'Greatest unreadable share of a split, rounded up', SHARE, free=True
   ),
   'dataset.allow_overlap': Field(
-    False, 'Training and validation on what is tested on, on purpose', free=True
+    False, 'Permission for test examples in the other splits', free=True
   ),
   'dataset.fields': Field({}, 'More fields of the set', KEYWORDS),
   'augment.area': Field(
@@ -260,7 +261,7 @@ FIELDS: dict[str, Field] = {
   ),
   'augment.interpolation': Field(
     ('area',),
-    'Interpolations that one is drawn from for each crop',
+    'Interpolations; each crop draws one of them',
     Rule(
       lambda x: len(x) and set(x) <= set(decode.INTERPOLATIONS),
       f'some of {", ".join(decode.INTERPOLATIONS)}',
@@ -298,9 +299,7 @@ FIELDS: dict[str, Field] = {
   'train.loss_fields': Field({}, "Fields of the loss: {'gamma': 1.0}", KEYWORDS),
   'train.aux_weight': Field(0.3, 'Weight of each auxiliary loss', at_least(0)),
   'train.label_smoothing': Field(0.0, 'Share of the label spread over all classes', BELOW_1),
-  'train.sync_batch_norm': Field(
-    False, 'Batch statistics over all devices in place of each its own'
-  ),
+  'train.sync_batch_norm': Field(False, 'Batch statistics over all devices, not per device'),
   'train.steps_per_call': Field(
     1, 'Steps dispatched at once, for small models; on a CPU more is slower', at_least(1)
   ),
@@ -309,7 +308,7 @@ FIELDS: dict[str, Field] = {
   'optimizer.momentum': Field(0.9, 'Momentum; b1 of Adam and its kin', BELOW_1),
   'optimizer.nesterov': Field(False, "Nesterov's momentum"),
   'optimizer.weight_decay': Field(0.0, 'Weight decay', at_least(0)),
-  'optimizer.decay_all': Field(False, 'Decay of biases and norms too'),
+  'optimizer.decay_all': Field(False, 'Weight decay of biases and norms too'),
   'optimizer.clip_norm': Field(0.0, "Bound on the gradient's global norm; 0 for none", at_least(0)),
   'optimizer.accumulate': Field(1, 'Steps whose gradients make one update', at_least(1)),
   'optimizer.fields': Field({}, 'More fields of the optimizer', KEYWORDS),
@@ -329,7 +328,7 @@ FIELDS: dict[str, Field] = {
   ),
   'schedule.fields': Field({}, 'More fields of the schedule', KEYWORDS),
   'average.name': Field('none', 'Name of the average', one_of(*train_state.AVERAGES)),
-  'average.decay': Field(0.999, 'Decay of ema in a step', BELOW_1),
+  'average.decay': Field(0.999, 'Decay of ema per step', BELOW_1),
   'average.begin': Field('0 epochs', 'Time at which averaging begins', DURATION),
   'eval.every': Field(
     '1 epochs', 'Time between evaluations on validation, each with a checkpoint', DURATION
@@ -347,7 +346,7 @@ FIELDS: dict[str, Field] = {
   ),
   'eval.metric_fields': Field({}, "Fields of these by name: {'top5': {'k': 3}}", KEYWORDS),
   'eval.resize': Field(
-    0, 'Shorter side of photos before the centre crop; 0 for 8/7 of it', at_least(0), 'pixels'
+    0, 'Shorter side of photos before the centre crop; 0 for 8/7 of the crop', at_least(0), 'pixels'
   ),
   'eval.crops': Field(1, 'Crops of a photo, with --weights', one_of(*boxes.CROPS), free=True),
   'eval.split': Field(
@@ -355,7 +354,7 @@ FIELDS: dict[str, Field] = {
   ),
   'eval.checkpoint': Field(
     'best',
-    'Checkpoint that is tested; the best is so on validation',
+    'Checkpoint that is scored; best means best on validation',
     one_of('best', 'last'),
     free=True,
   ),
@@ -371,10 +370,14 @@ FIELDS: dict[str, Field] = {
   ),
   'log.writer_fields': Field({}, 'Fields of these by name', KEYWORDS, free=True),
   'checkpoint.keep': Field(
-    2, 'Number kept of the last ones, beside the best', at_least(1), free=True
+    2, 'Number of latest checkpoints kept, besides the best', at_least(1), free=True
   ),
   'checkpoint.minutes': Field(
-    15.0, 'Longest time between two, seen at training records', above(0), 'minutes', free=True
+    15.0,
+    'Longest time between checkpoints, checked at training records',
+    above(0),
+    'minutes',
+    free=True,
   ),
   'profile': Field(
     '',
@@ -412,8 +415,8 @@ def update(config: ConfigDict, values: Mapping[str, Any], where: str = '') -> No
   """Sets fields of a config, `{'optimizer.lr': 0.1, ...}`.
 
   Args:
-    config: that is changed.
-    values: by the names of the fields.
+    config: config to change.
+    values: values by field name.
     where: beginning of the errors.
 
   Raises:
@@ -500,8 +503,8 @@ def page() -> str:
     '# Fields of a config',
     '',
     'Written by `python -m googlenet_jax.schema > docs/config.md`. A config file begins with',
-    '`schema.config()`; on the command line `--config.FIELD=VALUE` sets a field. Those marked *',
-    f'may be given anew when a run goes on. A duration is written {DURATIONS}.',
+    '`schema.config()`; on the command line `--config.FIELD=VALUE` sets a field. Fields marked *',
+    f'may change when a run resumes. A duration is written {DURATIONS}.',
   ]
   for group, fields in groups().items():
     lines += ['', f'## {GROUPS[group]}', '', '| field | default | meaning |', '| --- | --- | --- |']

@@ -27,7 +27,7 @@ def train_metrics(
   Args:
     head_names: heads of the network.
     groups: layers whose parameters' norms are summed.
-    learnt: layers whose gradients' norms are.
+    learnt: layers whose gradients' norms are summed.
   """
   per_head = [f'{head}_{what}' for head in head_names for what in ('loss', 'top1')]
   by_layer = [f'parameter_norm/{group}' for group in groups]

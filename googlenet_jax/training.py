@@ -41,7 +41,7 @@ def train(
   """Trains, or goes on with the run in the workdir, and scores the test split at its end.
 
   Args:
-    config: checked (`config.check`).
+    config: checked (`checks.check`).
     workdir: folder of the run; made where absent.
     stop_at: step to save and stop at, as an interrupted run would; 0 for the end.
     given: fields that were set on the command line, 'optimizer.lr'.

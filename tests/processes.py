@@ -55,8 +55,8 @@ class Job:
   """The processes of a run; killed after five minutes.
 
   Args:
-    count: of processes, each of one device.
-    workdir: of the run; `config.py` is written beside it.
+    count: number of processes, each with one device.
+    workdir: folder of the run; `config.py` is written beside it.
     arguments: flags.
   """
 

@@ -44,13 +44,13 @@ class Program:
   """A running `main.py`, in the manner of `subprocess.Popen`.
 
   Args:
-    arguments: of the command line.
+    arguments: arguments of the command line.
     limit: seconds after which it is killed.
     cwd: working directory.
     environment: variables that differ from those here.
 
   Attributes:
-    pid: its process.
+    pid: id of its process.
     stdout: what it prints, to be read line by line.
     returncode: its exit status once it is known; negative for the signal that ended it.
   """

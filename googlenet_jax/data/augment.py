@@ -163,7 +163,7 @@ def mix(
     images, partner_images: `[B, H, W, C]` float32.
     labels, partner_labels: `[B, classes]` float32 distributions.
     keys: `[B]`, of the examples.
-    augment: its `mixup` and `cutmix`, not both 0.
+    augment: settings; `mixup` and `cutmix` count, not both 0.
 
   Returns:
     Images and labels; a label's weights are the shares of the pixels.

@@ -25,8 +25,8 @@ def random_box(
   of a ratio that is allowed. Section 6 of the paper: area 8% to 100%, aspect 3/4 to 4/3.
 
   Args:
-    width, height: of the photo, pixels.
-    rng: consumed.
+    width, height: size of the photo, pixels.
+    rng: source of randomness; consumed.
     area: least and greatest share, (0, 1].
     aspect: least and greatest width over height.
   """
@@ -66,7 +66,7 @@ def test_boxes(width: int, height: int, crops: int, size: int, resize_shorter: i
   `size` pixels, and the square itself.
 
   Args:
-    width, height: of the photo, pixels.
+    width, height: size of the photo, pixels.
     crops: one of `CROPS`.
     size: side of a crop, pixels.
     resize_shorter: side that the photo's shorter one is resized to; the 144 crops' scales are in

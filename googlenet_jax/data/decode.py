@@ -84,8 +84,8 @@ def crop(
     `[size, size, 3]` uint8 RGB.
 
   Raises:
-    Exception: of any kind, as Pillow has it, for data that is broken or no image, more than
-      `MOST_PIXELS`, or gray of which white is not known.
+    Exception: any kind, as Pillow raises it, for data that is broken or no image, more than
+      `MOST_PIXELS`, or gray whose white level is unknown.
   """
   return views(data, lambda *photo: [choose(*photo)], size, interpolation)[0]
 

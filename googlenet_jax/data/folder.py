@@ -26,9 +26,8 @@ def records(root: str, split: str, others: tuple[str, ...] = (), class_list: str
 
   Args:
     root: the folder; a class is a folder of photos, and its name that of the folder.
-    split: 'train' for `root/train`, 'all' for a root without splits. A share of either is cut
-      out by the hash of each photo's class and name, so that it stays where it is when others
-      come or go: 'all[:80%]', 'train[90%:]'.
+    split: 'train' for `root/train`, 'all' for a root without splits. A share of either hashes
+      class and file name, so changes to other photos never move one: 'all[:80%]', 'train[90%:]'.
     others: splits whose classes count too, so that labels are the same in all of them.
     class_list: file with a class a line in label order, its folder's name first and what it is
       called after it, as in `synset_words.txt` (after a tab, where the folder's name has

@@ -39,7 +39,7 @@ class Pipeline(NamedTuple):
 
   Attributes:
     size: examples in one epoch.
-    class_names: in label order.
+    class_names: names in label order.
     image_shape: (H, W, C) of a batch's images.
     device_data: arrays to be replicated on every device; `()` when streaming.
     feed: `(step, count, batch_size) -> arrays [local devices, count, ...]` that the host hands
@@ -88,11 +88,11 @@ def in_memory(
   Args:
     split: the examples.
     train: shuffle, augment and repeat without end.
-    mean, std: of a channel, in [0, 255]; one value serves all channels.
+    mean, std: statistics of a channel, in [0, 255]; one value serves all channels.
     image_size: side in pixels that images are resized to (bilinear); 0 keeps theirs.
     channels: 3 repeats a gray channel; 0 keeps theirs.
     max_bad: records that may be unreadable.
-    augment: of training images.
+    augment: augmentation of training images.
 
   Raises:
     InputError: the statistics, `channels` or colour distortions do not fit the images, or too many
@@ -170,15 +170,16 @@ def streamed(
   Args:
     records: the encoded images.
     train: shuffle, augment and repeat without end.
-    mean, std: of a channel, in [0, 255]; one value serves all three.
+    mean, std: statistics of a channel, in [0, 255]; one value serves all three.
     image_size: side of the images of a batch, pixels.
-    resize_shorter: that the shorter side is resized to before the centre crop of an evaluation.
+    resize_shorter: shorter side in evaluation, before the centre crop, pixels.
     channels: 3 repeats a gray channel, 1 makes the images gray; 0 keeps those of the records.
-    test_crops: of evaluation: with 10 or 144 a batch's images are `[B, crops, H, W, C]`.
-    seed: of the order and the crops.
+    test_crops: crops of a photo in evaluation; with 10 or 144 a batch's images are
+      `[B, crops, H, W, C]`.
+    seed: seed of the order and the crops.
     max_bad: records that may be unreadable before the run ends.
     threads, prefetch: see `stream.Stream`.
-    augment: of training images.
+    augment: augmentation of training images.
 
   Raises:
     InputError: the statistics or colour distortions do not fit the channels.
@@ -253,7 +254,7 @@ def prepared(
     images: `[B, H, W, C]`, [0, 255].
     keys: `[B]`; None where nothing is augmented.
     shape: (H, W, C) of the result.
-    mean, std: of a channel, in [0, 255].
+    mean, std: statistics of a channel, in [0, 255].
     augment: what is done; mixing apart (`augment.mix`).
   """
   if keys is not None:

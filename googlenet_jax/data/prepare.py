@@ -33,10 +33,10 @@ class Known(NamedTuple):
   Attributes:
     host: asked once before anything is started, because TFDS itself retries for minutes
       without a network; '' where archives are put there by hand.
-    space: that downloads and prepared files take, GB (TFDS's catalog); 0 leaves the check to
+    space: disk for downloads and prepared files, GB (TFDS's catalog); 0 leaves the check to
       TFDS, which makes it once it knows.
     archives: files that have to be in `downloads/manual`.
-    source: where a person gets them.
+    source: page that offers them.
   """
 
   host: str
@@ -113,7 +113,7 @@ def ensure(name: str, data_dir: str) -> epath.Path:
   """The directory of a set as ArrayRecord; prepares or converts it where it must.
 
   Raises:
-    InputError: that cannot be done, or failed.
+    InputError: preparing is impossible here, or failed.
   """
   folder = folder_of_sets(data_dir)
   try:

@@ -66,8 +66,8 @@ def rectangle(
 
   Args:
     draws: four uniform values in [0, 1): for the area, the aspect, the row and the column.
-    height, width: of the image, pixels.
-    area, aspect: as in `random_erasing`.
+    height, width: size of the image, pixels.
+    area, aspect: bounds, see `random_erasing`.
   """
   pixels = height * width * (area[0] + draws[0] * (area[1] - area[0]))
   ratio = aspect[0] * (aspect[1] / aspect[0]) ** draws[1]

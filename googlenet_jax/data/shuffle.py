@@ -15,7 +15,7 @@ def shuffled(key: jax.Array, positions: jax.Array, count: int) -> jax.Array:
   and the work is that of the batch, not of the set.
 
   Args:
-    key: of the order.
+    key: key of the order.
     positions: `[B]` uint32; they may lie in several epochs.
     count: examples in an epoch, below 2**31.
 

@@ -46,7 +46,7 @@ class Records(NamedTuple):
     name: `index ->` what a person calls the record.
     class_names: names in label order.
     digest: `() ->` a digest of what tells these records from others without reading them.
-    channels: of the images, 1 where all are gray.
+    channels: number of channels, 1 where all are gray.
     counts: `[classes]` images of each class; None where only reading them would tell.
     spans: stretches of a larger set that these are; none where that is not known.
   """
@@ -66,7 +66,7 @@ class Span(NamedTuple):
 
   Attributes:
     part: what it is a stretch of: a split of the set as it is stored, or a folder.
-    first, last: from where to where, in `unit`.
+    first, last: bounds of the stretch, in `unit`.
     unit: 'examples', or '%' of a folder (by the hash of the photos' names).
   """
 

@@ -31,10 +31,10 @@ class Crops:
   Args:
     records: encoded images.
     size: side of a crop, pixels.
-    resize_shorter: of evaluation: the shorter side before the centre crop, pixels.
-    augment: of training.
+    resize_shorter: shorter side in evaluation, before the centre crop, pixels.
+    augment: augmentation of training images.
     max_bad: records that may be unreadable before `InputError` ends the run.
-    test_crops: of evaluation: 1, or 10 or 144 (`boxes.test_boxes`).
+    test_crops: crops of a photo in evaluation: 1, or 10 or 144 (`boxes.test_boxes`).
   """
 
   def __init__(
@@ -140,7 +140,7 @@ class Stream:
 
   Args:
     example: `position -> {name: array}`; called by many threads at once.
-    threads: that decode; 0 for one a core.
+    threads: threads that decode; 0 for one per core.
     prefetch: batches that are decoded ahead, beside two that are put on the devices.
     process: index of this process, and how many there are; None asks jax.
   """

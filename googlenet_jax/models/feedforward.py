@@ -178,13 +178,13 @@ class Chain(nn.Module):
 
   Attributes:
     layers: the table.
-    num_classes: of the data.
+    num_classes: number of classes.
     width: multiplier of all channel counts but the input's and the classes', rounded to
       multiples of 8.
     norm: 'none', or 'batch' after every convolution in place of its bias.
-    activation: of every layer but a last linear one.
+    activation: function after every layer but a last linear one.
     dropout: share of the activations dropped where the table says so.
-    dtype: of the computation; parameters and outputs are float32.
+    dtype: type of the computation; parameters and outputs are float32.
     kernel_init: a key of `layers.KERNEL_INITS`.
     bias_init: constant that biases start from.
     bn_axis: mapped axis over which batch statistics are averaged.

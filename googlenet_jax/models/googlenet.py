@@ -101,7 +101,7 @@ class InceptionModule(nn.Module):
 
   Attributes:
     widths: output channels of the convolutions.
-    reduced: with 1x1 reductions before the 3x3 and 5x5 convolutions and a 1x1
+    reduced: True for 1x1 reductions before the 3x3 and 5x5 convolutions and a 1x1
       projection after the pool (Figure 2b); False for the naive version (Figure 2a),
       whose pool branch keeps all input channels.
     kernel_5x5: side of the "5x5" convolution's window, pixels.
@@ -194,7 +194,7 @@ class GoogLeNet(nn.Module):
   BVLC weights.
 
   Attributes:
-    num_classes: of the data.
+    num_classes: number of classes.
     width: multiplier of all channel counts but the input's and the classes', rounded
       to multiples of 8.
     modules: channels of each module, exactly: `width` does not scale these; None for Table 1's.
@@ -208,13 +208,13 @@ class GoogLeNet(nn.Module):
     classifier: 'avgpool' (global average pool, dropout, linear) or 'fc' (the flattened
       map through a hidden linear layer of 1024, dropout, linear).
     dropout, aux_dropout: share of the activations dropped, main and auxiliary.
-    pool_rounding: of the max pools between stages: 'same', 'ceil' or 'floor'
+    pool_rounding: rounding of the max pools' sizes: 'same', 'ceil' or 'floor'
       (`layers.pool_padding`).
     last_pool: window of the pool before stage 5, stride 2: 3, or 2 as in torchvision.
-    aux_pool: of the auxiliary heads: '5x5' with stride 3, or 'adaptive' to 4x4.
+    aux_pool: pool of the auxiliary heads: '5x5' with stride 3, or 'adaptive' to 4x4.
     transform_input: take images normalised with ImageNet's statistics and bring them to
       [-1, 1], as torchvision's network does.
-    dtype: of the computation; parameters and outputs are float32.
+    dtype: type of the computation; parameters and outputs are float32.
     kernel_init: a key of `layers.KERNEL_INITS`, or an initialiser.
     bias_init: constant that biases start from (classifiers: 0).
     bn_axis: mapped axis over which batch statistics are averaged.

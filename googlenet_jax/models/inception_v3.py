@@ -170,11 +170,11 @@ class InceptionV3(nn.Module):
   """Inception v3 for 299x299 images.
 
   Attributes:
-    num_classes: of the data.
+    num_classes: number of classes.
     width: multiplier of the channels, rounded to multiples of 8.
     aux_heads: ('Mixed_6e',), the module that the auxiliary classifier follows, or ().
     dropout: share of the activations dropped before the classifier.
-    dtype: of the computation; parameters and outputs are float32.
+    dtype: type of the computation; parameters and outputs are float32.
     kernel_init: a key of `layers.KERNEL_INITS`.
     bn_axis: mapped axis over which batch statistics are averaged.
   """

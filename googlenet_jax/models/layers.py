@@ -135,17 +135,17 @@ class ConvBlock(nn.Module):
 
   Attributes:
     features: output channels.
-    kernel_size: of the window, pixels: a side, or (height, width).
+    kernel_size: size of the window, pixels: a side, or (height, width).
     strides: step of the window, pixels.
-    padding: on every side, pixels; None for half the window, as in Caffe and torch.
+    padding: pixels on every side; None for half the window, as in Caffe and torch.
     groups: parts of the channels that do not see each other.
     batch_norm: normalise with batch statistics instead of adding a bias.
-    bn_epsilon: added to the variance.
+    bn_epsilon: term added to the variance.
     bn_axis: mapped axis over which statistics are averaged; None for each device
       its own.
-    activation: of the result; None for none.
+    activation: function of the result; None for none.
     kernel_init, bias_init: initialisers.
-    dtype: of the computation; parameters and statistics are float32.
+    dtype: type of the computation; parameters and statistics are float32.
   """
 
   features: int
@@ -211,7 +211,7 @@ def pool_padding(size: int, window: int, stride: int, pool_rounding: str) -> tup
 
   Args:
     size: pixels along the axis.
-    window, stride: of the pool, pixels.
+    window, stride: size and step of the pool, pixels.
     pool_rounding: 'same' gives ceil(size / stride) outputs with the padding split between
       the sides; 'ceil' starts at pixel 0 and lets the last window hang over the edge
       (Caffe); 'floor' only uses windows that fit (no padding).

@@ -20,7 +20,7 @@ class Block(nn.Module):
 
   Attributes:
     features: channels of the 3x3 convolutions.
-    stride: of the block.
+    stride: step of the block, pixels.
     bottleneck: 1x1, 3x3, 1x1 of four times the channels, else 3x3 twice.
     shortcut: 'projection' (1x1 where the shape changes, option B), 'pad' (zeros for the new
       channels, option A) or 'none' (a plain network).
@@ -60,14 +60,14 @@ class ResNet(nn.Module):
   """A residual network, or its plain twin.
 
   Attributes:
-    blocks: a stage's.
-    features: of the first stage; every further one has twice as many.
+    blocks: number of blocks in each stage.
+    features: channels of the first stage; every further one has twice as many.
     bottleneck, shortcut: see `Block`.
     stem: 'imagenet' (Table 1) or 'cifar' (section 4.2).
-    num_classes: of the data.
+    num_classes: number of classes.
     width: multiplier of the channels, rounded to multiples of 8.
     dropout: share of the activations dropped before the classifier.
-    dtype: of the computation; parameters and outputs are float32.
+    dtype: type of the computation; parameters and outputs are float32.
     kernel_init: a key of `layers.KERNEL_INITS`.
     bn_axis: mapped axis over which batch statistics are averaged.
   """

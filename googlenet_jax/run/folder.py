@@ -35,7 +35,7 @@ class RunFolder:
   """A workdir that a run begins or goes on in; until `begin` nothing is made or changed there.
 
   Args:
-    config: checked (`config.check`).
+    config: checked (`checks.check`).
     workdir: folder of the run; may be absent.
     stack: holds the lock, which keeps other runs out.
 
@@ -43,7 +43,7 @@ class RunFolder:
     workdir: the same folder.
     checkpoints: its checkpoints, read only until `begin`.
     latest: step of the checkpoint that the run goes on from; None for a run that begins.
-    first: step that it begins at: not 0 where it goes on from there or from another run.
+    first: step that it begins at; above 0 for a resumed run or a branch of another.
     description: what the network is of a run that goes on, or of the one that it branches from;
       None for one that begins.
     lines: records so far; there from `begin` on.

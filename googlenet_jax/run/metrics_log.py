@@ -1,6 +1,6 @@
 """What a run leaves in its workdir beside checkpoints: metrics, event files, pictures.
 
-`metrics.jsonl` is the record: a line a measurement, `{"step", "split", "time", ...}`, the time in
+`metrics.jsonl` is the record: a line per measurement, `{"step", "split", "time", ...}`, the time in
 seconds since 1970. Event files and curves are made from it and can be made again:
 `python -m googlenet_jax.run.metrics_log WORKDIR`.
 """

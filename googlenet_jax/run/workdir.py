@@ -100,8 +100,8 @@ def check_data(digests: dict[str, str], workdir: epath.Path) -> None:
   """Raises InputError if a split is not what it was when the run began.
 
   Args:
-    digests: of the data, by the splits' notation, 'train[:80%]'.
-    workdir: of the run.
+    digests: digests of the data, by the splits' notation, 'train[:80%]'.
+    workdir: folder of the run.
   """
   begun = (workdir / 'config.json').exists()
   earlier = files.read_json(workdir / RUN)['data'] if begun else {}
@@ -125,11 +125,11 @@ def begin(
   `config.json` stays that of the beginning; it is written last, as it says that a run is there.
 
   Args:
-    config: that it begins or goes on with.
-    description: of its network.
+    config: config that the run begins or resumes with.
+    description: account of its network.
     digests: see `check_data`.
-    workdir: of the run.
-    step: of the checkpoint that it goes on from; None for one that begins.
+    workdir: folder of the run.
+    step: step of the checkpoint that it resumes from; None for a new run.
   """
   begun = (workdir / 'config.json').exists()
   earlier = files.read_json(workdir / RUN)['data'] if begun else {}

@@ -1,4 +1,4 @@
-"""What every layer of a network costs, read off the computation that the network itself does.
+"""What every layer of a network costs, computed from the traced network.
 
 The forward pass is traced without allocating anything; convolutions, products with parameters,
 pools and local response normalisations become rows, named after the modules that do them. So any

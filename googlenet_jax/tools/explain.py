@@ -42,7 +42,7 @@ def explain_photos(
   """Explains photos, the pictures of each in a folder `explain/NAME` of the workdir.
 
   Raises:
-    InputError: as `explain`; or, when all others are done, some photos cannot be read.
+    InputError: see `explain`; or, after all others are done, some photos cannot be read.
   """
   preprocessing, written, unreadable = network.description.preprocessing, {}, []
   choose = partial(

@@ -18,8 +18,8 @@ def preview(config: ConfigDict, workdir: epath.Path) -> dict:
   """Writes a grid of some training images, augmented as in training, and one of evaluation images.
 
   Args:
-    config: checked (`config.check`).
-    workdir: of the pictures `preview_SPLIT.png`; made where absent.
+    config: checked (`checks.check`).
+    workdir: folder for the pictures `preview_SPLIT.png`; made where absent.
 
   Returns:
     The path of each picture.
@@ -53,7 +53,7 @@ def preview(config: ConfigDict, workdir: epath.Path) -> dict:
 
 
 def first_batch(data: Pipeline, key: jax.Array | None) -> Batch:
-  """The first images of a pipeline as numpy arrays; key: of the augmentation, None for none."""
+  """The first images of a pipeline as numpy arrays; `key` augments them, None does not."""
   count = -(-min(IMAGES, data.size) // jax.device_count()) * jax.device_count()
   with contextlib.closing(data):
     host_batch = data.feed(0, 1, count)

@@ -78,7 +78,7 @@ class Description(NamedTuple):
       where: name of its place, for errors.
 
     Raises:
-      InputError: of a newer format, or no description.
+      InputError: the text has a newer format, or is no description.
     """
     try:
       read = json.loads(text)

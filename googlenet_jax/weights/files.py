@@ -41,7 +41,7 @@ def read(path: pathlib.Path) -> Tensors:
 
   Raises:
     InputError: no such file, or of no known kind.
-    Exception: of any kind, as the libraries have it, for a broken file.
+    Exception: any kind, as the libraries raise it, for a broken file.
   """
   if not path.is_file():
     raise InputError('no such file')

@@ -43,10 +43,10 @@ def load(path: str, *, flag: str = '--weights', **overrides) -> Network:
     path: file whose name ends in one of `files.READERS`, or workdir: its best checkpoint,
       averaged parameters where it has them.
     flag: flag that gave the path, for errors.
-    overrides: fields of the network that are given and not None, but the number of classes.
+    overrides: fields of the network to override where not None; not the number of classes.
 
   Raises:
-    InputError: not there, unusable, or missing, extra or misshapen arrays, by name.
+    InputError: no such file, an unusable one, or missing, extra or misshapen arrays, by name.
   """
   place = epath.Path(path).expanduser()
   try:

@@ -24,7 +24,7 @@ def assign(
     The variables, and the layers that stay initialised.
 
   Raises:
-    InputError: of other classes and not allowed, or arrays are missing, extra or misshapen.
+    InputError: other classes, which is not allowed, or arrays are missing, extra or misshapen.
   """
   where = f'config.init.weights={network.source}'
   other = class_names != network.description.class_names
