@@ -15,7 +15,8 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from googlenet_jax import checks, config_files, schema, training, weights
+from googlenet_jax import checks, config_files, effects, inputs, schema, training, weights
+from googlenet_jax.data import sources
 from googlenet_jax.data.sources import Split
 from googlenet_jax.errors import InputError
 from googlenet_jax.run import score
@@ -39,6 +40,7 @@ def config(name: str = 'default', values: Mapping[str, Any] | None = None) -> Co
   """
   result = config_files.load(name)
   schema.update(result, values or {})
+  effects.fit(result, set(values or ()))
   checks.check(result)
   return result
 
@@ -66,7 +68,7 @@ def train(
     if 'train' not in data:
       raise InputError("data has no 'train': give {'train': (images, labels), ...}")
     arrays = _splits(data)
-    config.dataset.name, config.dataset.in_memory = 'arrays', True
+    config.dataset.name, config.dataset.in_memory = inputs.ARRAYS, True
     config.dataset.update({name: name if name in data else '' for name in SPLITS})
   checks.check(config)
   return training.train(config, epath.Path(workdir).expanduser(), arrays=arrays)
@@ -109,25 +111,18 @@ def _splits(data: Data, class_names: tuple[str, ...] = ()) -> dict[str, Split]:
   named |= {class_names} if class_names else set()
   if len(named) > 1:
     raise InputError(f'data has splits of different classes: {" and ".join(map(str, named))}')
-  most = max(int(split.labels.max()) for split in found.values())
+  most = max(int(split.labels.max(initial=1)) for split in found.values())
   names = named.pop() if named else tuple(map(str, range(most + 1)))
-  if most >= len(names):
-    raise InputError(f'data has the label {most}: the {len(names)} classes count from 0')
-  return {name: split._replace(class_names=names) for name, split in found.items()}
+  return {
+    name: sources.checked(split._replace(class_names=names), f'data[{name!r}]')
+    for name, split in found.items()
+  }
 
 
 def _split(name: str, given: Split | tuple[np.ndarray, np.ndarray]) -> Split:
   """Arrays as a split without names of classes."""
   if isinstance(given, Split):
     return given
-  images, labels = map(np.asarray, given)
-  images = images[..., None] if images.ndim == 3 else images
-  fine = images.dtype == np.uint8 and images.ndim == 4 and len(images)
-  if not fine or labels.shape != images.shape[:1] or labels.dtype.kind not in 'iu':
-    raise InputError(
-      f'data[{name!r}] has images of {images.dtype} {list(images.shape)} and labels of '
-      f'{labels.dtype} {list(labels.shape)}: use uint8 [N, H, W, C] and whole numbers [N]'
-    )
-  if labels.min() < 0:
-    raise InputError(f'data[{name!r}] has the label {labels.min()}: labels count from 0')
-  return Split(images, labels.astype(np.int32), np.ones(len(images), bool), ())
+  if not isinstance(given, tuple | list) or len(given) != 2:
+    raise InputError(f'data[{name!r}] is a {type(given).__name__}: give (images, labels)')
+  return sources.arrays(*given, what=f'data[{name!r}]')._replace(class_names=())

@@ -7,12 +7,18 @@ from googlenet_jax.errors import InputError
 from googlenet_jax.models import create
 
 
-def check(config: ConfigDict) -> None:
-  """Raises InputError, naming the field, unless the config is usable."""
+def check(config: ConfigDict, *, weights: bool = False) -> None:
+  """Raises InputError, naming the field, unless the config is usable.
+
+  Args:
+    config: any config.
+    weights: whether a network with its weights is given, which the network's fields are for.
+  """
   schema.check(config)
   if config.eval.split == 'validation' and not config.dataset.validation:
     raise InputError('config.eval.split="validation", but config.dataset.validation is empty')
-  model = create(**config.model.to_dict())  # refuses fields that it has not
+  # Refuses fields that it has not.
+  model = None if weights else create(**config.model.to_dict())
   norm = getattr(model, 'norm', 'batch')  # networks without the field have batch norm
   if config.train.sync_batch_norm and not config.init.weights and norm != 'batch':
     raise InputError(f'config.train.sync_batch_norm needs config.model.norm="batch", not {norm!r}')

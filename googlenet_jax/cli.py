@@ -252,11 +252,12 @@ def _start(file: str) -> int:
   if values.model:
     call.config.model.name = values.model
   if values.sweep >= 0:
-    _take_point(call, config_files.points(file))
-    call = call._replace(workdir=workdir / f'sweep_{values.sweep}')
+    point = _take_point(call, config_files.points(file))
+    given |= point.keys()
+    call = call._replace(workdir=workdir / f'sweep_{values.sweep}', given=given)
   if not values.weights:
     effects.fit(call.config, given)
-  checks.check(call.config)
+  checks.check(call.config, weights=bool(values.weights))
   _join_cluster(call)
   # Once jax knows which process this is.
   effects.check(call.config, values.mode, given, weights=bool(values.weights))
@@ -269,8 +270,8 @@ def _start(file: str) -> int:
   return 0
 
 
-def _take_point(call: Call, points: list[dict]) -> None:
-  """Puts the point of --sweep into the config; a field cannot be set by a flag too."""
+def _take_point(call: Call, points: list[dict]) -> dict:
+  """Puts the point of --sweep, which it returns, into the config; no flag may set its fields."""
   from googlenet_jax import schema
 
   number = call.flags.sweep
@@ -280,6 +281,7 @@ def _take_point(call: Call, points: list[dict]) -> None:
   if twice:
     raise InputError(f'--config.{twice[0]} contradicts --sweep={number}, which sets it')
   schema.update(call.config, points[number], 'sweep(): ')
+  return points[number]
 
 
 def _join_cluster(call: Call) -> None:

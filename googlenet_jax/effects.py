@@ -109,6 +109,14 @@ def _part(table: str, *fields: str) -> 'Needs':
 
 
 NEEDS = (
+  Needs(
+    ('optimizer.momentum',),
+    lambda c, mode: any(
+      registry.takes(registry.find(c.optimizer.name, OPTIMIZERS, 'optimizer.name'), x)
+      for x in ('momentum', 'b1')
+    ),
+    'an optimizer with momentum or b1',
+  ),
   _part('optimizer.name', 'nesterov'),
   _part('optimizer.name', 'weight_decay'),
   Needs(
@@ -144,7 +152,11 @@ NEEDS = (
   ),
   Needs(
     ('train.aux_weight', 'model.aux_dropout', 'model.aux_pool'),
-    lambda c, mode: c.init.weights or getattr(models.create(**c.model.to_dict()), 'aux_heads', ()),
+    lambda c, mode: (
+      c.init.weights
+      or ':' in c.model.name
+      or getattr(models.create(**c.model.to_dict()), 'aux_heads', ())
+    ),
     'a network with auxiliary heads',
   ),
   Needs(('init.allow_head',), lambda c, mode: c.init.weights, 'config.init.weights=FILE'),

@@ -14,6 +14,7 @@ from googlenet_jax import (
   parallel,
   registry,
   schedules,
+  schema,
   steps,
   train_state,
   weights,
@@ -21,6 +22,7 @@ from googlenet_jax import (
 from googlenet_jax.data import pipeline
 from googlenet_jax.errors import InputError
 from googlenet_jax.inputs import resize_shorter
+from googlenet_jax.run import writers
 
 LOG = logging.getLogger('googlenet_jax')
 
@@ -47,6 +49,11 @@ def describe(
   if start is None:
     return weights.Description(config.model.name, {}, preprocessing, names).override(given)
   theirs = start.description
+  if config.model.name not in (theirs.model, schema.FIELDS['model.name'].default):
+    raise InputError(
+      f'config.model.name={config.model.name!r}, but {start.source} is of {theirs.model!r}: leave '
+      'the name out'
+    )
   for name in ('mean', 'std'):
     wanted = getattr(theirs.preprocessing, name)
     if tuple(config.dataset[name]) != tuple(wanted):
@@ -138,6 +145,7 @@ class Run:
     parameters: their number, auxiliary heads included.
     frozen: the layers that are not learnt, for a person; '' for none.
     metrics: metrics of an evaluation, by name.
+    writers: makers of what is told of every record.
     key: key of data order, augmentation and dropout.
     one_device: the training step as one device does it (`steps.make_train_step`).
     step: the same compiled for all devices.
@@ -150,7 +158,7 @@ class Run:
     *,
     resume_from: weights.Description | None = None,
   ):
-    if config.init.frozen and not config.init.weights:
+    if config.init.frozen and not (config.init.weights or config.init.run):
       raise InputError(
         'config.init.frozen needs config.init.weights: give --config.init.weights=FILE'
       )
@@ -167,6 +175,7 @@ class Run:
     fields = {name: x for name, x in config.optimizer.to_dict().items() if name != 'lr'}
     self._optimizer = optim.create(backbone_lr=config.init.backbone_lr, **fields)
     self.metrics = scored(config)
+    self.writers = writers.create(config.log.writers, config.log.writer_fields.to_dict())
     self._key_params, self.key = jax.random.split(jax.random.key(config.seed))
     self._image_shape, self._average = data.image_shape, config.average.name
 

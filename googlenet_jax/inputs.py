@@ -13,6 +13,7 @@ from googlenet_jax import parallel
 from googlenet_jax.data import augmentations, datasets, pipeline, sources
 from googlenet_jax.errors import InputError
 
+ARRAYS = 'arrays'  # name of the caller's own data, which a config cannot load
 LOG = logging.getLogger('googlenet_jax')
 
 Arrays = Mapping[str, sources.Split]  # by 'train', 'validation' and 'test'
@@ -113,6 +114,8 @@ def source(
   fields = config.dataset
   if not fields[split]:
     raise InputError(f'config.dataset.{split} is empty: name a split')
+  if fields.name == ARRAYS:
+    raise InputError('the run was trained on arrays of a caller: give gj.evaluate its data')
   return datasets.load(
     fields.name,
     fields[split],

@@ -139,16 +139,17 @@ def create(
     raise InputError(
       f'config.eval.metrics={tuple(names)}: add {missing[0]!r}, which is always needed'
     )
-  if strays := [name for name in fields if name not in names]:
-    raise InputError(f'config.eval.metric_fields: {strays[0]!r} is not in config.eval.metrics')
-  for name in names:
-    found = loss if name == 'loss' else registry.find(name, METRICS, 'eval.metrics')
-    bound = registry.bind(found, f'eval.metric_fields[{name!r}]', fields.get(name, {}))
-    has_sums = hasattr(found, 'sums')
-    if has_sums and isinstance(found, type):
-      metric = registry.call(bound, f'eval.metric_fields[{name!r}]')
+  for name, own in registry.by_name(names, fields, 'eval.metrics', 'eval.metric_fields').items():
+    where = f'eval.metric_fields[{name!r}]'
+    found = loss if name == 'loss' else registry.find(name, METRICS, 'eval.metrics', made=True)
+    if hasattr(found, 'sums') and not isinstance(found, type):
+      if own:
+        raise InputError(f'config.{where}: {name} is an object already: name its class instead')
+      metric = found
+    elif hasattr(found, 'sums'):
+      metric = registry.call(registry.bind(found, where, own), where)
     else:
-      metric = found if has_sums else Mean(bound)
+      metric = Mean(registry.bind(found, where, own))
     short = name.rpartition(':')[2]
     if short in (*made, *RESERVED):
       raise InputError(f'config.eval.metrics: {name!r} would be called {short!r}, as another is')

@@ -35,7 +35,8 @@ class Features(NamedTuple):
 
   Attributes:
     activations: `[N, H, W, C]` (or `[N, C]`) float32 of the layers that were asked for.
-    pooled: `[N, C]` float32, the input of the classifier; `[N, H, W, C]` where it is a convolution.
+    pooled: `[N, C]` float32, the input of the classifier; `[N, H, W, C]` where it is a convolution,
+      `[N, 0]` where no layer has a name of `models.layers.CLASSIFIERS`.
   """
 
   activations: dict[str, np.ndarray]
@@ -102,7 +103,9 @@ class Network:
     for name in names:
       if name not in found:
         raise InputError(f'no layer {name!r}{hint(name, found)}')
-    return outputs.logits, {name: found[name] for name in names}, pooled[-1]
+    # A network of a user's may call its classifier otherwise.
+    classified = pooled[-1] if pooled else jnp.zeros((len(images), 0))
+    return outputs.logits, {name: found[name] for name in names}, classified
 
   def _run(self, images, names, batch_size):
     # Imported with the first image: what decodes is not needed to load a network.

@@ -9,19 +9,20 @@ import inspect
 import operator
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from googlenet_jax.errors import InputError, hint
 
 
-def find(name: str, table: Mapping[str, Any], field: str) -> Any:
+def find(name: str, table: Mapping[str, Any], field: str, *, made: bool = False) -> Any:
   """The part of this name.
 
   Args:
     name: key of the table, or 'module:attribute'.
     table: the project's own parts.
     field: name of the config's field, 'train.loss', for errors.
+    made: whether it may be an object, not only what makes one or a function.
 
   Raises:
     InputError: neither, or the user's module cannot be imported.
@@ -33,7 +34,7 @@ def find(name: str, table: Mapping[str, Any], field: str) -> Any:
     known = hint(name, table) or f': use {", ".join(table)}, or module:attribute of your own'
     raise InputError(f'config.{field}={name!r}: no such name{known}')
   try:
-    return operator.attrgetter(attribute)(_module(module))
+    found = operator.attrgetter(attribute)(_module(module))
   except AttributeError as error:
     raise InputError(f'config.{field}={name!r}: {error}') from error
   except InputError:
@@ -42,6 +43,9 @@ def find(name: str, table: Mapping[str, Any], field: str) -> Any:
     raise InputError(
       f'config.{field}={name!r}: {type(error).__name__}: {str(error).strip() or module}'
     ) from error
+  if not made and not callable(found):
+    raise InputError(f'config.{field}={name!r} is {found!r}: name a function or a class')
+  return found
 
 
 def _module(name: str):
@@ -93,13 +97,40 @@ def bind(
 
 def called(part: Callable) -> str:
   """The name of a part, for a person."""
+  part = getattr(part, 'func', part)
   return getattr(part, '__name__', type(part).__name__)
 
 
 def call(made: Callable, field: str, *arguments) -> Any:
-  """What a bound part returns; InputError where a field without a default is missing."""
+  """What a bound part returns; InputError where its fields are missing or unusable."""
   try:
-    inspect.signature(made).bind(*arguments)
-  except TypeError as error:
+    return made(*arguments)
+  except InputError:
+    raise
+  except (TypeError, ValueError) as error:
     raise InputError(f'config.{field}: {called(made.func)}: {error}') from error
-  return made(*arguments)
+
+
+def by_name(
+  names: Sequence[str], fields: Mapping[str, Any], field: str, free: str
+) -> dict[str, Mapping[str, Any]]:
+  """The free fields of each of several parts.
+
+  Args:
+    names: names of the parts.
+    fields: free fields by the part's name, or by what follows its colon.
+    field: name of the config's field that names the parts, for errors.
+    free: name of the config's field of their fields, for errors.
+
+  Raises:
+    InputError: fields of another part, or no dict.
+  """
+  known = {key: name for name in names for key in (name, name.rpartition(':')[2])}
+  result = {name: {} for name in names}
+  for key, own in fields.items():
+    if key not in known:
+      raise InputError(f'config.{free}: {key!r} is not in config.{field}{hint(key, known)}')
+    if not isinstance(own, Mapping):
+      raise InputError(f"config.{free}[{key!r}]={own!r}: use a dict like {{'depth': 3}}")
+    result[known[key]] = own
+  return result

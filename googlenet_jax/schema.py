@@ -121,7 +121,10 @@ DURATION = Rule(
   lambda x: re.fullmatch(schedules.DURATION, x),
   f'a duration like {DURATIONS}',
 )
-KEYWORDS = Rule(lambda x: all(isinstance(name, str) for name in x), "a dict like {'depth': 3}")
+KEYWORDS = Rule(
+  lambda x: all(isinstance(name, str) for name in x) and json.dumps(x),
+  "a dict of what JSON can hold, like {'depth': 3}",
+)
 
 # What the fields of a group are about; '' is the group of those without one.
 GROUPS = {
@@ -343,8 +346,11 @@ FIELDS: dict[str, Field] = {
     ('loss', 'top1', 'top5', 'confusion'),
     'Names of the metrics; loss and top1 are always needed',
     all_named(METRICS, 'loss'),
+    free=True,
   ),
-  'eval.metric_fields': Field({}, "Fields of these by name: {'top5': {'k': 3}}", KEYWORDS),
+  'eval.metric_fields': Field(
+    {}, "Fields of these by name: {'top5': {'k': 3}}", KEYWORDS, free=True
+  ),
   'eval.resize': Field(
     0, 'Shorter side of photos before the centre crop; 0 for 8/7 of the crop', at_least(0), 'pixels'
   ),

@@ -18,7 +18,6 @@ from googlenet_jax.nonfinite import Recovery
 from googlenet_jax.run import folder as run_folder
 from googlenet_jax.run import summary as run_summary
 from googlenet_jax.run import workdir as workdirs
-from googlenet_jax.run import writers
 from googlenet_jax.run.dispatch import DispatchLimiter
 from googlenet_jax.run.folder import RunFolder
 from googlenet_jax.run.profiler import Trace
@@ -127,8 +126,7 @@ class Trainer:
     warm = run.clock.round(config.schedule.warmup) or math.ceil(run.clock.steps_per_epoch)
     alarm = DeadHeadAlarm(run.heads, len(self._data.class_names), warm)
     first = folder.first
-    made = writers.create(config.log.writers, config.log.writer_fields.to_dict())
-    self._report = Report(run, folder.workdir, first, folder.lines, alarm, made)
+    self._report = Report(run, folder.workdir, first, folder.lines, alarm, run.writers)
     self.history, self._progress = self._report.history, self._report.progress
     self._saver = Saver(folder.checkpoints, self.history, watch, config.checkpoint.minutes)
     restore, say = functools.partial(state_at, run=run, folder=folder), self._progress.say

@@ -59,7 +59,10 @@ def test_a_dict_of_fields_is_one_field(group):
   schema.check(c)
   (line,) = schema.differences({}, c)
   assert line == f"{group}.fields: {{}} there, {{'depth': 3, 'inner': {{'a': 1}}}} here"
-  with pytest.raises(InputError, match=f"config.{group}.fields=.*: use a dict like {{'depth': 3}}"):
+  with pytest.raises(
+    InputError,
+    match=f"config.{group}.fields=.*: use a dict of what JSON can hold, like {{'depth': 3}}",
+  ):
     c[group].fields = ConfigDict({1: 2}, convert_dict=False)
     schema.check(c)
 

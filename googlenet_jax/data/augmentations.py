@@ -10,7 +10,6 @@ from googlenet_jax import registry
 from googlenet_jax.data.augment import Augment
 from googlenet_jax.data.rand_augment import rand_augment
 from googlenet_jax.data.random_erasing import random_erasing
-from googlenet_jax.errors import InputError
 
 AUGMENTATIONS: dict[str, Callable] = {
   'rand_augment': rand_augment,
@@ -32,11 +31,9 @@ def create(
   Raises:
     InputError: no such step or field.
   """
-  if strays := [name for name in extra_fields if name not in extra]:
-    raise InputError(f'config.augment.extra_fields: {strays[0]!r} is not in config.augment.extra')
-  made = []
-  for name in extra:
-    step = registry.find(name, AUGMENTATIONS, 'augment.extra')
-    where = f'augment.extra_fields[{name!r}]'
-    made.append(registry.bind(step, where, extra_fields.get(name, {})))
+  by_name = registry.by_name(extra, extra_fields, 'augment.extra', 'augment.extra_fields')
+  made = [
+    registry.bind(registry.find(name, AUGMENTATIONS, 'augment.extra'), 'augment.extra_fields', own)
+    for name, own in by_name.items()
+  ]
   return Augment(**steps, extra=tuple(made))

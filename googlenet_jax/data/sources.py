@@ -103,27 +103,26 @@ def arrays(
   """
   images, labels = np.asarray(images), np.asarray(labels)
   images = images[..., None] if images.ndim == 3 else images
-  if images.ndim != 4 or images.dtype != np.uint8 or not images.size:
-    raise InputError(
-      f'{what}: images are {images.dtype}{list(images.shape)}: give [N, H, W, C] uint8'
-    )
-  if labels.shape != images.shape[:1] or labels.dtype.kind not in 'iu':
-    raise InputError(
-      f'{what}: labels are {labels.dtype}{list(labels.shape)}: give a number an image'
-    )
-  names = tuple(class_names) or tuple(map(str, range(max(2, int(labels.max()) + 1))))
-  return checked(Split(images, labels.astype(np.int32), np.ones(len(labels), bool), names), what)
+  names = tuple(class_names) or tuple(map(str, range(int(labels.max(initial=1)) + 1)))
+  return checked(Split(images, labels, np.ones(len(images), bool), names), what)
 
 
 def checked(split: Split, what: str) -> Split:
-  """The split itself; InputError where a label has no class."""
-  wrong = (split.labels < 0) | (split.labels >= len(split.class_names))
+  """The split with labels of int32; InputError where it is not what `Split` says."""
+  images, labels, classes = split.images, split.labels, len(split.class_names)
+  if images.ndim != 4 or images.dtype != np.uint8 or not images.size:
+    is_now = f'{images.dtype}{list(images.shape)}'
+    raise InputError(f'{what}: images are {is_now}: give uint8[N, H, W, C]')
+  if labels.shape != images.shape[:1] or labels.dtype.kind not in 'iu':
+    is_now = f'{labels.dtype}{list(labels.shape)}'
+    raise InputError(f'{what}: labels are {is_now}: give int[{len(images)}]')
+  wrong = (labels < 0) | (labels >= classes)
   if wrong.any():
     raise InputError(
-      f'{what}: record {wrong.argmax()} has label {split.labels[wrong.argmax()]}, outside '
-      f'0..{len(split.class_names) - 1}'
+      f'{what}: record {wrong.argmax()} has label {labels[wrong.argmax()]}, outside '
+      f'0..{classes - 1}'
     )
-  return split
+  return split._replace(labels=labels.astype(np.int32))
 
 
 def digest_of(*parts) -> str:

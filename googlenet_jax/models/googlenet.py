@@ -345,13 +345,17 @@ class GoogLeNet(nn.Module):
     for field, allowed in CHOICES.items():
       if getattr(self, field) not in allowed:
         raise InputError(f'GoogLeNet.{field}={getattr(self, field)!r}: use one of {allowed}')
-    for name, widths in (self.modules or {}).items():
-      whole = all(isinstance(w, int) and w > 0 for w in widths)
-      if not re.fullmatch('[345][a-z]', name) or len(widths) != len(Widths._fields) or not whole:
+    modules = self.modules or {}
+    if not isinstance(modules, Mapping):
+      raise InputError(f'GoogLeNet.modules={modules!r}: use a dict of modules')
+    for name, widths in modules.items():
+      whole = isinstance(widths, Sequence) and all(isinstance(w, int) and w > 0 for w in widths)
+      six = whole and len(widths) == len(Widths._fields)
+      if not six or not re.fullmatch('[345][a-z]', name):
         raise InputError(
-          f'GoogLeNet.modules={{{name!r}: {tuple(widths)}}}: name modules 3a to 5z, and give each '
+          f'GoogLeNet.modules={{{name!r}: {widths}}}: name modules 3a to 5z, and give each '
           f'six channel counts: {", ".join(Widths._fields)}'
         )
-    modules = self.modules or MODULES
+    modules = modules or MODULES
     if set(self.aux_heads) - set(modules):
       raise InputError(f'GoogLeNet.aux_heads={self.aux_heads!r}: use modules of {tuple(modules)}')

@@ -44,8 +44,7 @@ class RunFolder:
     checkpoints: its checkpoints, read only until `begin`.
     latest: step of the checkpoint that the run goes on from; None for a run that begins.
     first: step that it begins at; above 0 for a resumed run or a branch of another.
-    description: what the network is of a run that goes on, or of the one that it branches from;
-      None for one that begins.
+    description: what the network is of a run that goes on; None for one that begins.
     lines: records so far; there from `begin` on.
 
   Raises:
@@ -64,26 +63,21 @@ class RunFolder:
       self.description = workdirs.network(workdir)
     elif config.init.run:
       self._origin = epath.Path(config.init.run).expanduser()
-      self.first, self.description = self._of_origin()
+      self.first = self._last_of_origin()
 
   def _lock(self):  # by one process for all, because they share the folder
     self._stack.enter_context(workdirs.locked(self.workdir))
     workdirs.check(self._config, self.workdir)
 
-  def _of_origin(self) -> tuple[int, weights.Description]:
-    """The last step and the network of the run that this one branches from."""
-    config, where = self._config, f'config.init.run={self._config.init.run}'
+  def _last_of_origin(self) -> int:
+    """The last step of the run that this one branches from."""
     step = Checkpoints(self._origin, read_only=True).latest()
     if step is None:
-      raise InputError(f'{where} holds no finished checkpoint: give the workdir of a run')
-    found = workdirs.network(self._origin)
-    same = found.override(experiment.model_fields(config))._replace(model=config.model.name)
-    if same.create() != found.create():
       raise InputError(
-        f'{where} is of the network {found.model} {found.fields}, not {same.model} {same.fields}: '
-        'give the same'
+        f'config.init.run={self._config.init.run} holds no finished checkpoint: give the workdir '
+        'of a run'
       )
-    return step, found
+    return step
 
   def start(self, run: experiment.Run) -> TrainState:
     """The state before the first step of this run: the initial one, or another run's last.
@@ -95,6 +89,12 @@ class RunFolder:
     if self._origin is None:
       return state
     where, end = f'config.init.run={self._config.init.run}', run.clock.total_steps
+    found, own = workdirs.network(self._origin), run.description
+    if found.class_names != own.class_names or found.create() != own.create():
+      raise InputError(
+        f'{where} is of the network {found.model} {found.fields} of {len(found.class_names)} '
+        f'classes, not {own.model} {own.fields} of {len(own.class_names)}: give the same'
+      )
     if self.first >= end:
       raise InputError(
         f'{where} is at step {self.first:,}, and config.train.duration ends at {end:,}: give a '

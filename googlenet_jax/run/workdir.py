@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from googlenet_jax import files, parallel, schema, weights
 from googlenet_jax.errors import InputError
 from googlenet_jax.run import checkpoint
+from googlenet_jax.weights.description import tuples
 
 LOG = logging.getLogger('googlenet_jax')
 
@@ -76,13 +77,8 @@ def config(workdir: epath.Path) -> ConfigDict | None:
     if field not in schema.FIELDS:
       raise InputError(f'{workdir} holds a run of another version, with {field}: give --config')
     group, _, name = field.rpartition('.')
-    (result[group] if group else result)[name] = _tuples(value)
+    (result[group] if group else result)[name] = tuples(value)
   return result
-
-
-def _tuples(value):
-  """A value that was read from JSON, which has no tuples."""
-  return tuple(_tuples(x) for x in value) if isinstance(value, list) else value
 
 
 def check_answer(config: ConfigDict, workdir: epath.Path) -> None:

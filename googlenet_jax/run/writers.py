@@ -10,9 +10,6 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from etils import epath
-from tensorboardX.event_file_writer import EventsWriter  # `SummaryWriter` hangs on a full disk
-from tensorboardX.proto.event_pb2 import Event
-from tensorboardX.summary import scalar
 
 from googlenet_jax import files, registry
 
@@ -31,6 +28,9 @@ class TensorBoard:
   """Event files of TensorBoard, in place of the run's earlier ones."""
 
   def __init__(self, workdir: epath.Path):
+    # Imported here: whoever reads a config or loads weights writes no events.
+    from tensorboardX import event_file_writer  # its `SummaryWriter` hangs on a full disk
+
     self._workdir = workdir
     # tensorboardX writes local files only: for gs:// they are copied at the end.
     self._remote = '://' in str(workdir)
@@ -38,10 +38,13 @@ class TensorBoard:
     for old in workdir.glob('events.out.tfevents.*'):
       old.unlink()
     with files.written(self._folder):
-      self._events = EventsWriter(f'{self._folder}/events')
+      self._events = event_file_writer.EventsWriter(f'{self._folder}/events')
 
   def write(self, lines: list[dict]) -> None:
     """See `Writer`."""
+    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.summary import scalar
+
     with files.written(self._folder):
       for line in lines:
         for name, value in line.items():
@@ -69,11 +72,8 @@ def create(
   names: Sequence[str], fields: dict[str, dict]
 ) -> tuple[Callable[[epath.Path], Writer], ...]:
   """Makers of writers by name; InputError where there are none of these names or fields."""
+  by_name = registry.by_name(names, fields, 'log.writers', 'log.writer_fields')
   return tuple(
-    registry.bind(
-      registry.find(name, WRITERS, 'log.writers'),
-      f'log.writer_fields[{name!r}]',
-      fields.get(name, {}),
-    )
-    for name in names
+    registry.bind(registry.find(name, WRITERS, 'log.writers'), 'log.writer_fields', own)
+    for name, own in by_name.items()
   )

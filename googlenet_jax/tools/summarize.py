@@ -106,9 +106,10 @@ def layers(name: str, network: Shown) -> Table:
     rows += [line(r.name, r.kind, 'x'.join(map(str, r.shape)), [r]) for r in found.training_rows]
     rows.append(line('= training only', '', '', found.training_rows))
   xla = cost.flops(network.model, network.image_shape)
+  dtype = getattr(network.model, 'dtype', jnp.float32)
   notes = (
     f'images of {"x".join(map(str, network.image_shape))}, {network.model.num_classes} classes; KB '
-    f'are 1024 bytes, an image; computed in {jnp.dtype(network.model.dtype).name}',
+    f'are 1024 bytes, an image; computed in {jnp.dtype(dtype).name}',
     f'training keeps {found.kept_bytes / 1024:,.0f} KB for the backward pass (the input, every '
     'output, what batch norm normalises); inference has at most '
     f'{found.peak_bytes / 1024:,.0f} KB alive at once',

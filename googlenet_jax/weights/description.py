@@ -84,11 +84,9 @@ class Description(NamedTuple):
       read = json.loads(text)
       if read['format'] > FORMAT:
         raise InputError(f'{where} was written by a newer version of googlenet_jax: use that')
+      renamed = RENAMED if read['format'] == 1 else {}
       parts, preprocessing = (
-        {
-          RENAMED.get(name, name): tuple(x) if isinstance(x, list) else x
-          for name, x in read[what].items()
-        }
+        {renamed.get(name, name): tuples(x) for name, x in read[what].items()}
         for what in ('fields', 'preprocessing')
       )
       preprocessing = Preprocessing(**preprocessing)
@@ -112,6 +110,13 @@ class Description(NamedTuple):
   def image_shape(self) -> tuple[int, int, int]:
     """(H, W, C) of the network's images."""
     return self.preprocessing.size, self.preprocessing.size, self.preprocessing.channels
+
+
+def tuples(value):
+  """A value that was read from JSON, which has no tuples."""
+  if isinstance(value, dict):
+    return {name: tuples(x) for name, x in value.items()}
+  return tuple(map(tuples, value)) if isinstance(value, list) else value
 
 
 def _text(value):

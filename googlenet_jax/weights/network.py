@@ -66,11 +66,13 @@ def _load(place, overrides):
   description, arrays, layout, tensors = found
   description = description.override(overrides)
   model = description.create()
-  heads = getattr(model, 'aux_heads', ())
-  if heads and not any(path[:1] == ('params',) and path[1].startswith('aux') for path in arrays):
-    model, heads = model.clone(aux_heads=()), ()  # published without them
-  if not heads:
-    arrays = {path: x for path, x in arrays.items() if not path[1].startswith('aux')}
+  if hasattr(model, 'aux_heads'):
+    heads = model.aux_heads
+    if heads and not any(path[:1] == ('params',) and path[1].startswith('aux') for path in arrays):
+      model, heads = model.clone(aux_heads=()), ()  # published without them
+    if not heads:
+      arrays = {path: x for path, x in arrays.items() if not path[1].startswith('aux')}
+    description = description.override({'aux_heads': heads})
   report = differences(expected(model, description.image_shape), arrays)
   if report:
     raise InputError(f'it does not fit {description.model}: {report}')
@@ -82,8 +84,6 @@ def _load(place, overrides):
   for path, x in arrays.items():
     if not np.isfinite(x).all():
       raise InputError(f'{"/".join(path)} holds values that are not finite')
-  if hasattr(model, 'aux_heads'):
-    description = description.override({'aux_heads': heads})
   variables = {'params': {}, 'batch_stats': {}} | unflatten_dict(arrays)
   return Network(description, model, jax.tree.map(jnp.asarray, variables), str(place))
 
