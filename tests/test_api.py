@@ -88,7 +88,7 @@ def test_a_run_goes_on_only_with_the_same_arrays(run):
     ({'test': split(0)}, "no 'train'"),
     ({'train': split(0), 'tests': split(0)}, 'tests'),
     ({'train': (split(0)[0].astype(np.float32), split(0)[1])}, 'float32'),
-    ({'train': (split(0)[0], split(0)[1][:-1])}, r'labels of int64 \[23\]'),
+    ({'train': (split(0)[0], split(0)[1][:-1])}, r'labels are int64\[23\]'),
     ({'train': (split(0)[0], split(0)[1] - 1)}, 'label -1'),
     ({'train': gj.Split(*split(0), np.ones(24, bool), ('a', 'b'))}, 'label 2'),
   ],
