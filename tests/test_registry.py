@@ -83,7 +83,7 @@ def test_fields_are_checked_against_the_signature(own):
     models.create('registry_mine:number')
   with pytest.raises(InputError, match="no field 'b3': it has learning_rate, b1"):
     optim.create(name='optax:lion', fields={'b3': 0.9})
-  with pytest.raises(InputError, match="missing 1 required positional argument: 'init_value'"):
+  with pytest.raises(InputError, match="missing 2 required positional arguments: 'init_value'"):
     clock = schedules.Clock(100, 10, '10 epochs')
     schedules.learning_rate(clock, name='optax:cosine_decay_schedule', peak=1.0)
 
