@@ -36,7 +36,7 @@ class Case(NamedTuple):
   size: int  # pixels
   batch: int
   classes: int
-  network: dict  # of the peers
+  network: dict  # fields of the peers
 
 
 IMAGENET = {'classes': 1000, 'stem': 'imagenet', 'width': 1.0, 'kernel_5x5': 3}

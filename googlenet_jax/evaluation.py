@@ -71,7 +71,7 @@ class Evaluator:
     sums = parallel.fetch(sums)
     examples = int(sums['examples'])
     bad = self._data.size - examples
-    if bad > self._data.max_bad:  # of all processes
+    if bad > self._data.max_bad:  # sum over all processes
       raise stream.too_many_bad(bad, self._data.size, self._data.max_bad, 'those named above')
     values = {name: metric.result(sums[name]) for name, metric in self._metrics.items()}
     return Result(examples, bad, values)

@@ -6,7 +6,7 @@ import numpy as np
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom; pixels of the upright photo
 
-CROPS = (1, 10, 144)  # of a photo, in a test
+CROPS = (1, 10, 144)  # crops of a photo in a test
 # Pixels that a photo may have; a header of some bytes may claim billions. Pillow's: 256 MiB of RGB.
 MOST_PIXELS = 89_478_485
 SCALES = (256, 288, 320, 352)  # shorter sides of the 144 crops, for crops of 224
@@ -84,7 +84,7 @@ def test_boxes(width: int, height: int, crops: int, size: int, resize_shorter: i
   for side in scales:
     resized = [round(n * side / min(width, height)) for n in (width, height)]
     x, y = width / resized[0], height / resized[1]
-    free = max(resized) - side  # that the square may move along the longer side
+    free = max(resized) - side  # pixels that the square may move along the longer side
     rest = side - size
     corners = [(0, 0), (rest, 0), (0, rest), (rest, rest), (rest // 2, rest // 2)]
     for offset in (free // 2,) if crops == 10 else (0, free // 2, free):

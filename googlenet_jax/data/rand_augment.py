@@ -9,9 +9,9 @@ which mixes channels) and 'sharpness' (which mixes neighbours), is left out.
 import jax
 import jax.numpy as jnp
 
+from googlenet_jax.data import pixels
 from googlenet_jax.errors import InputError, hint
 
-LUMA = (0.299, 0.587, 0.114)  # of RGB, as Pillow's gray
 LEVELS = 256
 
 # Operations on geometry: (amount, height, width) -> the affine map [3, 3] from output to input, in
@@ -61,7 +61,7 @@ def brightness(amount, counts):
 def contrast(amount, counts):
   """Scales the distance from the mean gray by a factor from 0.1 to 1.9."""
   channels = counts.shape[1]
-  weights = jnp.array(LUMA if channels == 3 else (1 / channels,) * channels)
+  weights = jnp.array(pixels.LUMA if channels == 3 else (1 / channels,) * channels)
   means = jnp.sum(_levels(counts) * counts, axis=0) / counts.sum(0)
   return _blend(jnp.full(channels, jnp.floor(jnp.sum(means * weights) + 0.5)), amount)
 

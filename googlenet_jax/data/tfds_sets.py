@@ -115,7 +115,7 @@ def _open(name: str, split: str, data_dir: str):
   logging.getLogger('absl').addFilter(lambda record: 'OpenCV' not in record.getMessage())
   try:
     builder = tfds.builder_from_directory(prepared)
-  except Exception as error:  # of a damaged set, and TFDS raises anything then
+  except Exception as error:  # a damaged set: TFDS raises anything then
     raise InputError(
       _damaged(name, prepared, str(error).strip().splitlines()[0].rstrip('.'))
     ) from error

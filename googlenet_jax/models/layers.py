@@ -54,7 +54,7 @@ def check_fields(network: nn.Module) -> None:
     value = getattr(network, field, None)
     try:
       fine = value is None or test(value)
-    except (TypeError, ValueError, OverflowError):  # of another type than the test's
+    except (TypeError, ValueError, OverflowError):  # a value of another type than the test's
       fine = False
     if not fine:
       raise InputError(f'{type(network).__name__}.{field}={value!r}: use {text}')
