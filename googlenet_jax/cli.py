@@ -59,12 +59,13 @@ FLAGS = {
   'workdir': Flag(
     '',
     'folder of the run (gs:// too); runs/<config name> by default',
-    ('train', 'evaluate', 'preview', 'explain'),
+    ('train', 'evaluate', 'preview', 'explain', 'summarize'),
   ),
   'weights': Flag(
     [],
     'weights files or workdirs of runs',
-    ('train', 'evaluate', 'predict', 'explain', 'export'),  # to train: told what to give
+    # To train: told what to give.
+    ('train', 'evaluate', 'predict', 'explain', 'export', 'summarize'),
   ),
   'images': Flag([], 'photos, and folders of photos', ('predict', 'explain')),
   'output': Flag('', 'file that is written', ('predict', 'export', 'summarize')),
@@ -203,7 +204,8 @@ def _parse_with_config(argv: list[str]) -> tuple[str, list[str]]:
 
 def _of_run(values: flags.FlagValues):
   """The config of the run in --workdir; None where there is none to go on with."""
-  if values.mode not in RUNS or not values.workdir or values.weights or values.sweep >= 0:
+  modes = (*RUNS, 'summarize')
+  if values.mode not in modes or not values.workdir or values.weights or values.sweep >= 0:
     return None
   from etils import epath
 
@@ -318,9 +320,8 @@ def _run(call: Call) -> dict:
   if values.mode == 'summarize':
     from googlenet_jax.tools import summarize
 
-    plot = os.path.expanduser(values.plot)
-    how = values.image_shape, values.num_classes, output, plot
-    print(summarize.summarize(config, values.compare, *how))
+    how = values.image_shape, values.num_classes, output, os.path.expanduser(values.plot)
+    print(summarize.summarize(config, values.compare, *how, _described(call)))
     return {}
   if values.mode == 'train':
     if values.weights:
@@ -333,6 +334,25 @@ def _run(call: Call) -> dict:
 
     return score.evaluate(config, call.workdir) | shown
   return _run_weights(call, output)
+
+
+def _described(call: Call) -> dict:
+  """Descriptions of the networks of --weights or of the run in --workdir."""
+  from googlenet_jax import experiment, weights
+  from googlenet_jax.run import workdir
+
+  values, fields = call.flags, experiment.model_fields(call.config)
+  if values.compare and (set_ := [x for x in call.given if x.startswith('model.')]):
+    raise InputError(
+      f'--config.{set_[0]} has no effect with --compare, which shows networks with their own fields'
+    )
+  if values.weights:
+    return {path: weights.load(path, **fields).description for path in values.weights}
+  if not values.workdir:
+    return {}
+  if not (call.workdir / 'network.json').exists():
+    raise InputError(f'--workdir={call.workdir} holds no run: train first')
+  return {str(call.workdir): workdir.network(call.workdir).override(fields)}
 
 
 def _run_weights(call: Call, output: str) -> dict:

@@ -168,6 +168,7 @@ BESIDE_WEIGHTS = {
   'predict': (),
   'explain': (),
   'export': (),
+  'summarize': (),
   'evaluate': (
     'distributed',
     *(f'dataset.{x}' for x in ('name', 'data_dir', 'classes', 'train', 'validation', 'test')),

@@ -4,10 +4,10 @@ import logging
 
 import flax
 import jax
-import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from googlenet_jax import (
+  contracts,
   losses,
   metrics,
   optim,
@@ -179,29 +179,38 @@ class Run:
     self._key_params, self.key = jax.random.split(jax.random.key(config.seed))
     self._image_shape, self._average = data.image_shape, config.average.name
 
-    outputs, variables = jax.eval_shape(
-      lambda: self.model.init_with_output(
-        {'params': jax.random.key(0), 'dropout': jax.random.key(0)},
-        jnp.zeros((1, *data.image_shape)),
-        train=True,
-      )
-    )
+    self._loss, self._frozen = loss(config), tuple(config.init.frozen)
+    outputs, variables = self._probe(config, len(self.description.class_names))
     self.heads = tuple(losses.heads(outputs))
     self.parameters = sum(x.size for x in jax.tree.leaves(variables['params']))
-    self._frozen = tuple(config.init.frozen)
     layers, learnt = tuple(variables['params']), _learnt(variables['params'], self._frozen)
     frozen = [layer for layer in layers if layer not in learnt]
     self.frozen = _layers('frozen', frozen, variables['params'])
     groups = (layers, learnt) if config.log.norms else ((), ())
     self._sums = steps.train_metrics(self.heads, *groups)
-    self.one_device = steps.make_train_step(
+    self.one_device = self._one_device(config, data.make_batch)
+    self.step = parallel.compile_step(self.one_device, arguments=3)
+
+  def _probe(self, config: ConfigDict, classes: int):
+    """Shapes of the outputs and variables; InputError where a part breaks its contract."""
+    about = self.model, self._image_shape, classes
+    outputs, variables = contracts.network(config.model.name, *about)
+    contracts.loss(config.train.loss, self._loss, classes)
+    contracts.metrics(self.metrics, classes)
+    contracts.schedule(config.schedule.name, self.schedule)
+    learnt = train_state.learnt(variables['params'], self._frozen)
+    contracts.optimizer(config.optimizer.name, self._optimizer, learnt)
+    return outputs, variables
+
+  def _one_device(self, config: ConfigDict, make_batch):
+    return steps.make_train_step(
       self.model,
       self._optimizer,
       self.schedule,
-      data.make_batch,
+      make_batch,
       total_steps=self.clock.total_steps,
-      batch_size=config.train.batch_size,
-      loss=loss(config),
+      batch_size=self.batch_size,
+      loss=self._loss,
       aux_weight=config.train.aux_weight,
       label_smoothing=config.train.label_smoothing,
       average=config.average.name,
@@ -212,7 +221,6 @@ class Run:
       frozen=self._frozen,
       on_nonfinite=config.on_nonfinite,
     )
-    self.step = parallel.compile_step(self.one_device, arguments=3)
 
   def shapes(self) -> train_state.TrainState:
     """Shapes and types of the state."""

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from googlenet_jax import parallel
+from googlenet_jax import contracts, parallel
 from googlenet_jax.data import augmentations, datasets, pipeline, sources
 from googlenet_jax.errors import InputError
 
@@ -46,18 +46,24 @@ def load(
       f'config.dataset.name={fields.name!r} gives {holds}: --config.dataset.in_memory={in_memory}'
     )
   if in_memory:
-    return pipeline.in_memory(data, max_bad=max_bad_records(config, len(data.labels)), **options)
+    max_bad = max_bad_records(config, len(data.labels))
+    found = pipeline.in_memory(data, max_bad=max_bad, **options)
+  else:
+    if train:
+      _check_for_training(config, data)
+    found = pipeline.streamed(
+      data,
+      resize_shorter=resize_shorter(config, fields.image_size),
+      seed=config.seed,
+      max_bad=max_bad_records(config, data.count),
+      threads=fields.threads,
+      prefetch=fields.prefetch,
+      **options,
+    )
   if train:
-    _check_for_training(config, data)
-  return pipeline.streamed(
-    data,
-    resize_shorter=resize_shorter(config, fields.image_size),
-    seed=config.seed,
-    max_bad=max_bad_records(config, data.count),
-    threads=fields.threads,
-    prefetch=fields.prefetch,
-    **options,
-  )
+    extra = dict(zip(config.augment.extra, options['augment'].extra, strict=True))
+    contracts.augmentations(extra, found.image_shape)
+  return found
 
 
 def load_splits(config: ConfigDict, arrays: Arrays | None = None) -> dict[str, pipeline.Pipeline]:

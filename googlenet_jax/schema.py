@@ -308,7 +308,7 @@ FIELDS: dict[str, Field] = {
   ),
   'optimizer.name': Field('sgd', 'Name of the optimizer', named(OPTIMIZERS)),
   'optimizer.lr': Field(0.01, 'Peak learning rate', above(0)),
-  'optimizer.momentum': Field(0.9, 'Momentum; b1 of Adam and its kin', BELOW_1),
+  'optimizer.momentum': Field(0.9, "Momentum of SGD; b1 of Adam, and of Muon's AdamW", BELOW_1),
   'optimizer.nesterov': Field(False, "Nesterov's momentum"),
   'optimizer.weight_decay': Field(0.0, 'Weight decay', at_least(0)),
   'optimizer.decay_all': Field(False, 'Weight decay of biases and norms too'),

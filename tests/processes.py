@@ -14,14 +14,14 @@ from program import Program
 from googlenet_jax.run import metrics_log
 from googlenet_jax.run.checkpoint import Checkpoints
 
-# Two narrow modules, synchronised batch norm, no dropout: what several processes must agree on.
+# A narrow module, synchronised batch norm, no dropout: what several processes must agree on.
 CONFIG = """
 from configs import default
 from googlenet_jax.models import googlenet
 
 
 def get_config():
-  googlenet.MODULES = {name: googlenet.MODULES[name] for name in ('3a', '5a')}
+  googlenet.MODULES = {name: googlenet.MODULES[name] for name in ('3a',)}
   c = default.get_config()
   c.model.width, c.model.norm, c.model.stem = 0.1, 'batch', 'cifar'
   c.model.aux_heads = ('3a',)

@@ -75,6 +75,13 @@ def test_a_run_on_arrays(run):
   assert top1 == pytest.approx(summary['test_top1'])
 
 
+def test_images_of_another_shape_are_refused(run):
+  workdir, _ = run
+  images, labels = split(2)
+  with pytest.raises(InputError, match=r'images of \[32, 32, 3\]: .* on \[32, 32, 1\]'):
+    gj.evaluate(workdir, data={'test': (np.repeat(images, 3, axis=3), labels)})
+
+
 def test_a_run_goes_on_only_with_the_same_arrays(run):
   workdir, _ = run
   longer = gj.config('lenet5', SMALL | {'train.duration': '3 steps'})

@@ -301,6 +301,11 @@ CASES = {
     (['--weights={fine.safetensors}', '--mode=export', '--output={none}/a.safetensors'], 'none'),
     ([*photo('predict', 'fine.jpg'), '--output={none}/top.json'], 'give a file, in a folder'),
     (['--mode=summarize', '--images=a.jpg'], '--images has no effect in --mode=summarize'),
+    (['--mode=summarize', '--workdir=nothing/here'], 'nothing/here holds no run: train first'),
+    (
+      ['--mode=summarize', '--compare=vgg16,nin', '--config.model.width=0.5'],
+      '--config.model.width has no effect with --compare',
+    ),
     (['--output=a.csv'], '--output has no effect in --mode=train, but in predict'),
     (['--compare=vgg16', '--mode=preview'], '--compare has no effect in --mode=preview'),
     (['--config.eval.crops=10'], 'it needs --mode=evaluate with --weights'),

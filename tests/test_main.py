@@ -86,7 +86,8 @@ def test_help():
 def test_a_signal_saves_and_the_same_command_goes_on(tmp_path):
   arguments = [
     f'--workdir={tmp_path}',
-    '--config.model.width=0.1',
+    "--config.model.fields={'modules': {'3a': (4, 2, 4, 2, 4, 4)}}",
+    '--config.model.aux_heads=()',
     '--config.dataset.train=train[:120]',
     '--config.dataset.validation=train[1200:1260]',
     '--config.train.duration=150 steps',
@@ -265,6 +266,9 @@ def test_a_workdir_is_enough_to_go_on_and_to_score(tmp_path):
   assert done.returncode == 0, done.stderr
   scores = json.loads((tmp_path / 'run/evaluation_test.json').read_text())
   assert scores['examples'] == 20 and scores['top1'] == pytest.approx(summary['test_top1'])
+  for source in ('workdir', 'weights'):  # 61,706 for the 10 classes of the digits
+    done = program.run('--mode=summarize', f'--{source}={tmp_path}/run', cwd=tmp_path)
+    assert done.returncode == 0 and '61,706' in done.stdout, done.stderr
   (tmp_path / 'run/summary.json').unlink()
   done = program.run('--workdir', f'{tmp_path}/run', '--config.eval.batch_size=10', cwd=tmp_path)
   assert done.returncode == 0, done.stderr

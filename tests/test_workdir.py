@@ -26,12 +26,22 @@ def contents(folder):
 
 
 def photo_run(c, folder):
-  """Makes `tiny` a run on a copy of photos."""
-  c.dataset.name, c.dataset.in_memory, c.dataset.image_size = 'folder', False, 16
+  """Makes `plain` a run on a copy of photos."""
+  c.dataset.name, c.dataset.in_memory = 'folder', False
   c.dataset.data_dir = str(folder)
   c.dataset.train, c.dataset.validation, c.dataset.test = 'all[:60%]', 'all[60%:80%]', ''
   c.augment.pad = 0
   c.train.batch_size, c.train.duration = 8, '6 steps'
+
+
+@pytest.fixture
+def plain(tiny):
+  """The `tiny` config with a network whose steps are compiled at once."""
+  c = tiny
+  c.model.update(name='lenet5', width=None, norm=None, stem=None, aux_heads=())
+  c.train.sync_batch_norm, c.average.name = False, 'none'
+  c.dataset.image_size = 32
+  return c
 
 
 @pytest.fixture
@@ -52,29 +62,29 @@ def replace_a_photo(photos):
 
 
 @pytest.mark.parametrize('change', [swap_labels, replace_a_photo])
-def test_other_data_is_refused_and_nothing_is_touched(tiny, photos, tmp_path, change):
-  photo_run(tiny, photos)
-  run(tiny, tmp_path / 'run', stop_at=4)
+def test_other_data_is_refused_and_nothing_is_touched(plain, photos, tmp_path, change):
+  photo_run(plain, photos)
+  run(plain, tmp_path / 'run', stop_at=4)
   with open(tmp_path / 'run' / 'metrics.jsonl', 'a') as file:  # measured after the checkpoint
     file.write(json.dumps({'step': 5, 'split': 'train', 'epoch': 0.2}) + '\n')
   before = contents(tmp_path / 'run')
   change(photos)
-  tiny.log.every = '1 steps'
+  plain.log.every = '1 steps'
   with pytest.raises(InputError, match=r"'all\[:60%\]' of the dataset is not what it was"):
-    run(tiny, tmp_path / 'run')
+    run(plain, tmp_path / 'run')
   assert contents(tmp_path / 'run') == before
 
 
-def test_moved_data_is_the_same(tiny, photos, tmp_path):
-  photo_run(tiny, photos)
-  run(tiny, tmp_path / 'run', stop_at=4)
+def test_moved_data_is_the_same(plain, photos, tmp_path):
+  photo_run(plain, photos)
+  run(plain, tmp_path / 'run', stop_at=4)
   photos.rename(tmp_path / 'moved')
-  tiny.dataset.data_dir = str(tmp_path / 'moved')
-  assert run(tiny, tmp_path / 'run')['resumed_from_step'] == 4
+  plain.dataset.data_dir = str(tmp_path / 'moved')
+  assert run(plain, tmp_path / 'run')['resumed_from_step'] == 4
 
 
-def test_other_pixels_in_memory_are_refused(tiny, tmp_path, monkeypatch):
-  run(tiny, tmp_path, stop_at=4)
+def test_other_pixels_in_memory_are_refused(plain, tmp_path, monkeypatch):
+  run(plain, tmp_path, stop_at=4)
   load = datasets.DATASETS['digits']
 
   def another(split):
@@ -84,18 +94,18 @@ def test_other_pixels_in_memory_are_refused(tiny, tmp_path, monkeypatch):
 
   monkeypatch.setitem(datasets.DATASETS, 'digits', another)
   with pytest.raises(InputError, match=r"'train\[:64\]' of the dataset is not what it was"):
-    run(tiny, tmp_path)
+    run(plain, tmp_path)
 
 
-def test_the_first_config_stays_and_changes_are_lines_with_their_step(tiny, tmp_path):
-  run(tiny, tmp_path, stop_at=4)
+def test_the_first_config_stays_and_changes_are_lines_with_their_step(plain, tmp_path):
+  run(plain, tmp_path, stop_at=4)
   first = (tmp_path / 'config.json').read_bytes()
-  run(tiny, tmp_path, stop_at=5)
+  run(plain, tmp_path, stop_at=5)
   assert not (tmp_path / 'config_changes.jsonl').exists()
-  tiny.log.every, tiny.dataset.test = '2 steps', 'test[:40]'
-  run(tiny, tmp_path, stop_at=6)
-  tiny.log.every = '3 steps'
-  run(tiny, tmp_path)
+  plain.log.every, plain.dataset.test = '2 steps', 'test[:40]'
+  run(plain, tmp_path, stop_at=6)
+  plain.log.every = '3 steps'
+  run(plain, tmp_path)
   assert (tmp_path / 'config.json').read_bytes() == first
   lines = [json.loads(line) for line in (tmp_path / 'config_changes.jsonl').open()]
   assert [(line['step'], line['fields']) for line in lines] == [
@@ -104,52 +114,52 @@ def test_the_first_config_stays_and_changes_are_lines_with_their_step(tiny, tmp_
   ]
 
 
-def test_a_finished_run_does_not_answer_another_question(tiny, tmp_path):
-  summary = run(tiny, tmp_path)
-  assert run(tiny, tmp_path) == summary
-  tiny.eval.batch_size = 7  # not what the summary is about
-  assert run(tiny, tmp_path) == summary
-  tiny.dataset.test, tiny.eval.checkpoint = 'test[:10]', 'last'
+def test_a_finished_run_does_not_answer_another_question(plain, tmp_path):
+  summary = run(plain, tmp_path)
+  assert run(plain, tmp_path) == summary
+  plain.eval.batch_size = 7  # not what the summary is about
+  assert run(plain, tmp_path) == summary
+  plain.dataset.test, plain.eval.checkpoint = 'test[:10]', 'last'
   says = (
     r"its summary is of config.dataset.test='test\[:50\]', config.eval.checkpoint='best': "
     r"--mode=evaluate --config.dataset.test='test\[:10\]' --config.eval.checkpoint='last' scores"
   )
   with pytest.raises(InputError, match=says):
-    run(tiny, tmp_path)
-  assert score.evaluate(tiny, epath.Path(tmp_path))['examples'] == 10  # as is advised
-  tiny.dataset.test = ''
+    run(plain, tmp_path)
+  assert score.evaluate(plain, epath.Path(tmp_path))['examples'] == 10  # as is advised
+  plain.dataset.test = ''
   with pytest.raises(InputError, match=r"test='test\[:50\]', .*: give that"):
-    run(tiny, tmp_path)
+    run(plain, tmp_path)
 
 
-def test_what_a_run_is_counts_from_its_first_checkpoint_on(tiny, photos, tmp_path):
-  photo_run(tiny, photos)
+def test_what_a_run_is_counts_from_its_first_checkpoint_on(plain, photos, tmp_path):
+  photo_run(plain, photos)
   for name in ('first', 'second'):  # what the classes are called, not their folders
-    tiny.dataset.classes = str(tmp_path / 'list.txt')
+    plain.dataset.classes = str(tmp_path / 'list.txt')
     (tmp_path / 'list.txt').write_text(f'dusk the {name}\nnoon other\n')
-    tiny.train.duration = '6 steps'
+    plain.train.duration = '6 steps'
     if name == 'first':
-      run(tiny, tmp_path / 'run', stop_at=4)
+      run(plain, tmp_path / 'run', stop_at=4)
       shutil.rmtree(tmp_path / 'run' / 'checkpoints')
-  run(tiny, tmp_path / 'run')
+  run(plain, tmp_path / 'run')
   about = json.loads((tmp_path / 'run' / 'network.json').read_text())
   assert about['class_names'] == ['the second', 'other']
 
 
-def test_a_damaged_record_is_told_before_anything_is_written(tiny, tmp_path):
-  run(tiny, tmp_path, stop_at=4)
+def test_a_damaged_record_is_told_before_anything_is_written(plain, tmp_path):
+  run(plain, tmp_path, stop_at=4)
   path = tmp_path / 'metrics.jsonl'
   path.write_bytes(b'{' + path.read_bytes())
   before = contents(tmp_path)
-  tiny.log.every = '2 steps'
+  plain.log.every = '2 steps'
   with pytest.raises(InputError, match=r'metrics.jsonl cannot be read'):
-    run(tiny, tmp_path)
+    run(plain, tmp_path)
   assert contents(tmp_path) == before
 
 
 @pytest.mark.parametrize('written', [None, checkpoint.FORMAT - 1, checkpoint.FORMAT + 1])
-def test_a_run_of_another_version_is_refused(tiny, tmp_path, written):
-  run(tiny, tmp_path, stop_at=4)
+def test_a_run_of_another_version_is_refused(plain, tmp_path, written):
+  run(plain, tmp_path, stop_at=4)
   path = tmp_path / 'run.json'
   if written is None:
     path.unlink()
@@ -157,27 +167,27 @@ def test_a_run_of_another_version_is_refused(tiny, tmp_path, written):
     path.write_text(json.dumps(json.loads(path.read_text()) | {'format': written}))
   before = contents(tmp_path)
   with pytest.raises(InputError, match=r'another version of googlenet_jax \(format .*, not 4\)'):
-    run(tiny, tmp_path)
+    run(plain, tmp_path)
   assert contents(tmp_path) == before
 
 
-def test_a_damaged_checkpoint_stays_where_the_run_is_refused(tiny, tmp_path):
-  run(tiny, tmp_path, stop_at=4)
-  run(tiny, tmp_path, stop_at=5)
+def test_a_damaged_checkpoint_stays_where_the_run_is_refused(plain, tmp_path):
+  run(plain, tmp_path, stop_at=4)
+  run(plain, tmp_path, stop_at=5)
   (tmp_path / 'checkpoints' / '5' / stored.SUMS).unlink()
-  tiny.dataset.test = 'tests'
+  plain.dataset.test = 'tests'
   with pytest.raises(InputError, match="no split 'tests'"):
-    run(tiny, tmp_path)
+    run(plain, tmp_path)
   assert (tmp_path / 'checkpoints' / '5').exists()
-  tiny.dataset.test = 'test[:50]'
-  assert run(tiny, tmp_path)['resumed_from_step'] == 4
+  plain.dataset.test = 'test[:50]'
+  assert run(plain, tmp_path)['resumed_from_step'] == 4
   assert (tmp_path / 'damaged' / '5').exists()
 
 
-def test_checkpoints_by_time(tiny, tmp_path):
-  tiny.checkpoint.minutes, tiny.checkpoint.keep = 1e-9, 99
-  tiny.eval.every = '100%'
-  run(tiny, tmp_path / 'often')
+def test_checkpoints_by_time(plain, tmp_path):
+  plain.checkpoint.minutes, plain.checkpoint.keep = 1e-9, 99
+  plain.eval.every = '100%'
+  run(plain, tmp_path / 'often')
   steps = {int(path.name) for path in (tmp_path / 'often' / 'checkpoints').iterdir()}
   lines = metrics_log.read(epath.Path(tmp_path / 'often'))
   assert steps == {line['step'] for line in lines if line['split'] == 'train'} == {3, 6, 9, 11}

@@ -36,6 +36,11 @@ def evaluate(config: ConfigDict, folder: epath.Path, arrays: inputs.Arrays | Non
   data = inputs.load(config, config.eval.split, evaluating=True, arrays=arrays)
   description = workdir.network(folder)
   workdir.check_classes(description, data.class_names, folder)
+  if data.image_shape != description.image_shape:
+    raise InputError(
+      f'images of {list(data.image_shape)}: the run in {folder} was trained on '
+      f'{list(description.image_shape)}'
+    )
   model = experiment.network(config, description)
   step = chosen(config, checkpoints, folder)
   try:

@@ -1,6 +1,8 @@
 """What layers cost, as tables and pictures: `--mode=summarize`."""
 
 import pathlib
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -11,6 +13,7 @@ from googlenet_jax.errors import InputError
 from googlenet_jax.models.googlenet import GoogLeNet
 from googlenet_jax.tools import cost, tables
 from googlenet_jax.tools.tables import WRITERS, Table
+from googlenet_jax.weights import Description
 
 # Parameters (thousands) and operations (millions) as the paper prints them (Table 1).
 TABLE_1 = {
@@ -187,16 +190,19 @@ def summarize(
   num_classes: int = 0,
   output: str = '',
   plot: str = '',
+  described: Mapping[str, Description] = MappingProxyType({}),
 ) -> str:
   """The tables of one network, or of several side by side, as text.
 
   Args:
-    config: checked config; its network is shown where no names are given.
+    config: checked config; its network is shown where no others are given.
     names: networks to show, with their own fields.
-    image_shape: H, W and C; None for the config's, or those that the networks were published for.
+    image_shape: H, W and C; None for the config's, those of the descriptions, or those that the
+      networks were published for.
     num_classes: number of classes; 0 for the networks' own.
     output: file that the first table is written to as well, '' for none.
     plot: PNG file that shows where parameters, multiply-adds and memory are, '' for none.
+    described: networks of weights files and runs to show, by where they are from.
 
   Raises:
     InputError: no such network, a shape that it cannot take, or an unusable file name.
@@ -209,13 +215,8 @@ def summarize(
     raise InputError(f'--image_shape={",".join(image_shape)}: write H,W,C, like 224,224,3')
   given = tuple(map(int, image_shape)) if image_shape else None
   networks = {}
-  for name in names or [config.model.name]:
-    fields = (
-      {} if names else {x: value for x, value in config.model.to_dict().items() if x != 'name'}
-    )
-    model = models.create(name, **fields, num_classes=num_classes or None)
-    shape = given or (models.find(name).image_shape if names else _shape(config))
-    networks[name] = Shown(model, shape, cost.cost(model, shape))
+  for name, (model, own) in _networks(config, names or [], described, num_classes).items():
+    networks[name] = Shown(model, given or own, cost.cost(model, given or own))
   if len(networks) > 1:
     shown = [compare(networks)]
   else:
@@ -231,6 +232,20 @@ def summarize(
     stages = {name: _stages(network.cost) for name, network in networks.items()}
     files.write(pathlib.Path(plot), plots.costs(stages, PUBLISHED))
   return '\n\n'.join(map(tables.text, shown))
+
+
+def _networks(config, names, described, num_classes) -> dict[str, tuple[Any, tuple]]:
+  """The networks that are asked for, by name, and the shapes of their images."""
+  classes, found = num_classes or None, {}
+  for where, about in described.items():
+    count = classes or len(about.class_names)
+    found[where] = models.create(about.model, about.fields, num_classes=count), about.image_shape
+  for name in names:
+    found[name] = models.create(name, num_classes=classes), models.find(name).image_shape
+  if not found:
+    model = models.create(**config.model.to_dict() | ({'num_classes': classes} if classes else {}))
+    found[config.model.name] = model, _shape(config)
+  return found
 
 
 def _shape(config):
