@@ -24,8 +24,6 @@ def check(config: ConfigDict, *, weights: bool = False) -> None:
     raise InputError(f'config.train.sync_batch_norm needs config.model.norm="batch", not {norm!r}')
   if config.init.run and config.init.weights:
     raise InputError('config.init.run and config.init.weights: give one of them to start from')
-  if config.schedule.name == 'piecewise_linear' and not config.schedule.points:
-    raise InputError('config.schedule.points is empty: "piecewise_linear" needs at least one')
   _check_input(config)
 
 

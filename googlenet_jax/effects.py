@@ -1,7 +1,7 @@
 """Fields without effect: an error where the command line sets them, a warning where a file does."""
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
@@ -37,23 +37,28 @@ class Part(NamedTuple):
     name: field that names it.
     fields: field of its free fields.
     find: `name -> part`.
+    table: the project's own ones.
   """
 
   name: str
   fields: str
   find: Callable[[str], Callable]
+  table: Mapping[str, Any]
+
+  @classmethod
+  def of(cls, name: str, fields: str, table: Mapping[str, Callable]) -> 'Part':
+    """A part that is found in a table, or at 'module:attribute'."""
+    return cls(name, fields, lambda x: registry.find(x, table, name), table)
 
 
+OPTIMIZER = Part.of('optimizer.name', 'optimizer.fields', OPTIMIZERS)
+SCHEDULE = Part.of('schedule.name', 'schedule.fields', SCHEDULES)
 PARTS = (
-  Part('model.name', 'model.fields', lambda name: models.find(name).module),
-  Part('dataset.name', 'dataset.fields', datasets.find),
-  Part('train.loss', 'train.loss_fields', lambda x: registry.find(x, LOSSES, 'train.loss')),
-  Part(
-    'optimizer.name',
-    'optimizer.fields',
-    lambda name: registry.find(name, OPTIMIZERS, 'optimizer.name'),
-  ),
-  Part('schedule.name', 'schedule.fields', lambda x: registry.find(x, SCHEDULES, 'schedule.name')),
+  Part('model.name', 'model.fields', lambda name: models.find(name).module, models.MODELS),
+  Part('dataset.name', 'dataset.fields', datasets.find, datasets.DATASETS),
+  Part.of('train.loss', 'train.loss_fields', LOSSES),
+  OPTIMIZER,
+  SCHEDULE,
 )
 
 
@@ -69,7 +74,7 @@ def fit(config: ConfigDict, given: Collection[str]) -> None:
   Raises:
     InputError: one of the fields was given.
   """
-  for name, fields, find in PARTS:
+  for name, fields, find, _ in PARTS:
     chosen = _at(config, name)
     if name in given and fields not in given:
       free, part = _at(config, fields), find(chosen)
@@ -96,15 +101,13 @@ def _at(config, field):
   return config[group][name]
 
 
-def _part(table: str, *fields: str) -> 'Needs':
-  """Fields that count where the part that a field names has them."""
-  name, _, find = next(part for part in PARTS if part.name == table)
-  known = OPTIMIZERS if table == 'optimizer.name' else SCHEDULES
-  has = [x for x, part in known.items() if registry.takes(part, fields[0])]
+def _part(part: Part, *fields: str) -> Needs:
+  """Fields that count where the part has the first of them."""
+  has = [name for name, known in part.table.items() if registry.takes(known, fields[0])]
   return Needs(
-    tuple(f'{table.split(".")[0]}.{field}' for field in fields),
-    lambda c, mode: registry.takes(find(_at(c, name)), fields[0]),
-    f'config.{name}={" or ".join(has)}',
+    tuple(f'{part.name.split(".")[0]}.{field}' for field in fields),
+    lambda c, mode: registry.takes(part.find(_at(c, part.name)), fields[0]),
+    f'config.{part.name}={" or ".join(has)}',
   )
 
 
@@ -112,22 +115,21 @@ NEEDS = (
   Needs(
     ('optimizer.momentum',),
     lambda c, mode: any(
-      registry.takes(registry.find(c.optimizer.name, OPTIMIZERS, 'optimizer.name'), x)
-      for x in ('momentum', 'b1')
+      registry.takes(OPTIMIZER.find(c.optimizer.name), x) for x in ('momentum', 'b1')
     ),
     'an optimizer with momentum or b1',
   ),
-  _part('optimizer.name', 'nesterov'),
-  _part('optimizer.name', 'weight_decay'),
+  _part(OPTIMIZER, 'nesterov'),
+  _part(OPTIMIZER, 'weight_decay'),
   Needs(
     ('optimizer.decay_all',),
     lambda c, mode: c.optimizer.weight_decay,
     'config.optimizer.weight_decay',
   ),
-  _part('schedule.name', 'decay_rate', 'decay_every'),
-  _part('schedule.name', 'power'),
-  _part('schedule.name', 'final'),
-  _part('schedule.name', 'points'),
+  _part(SCHEDULE, 'decay_rate', 'decay_every'),
+  _part(SCHEDULE, 'power'),
+  _part(SCHEDULE, 'final'),
+  _part(SCHEDULE, 'points'),
   Needs(('average.decay',), lambda c, mode: c.average.name == 'ema', 'config.average.name=ema'),
   Needs(
     ('average.begin',),

@@ -11,7 +11,7 @@ from googlenet_jax import parallel, steps
 from googlenet_jax.data import stream
 from googlenet_jax.data.pipeline import Pipeline
 from googlenet_jax.metrics import Metric
-from googlenet_jax.run.progress import passing
+from googlenet_jax.progress import passing
 
 
 class Result(NamedTuple):

@@ -18,11 +18,11 @@ from googlenet_jax import (
   steps,
   train_state,
   weights,
+  writers,
 )
 from googlenet_jax.data import pipeline
 from googlenet_jax.errors import InputError
 from googlenet_jax.inputs import resize_shorter
-from googlenet_jax.run import writers
 
 LOG = logging.getLogger('googlenet_jax')
 

@@ -97,7 +97,7 @@ def piecewise_linear(
 ) -> Schedule:
   """Straight lines through (duration from the start of the training, share), ascending."""
   if not points:
-    raise InputError('schedule.points is empty: "piecewise_linear" needs at least one')
+    raise InputError('config.schedule.points is empty: "piecewise_linear" needs at least one')
   times = [float(clock.steps(time)) for time, _ in points]
   if times != sorted(set(times)):
     raise InputError(f'schedule.points={points}: the durations must ascend')

@@ -21,7 +21,7 @@ from googlenet_jax.metrics import METRICS
 from googlenet_jax.models import MODELS, inception_v3, layers
 from googlenet_jax.models.googlenet import CHOICES, MODULES
 from googlenet_jax.optimizers import OPTIMIZERS
-from googlenet_jax.run.writers import WRITERS
+from googlenet_jax.writers import WRITERS
 
 COLUMNS = 100  # of a terminal
 

@@ -7,7 +7,7 @@ import types
 
 import pytest
 
-from googlenet_jax.run import progress
+from googlenet_jax import progress
 
 LINE = {'epoch': 1.0, 'loss': 2.0, 'main_top1': 0.5}
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from etils import epath
 
 from googlenet_jax import files, plots
-from googlenet_jax.run.writers import TensorBoard, Writer
+from googlenet_jax.writers import TensorBoard, Writer
 
 
 def read(workdir: epath.Path) -> list[dict]:

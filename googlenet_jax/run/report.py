@@ -8,10 +8,10 @@ from etils import epath
 
 from googlenet_jax import experiment, nonfinite, parallel
 from googlenet_jax.evaluation import Result
+from googlenet_jax.progress import Progress
 from googlenet_jax.run.metrics_log import MetricsLog
-from googlenet_jax.run.progress import Progress
-from googlenet_jax.run.writers import Writer
 from googlenet_jax.train_state import TrainState
+from googlenet_jax.writers import Writer
 
 
 def train_line(state: TrainState, run: experiment.Run, step: int) -> dict:

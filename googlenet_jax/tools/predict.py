@@ -16,7 +16,7 @@ from googlenet_jax import files, parallel
 from googlenet_jax.data import decode, pipeline, stream
 from googlenet_jax.data.sources import Records
 from googlenet_jax.errors import InputError
-from googlenet_jax.run.progress import passing
+from googlenet_jax.progress import passing
 from googlenet_jax.weights import Network
 
 LOG = logging.getLogger('googlenet_jax')
