@@ -179,6 +179,7 @@ def test_weights_from_the_command_line(tmp_path, two_classes):
   )
   done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=False)
   assert done.stdout.count('1.') == 2 or done.stdout.count('0.99') == 2, done.stderr
+  assert json.loads(alone.with_suffix('.json').read_text())['images']['shape'] == ['b', 32, 32, 3]
 
   done = program.run(
     '--mode=evaluate',

@@ -523,17 +523,6 @@ def test_an_ensemble_averages_probabilities(two_classes, tmp_path):
   assert found['top1'] == (mean.argmax(1) == labels).mean()
 
 
-def test_a_stablehlo_file_runs_alone(tmp_path):
-  network = small()
-  path = export.export(network, str(tmp_path / 'network.stablehlo'))
-  images = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), dtype=np.uint8)
-  exported = jax.export.deserialize(bytearray(path.read_bytes()))
-  assert exported.platforms == ('cpu', 'cuda', 'tpu')
-  normalised = (images - np.float32([120, 110, 100])) / 60
-  logits = network.model.apply(network.variables, normalised, train=False).logits
-  np.testing.assert_allclose(exported.call(images), jax.nn.softmax(logits), atol=1e-5)
-
-
 def test_the_trunk_goes_slower():
   params = {name: {'kernel': jnp.ones(3)} for name in ('inception_3a', 'linear', 'aux1')}
   optimizer = optim.create(name='sgd', momentum=0.0, weight_decay=0.5, backbone_lr=0.1)

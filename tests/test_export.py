@@ -1,0 +1,104 @@
+"""Networks that run without the package, and what lies beside them."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from flax.traverse_util import unflatten_dict
+
+from googlenet_jax import weights
+from googlenet_jax.errors import InputError
+from googlenet_jax.models import googlenet, inception_v3
+from googlenet_jax.weights import export
+
+MAIN = {'aux_heads': ()}
+CLASSES = ('dusk', 'noon', 'night')
+
+
+def drawn(name, image_shape, **fields):
+  """A network with random weights whose activations keep their scale."""
+  size, _, channels = image_shape
+  preprocessing = weights.Preprocessing(size, size + 2, (120.0,), (60.0,), channels)
+  description = weights.Description(name, fields, preprocessing, CLASSES)
+  model, rng = description.create(), np.random.default_rng(0)
+  arrays = {}
+  for path, array in weights.expected(model, image_shape).items():
+    if path[-1] in ('scale', 'var'):
+      arrays[path] = rng.uniform(0.5, 1.5, array.shape).astype(np.float32)
+    else:
+      scale = np.prod(array.shape[:-1]) ** -0.5 if path[-1] == 'kernel' else 0.1
+      arrays[path] = rng.normal(0, scale, array.shape).astype(np.float32)
+  variables = {'params': {}, 'batch_stats': {}} | unflatten_dict(arrays)
+  return weights.Network(description, model, variables, name)
+
+
+@pytest.fixture
+def few_modules(monkeypatch):
+  """One module or two of each kind, so that a network compiles in a second."""
+  for module, kept in (
+    (googlenet, ('3a', '4a')),
+    (inception_v3, ('Mixed_5b', 'Mixed_6a', 'Mixed_7c')),
+  ):
+    monkeypatch.setattr(module, 'MODULES', {name: module.MODULES[name] for name in kept})
+
+
+@pytest.mark.parametrize(
+  ('name', 'image_shape', 'fields'),
+  [
+    ('googlenet', (16, 16, 3), {**MAIN, 'stem': 'cifar', 'classifier': 'fc', 'width': 0.1}),
+    ('alexnet_grouped', (67, 67, 3), {'width': 0.09}),
+    ('lenet5', (32, 32, 1), {}),
+    ('nin', (16, 16, 3), {'width': 0.05}),
+    ('resnet20', (8, 8, 3), {'blocks': (1, 1)}),
+    ('inception_v3', (75, 75, 3), {**MAIN, 'width': 0.02}),
+  ],
+)
+def test_a_stablehlo_file_of_each_family_runs_alone(few_modules, name, image_shape, fields):
+  network = drawn(name, image_shape, **fields)
+  exported = jax.export.deserialize(bytearray(export.stablehlo(network)))
+  assert exported.platforms == ('cpu', 'cuda', 'tpu')
+  images = np.random.default_rng(1).integers(0, 256, (3, *image_shape), dtype=np.uint8)
+
+  def both(images):
+    normalised = (images - np.float32(120)) / 60
+    logits = network.model.apply(network.variables, normalised, train=False).logits
+    return exported.call(images), exported.call(images[:1]), jax.nn.softmax(logits)
+
+  fast = {'xla_backend_optimization_level': 0, 'xla_llvm_disable_expensive_passes': True}
+  three, one, expected = jax.jit(both).lower(images).compile(compiler_options=fast)(images)
+  assert np.ptp(expected, axis=0).max() > 1e-4  # it depends on the image
+  np.testing.assert_allclose(three, expected, atol=1e-6)
+  np.testing.assert_allclose(one, expected[:1], atol=1e-6)
+
+
+@pytest.mark.parametrize(('name', 'size'), [('alexnet', 64), ('zfnet', 64), ('vgg11', 32)])
+def test_all_that_flatten_a_map_are_exported(name, size):
+  content = export.stablehlo(drawn(name, (size, size, 3), width=0.02))
+  (shape,) = jax.export.deserialize(bytearray(content)).out_avals
+  assert str(shape.shape) == '(b, 3)'
+
+
+def test_what_lies_beside_a_stablehlo_file(tmp_path):
+  network = drawn('lenet5', (32, 32, 1))
+  path = export.export(network, str(tmp_path / 'digits.stablehlo'))
+  assert json.loads((tmp_path / 'digits.json').read_text()) == {
+    'images': {
+      'dtype': 'uint8',
+      'shape': ['b', 32, 32, 1],
+      'channels': 'gray',
+      'resize_shorter': 34,
+      'interpolation': 'bilinear, antialiased',
+      'crop': 'centre',
+    },
+    'class_names': list(CLASSES),
+  }
+  assert export.export(network, str(path)) == path  # once more
+
+
+def test_a_json_file_of_something_else_stays(tmp_path):
+  (tmp_path / 'network.json').write_text('of a run')
+  with pytest.raises(InputError, match=r'network\.json exists.*use another name'):
+    export.export(drawn('lenet5', (32, 32, 1)), str(tmp_path / 'network.stablehlo'))
+  assert [path.name for path in tmp_path.iterdir()] == ['network.json']
+  assert (tmp_path / 'network.json').read_text() == 'of a run'
