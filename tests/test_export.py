@@ -5,32 +5,22 @@ import json
 import jax
 import numpy as np
 import pytest
-from flax.traverse_util import unflatten_dict
 
 from googlenet_jax import weights
 from googlenet_jax.errors import InputError
 from googlenet_jax.models import googlenet, inception_v3
 from googlenet_jax.weights import export
+from tests import networks
 
 MAIN = {'aux_heads': ()}
 CLASSES = ('dusk', 'noon', 'night')
 
 
 def drawn(name, image_shape, **fields):
-  """A network with random weights whose activations keep their scale."""
+  """A network with random weights, of three classes."""
   size, _, channels = image_shape
   preprocessing = weights.Preprocessing(size, size + 2, (120.0,), (60.0,), channels)
-  description = weights.Description(name, fields, preprocessing, CLASSES)
-  model, rng = description.create(), np.random.default_rng(0)
-  arrays = {}
-  for path, array in weights.expected(model, image_shape).items():
-    if path[-1] in ('scale', 'var'):
-      arrays[path] = rng.uniform(0.5, 1.5, array.shape).astype(np.float32)
-    else:
-      scale = np.prod(array.shape[:-1]) ** -0.5 if path[-1] == 'kernel' else 0.1
-      arrays[path] = rng.normal(0, scale, array.shape).astype(np.float32)
-  variables = {'params': {}, 'batch_stats': {}} | unflatten_dict(arrays)
-  return weights.Network(description, model, variables, name)
+  return networks.drawn(weights.Description(name, fields, preprocessing, CLASSES))
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from googlenet_jax.errors import InputError
 from googlenet_jax.run import score
 from googlenet_jax.tools import multicrop, predict
 from googlenet_jax.weights import export, published
+from tests import networks
 from tests.reference import torchvision_googlenet as reference
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -239,11 +240,7 @@ def small(num_classes=3, seed=0, names=(), **fields):
   description = weights.Description(
     'googlenet', {'width': 0.1, 'stem': 'cifar', 'norm': 'batch', **fields}, statistics, names
   )
-  model = description.create()
-  rngs = {'params': jax.random.key(seed), 'dropout': jax.random.key(0)}
-  made = model.init(rngs, jnp.zeros((1, 16, 16, 3)), train=True)
-  variables = {'params': made['params'], 'batch_stats': made['batch_stats']}
-  return weights.Network(description, model, variables, f'network {seed}')
+  return networks.drawn(description, seed)
 
 
 def written(tmp_path, change=lambda arrays: None, **fields):
