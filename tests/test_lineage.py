@@ -20,8 +20,10 @@ PARAMETERS = {
   'lenet5': 61_706,
   'alexnet': 61_100_840,
   'alexnet_grouped': 60_965_224,
+  'alexnet_bvlc': 60_965_224,
   'zfnet': 62_357_608,
   'zfnet_wide': 107_627_624,
+  'zfnet_512': 87_250_536,  # 4 bytes each: the zoo's 349 MB
   'nin': 966_986,
   'vgg11': 132_863_336,
   'vgg13': 133_047_848,
@@ -164,9 +166,8 @@ def zoo(name, tmp_path):
       graph.graph.initializer.append(x)
   for key, shape in drawn.items():
     if len(shape) > 1:
-      array = rng.standard_normal(shape, np.float32) * np.float32(
-        math.sqrt(2 / math.prod(shape[1:]))
-      )
+      few = rng.standard_normal(65_537, np.float32)  # repeated: there are up to 87 million
+      array = np.resize(few, shape) * np.float32(math.sqrt(2 / math.prod(shape[1:])))
     elif key.endswith(('_s_0', '_riv_0')):
       array = rng.uniform(0.5, 1.5, shape).astype(np.float32)
     else:
@@ -186,20 +187,30 @@ def zoo(name, tmp_path):
   return path
 
 
+# Ours by the zoo's name, the graph's input, and whether that is BGR.
+ZOO = {
+  'bvlc_alexnet': ('alexnet_bvlc', 'data_0', True),
+  'zfnet512': ('zfnet_512', 'gpu_0/data_0', True),
+  'vgg19': ('vgg19', 'data_0', True),
+  'resnet50': ('resnet50', 'gpu_0/data_0', False),
+}
+
+
 def as_onnx_runtime(name, tmp_path):
   """Relative error of our logits beside ONNX Runtime's."""
   import onnxruntime
 
   path = zoo(name, tmp_path)
+  model, data, is_bgr = ZOO[name]
   session = onnxruntime.InferenceSession(str(path), providers=['CPUExecutionProvider'])
   image = np.random.default_rng(1).normal(size=(1, 224, 224, 3)).astype(np.float32)
-  theirs = image[..., ::-1] if name == 'vgg19' else image  # Caffe's is for BGR
-  data = {'vgg19': 'data_0', 'resnet50': 'gpu_0/data_0'}[name]
+  theirs = image[..., ::-1] if is_bgr else image
   expected = session.run(None, {data: np.ascontiguousarray(theirs.transpose(0, 3, 1, 2))})[0]
   network = weights.load(str(path))
-  assert network.description.model == name
+  assert network.description.model == model
   return np.abs(logits_of(network, image) - expected).max() / np.abs(expected).max()
 
 
-def test_resnet50_of_the_onnx_zoo(tmp_path):
-  assert as_onnx_runtime('resnet50', tmp_path) < 1e-4
+@pytest.mark.parametrize('name', ['resnet50', 'bvlc_alexnet'])  # others: tests/stress
+def test_graphs_of_the_onnx_zoo(name, tmp_path):
+  assert as_onnx_runtime(name, tmp_path) < 1e-4

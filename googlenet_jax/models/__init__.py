@@ -96,10 +96,14 @@ MODELS: dict[str, Model] = {
   'alexnet_grouped': Model(
     Chain, {'layers': feedforward.ALEXNET_GROUPED, 'kernel_init': 'normal'}, (227, 227, 3)
   ),
+  'alexnet_bvlc': Model(
+    Chain, {'layers': feedforward.ALEXNET_BVLC, 'kernel_init': 'normal'}, (227, 227, 3)
+  ),
   'zfnet': Model(Chain, {'layers': feedforward.zfnet(384, 384, 256), 'kernel_init': 'normal'}),
   'zfnet_wide': Model(
     Chain, {'layers': feedforward.zfnet(512, 1024, 512), 'kernel_init': 'normal'}
   ),
+  'zfnet_512': Model(Chain, {'layers': feedforward.ZFNET_512, 'kernel_init': 'normal'}),
   'nin': Model(Chain, {'layers': feedforward.NIN, 'num_classes': 10}, CIFAR),
   **{f'vgg{n}': Model(Chain, {'layers': feedforward.vgg(*depths)}) for n, depths in VGGS.items()},
   **{

@@ -46,9 +46,11 @@ class Pool(NamedTuple):
 
 
 class Norm(NamedTuple):
-  """Local response normalisation as AlexNet's paper has it (section 3.3)."""
+  """Local response normalisation; `alpha` and `k` are those of AlexNet's paper (section 3.3)."""
 
   name: str
+  alpha: float = 5e-4
+  k: float = 2.0
 
 
 class Dropout(NamedTuple):
@@ -127,6 +129,27 @@ ALEXNET_GROUPED = (
   Linear('fc8', CLASSES),
 )
 
+# Caffe's, of the published weights: as the paper's with other constants of LRN, and biases of 0.1
+# where that has 1. On 227 pixels every pool fits; on the ONNX file's 224 only the last one hangs
+# over the edge.
+ALEXNET_BVLC = (
+  Conv('conv1', 96, 11, 4, padding=0),
+  Norm('norm1', alpha=1e-4, k=1.0),
+  Pool('pool1'),
+  Conv('conv2', 256, 5, groups=2, bias=0.1),
+  Norm('norm2', alpha=1e-4, k=1.0),
+  Pool('pool2'),
+  Conv('conv3', 384, 3),
+  Conv('conv4', 384, 3, groups=2, bias=0.1),
+  Conv('conv5', 256, 3, groups=2, bias=0.1),
+  Pool('pool5', pool_rounding='ceil'),
+  Linear('fc6', 4096, bias=0.1),
+  Dropout(),
+  Linear('fc7', 4096, bias=0.1),
+  Dropout(),
+  Linear('fc8', CLASSES),
+)
+
 
 def zfnet(conv3: int, conv4: int, conv5: int) -> tuple:
   """Zeiler and Fergus (2013), arXiv 1311.2901, Figure 3, with as many filters in conv3 to 5."""
@@ -144,6 +167,26 @@ def zfnet(conv3: int, conv4: int, conv5: int) -> tuple:
     *CLASSIFIER,
   )
 
+
+# ZFNet-512 of the ONNX model zoo, from Caffe2: LRN before the pools, which drop what does not fit,
+# and smaller layers where the paper's best network has 1024 filters and 4096 features.
+ZFNET_512 = (
+  Conv('conv1', 96, 7, 2, padding=0),
+  Norm('norm1'),
+  Pool('pool1'),
+  Conv('conv2', 256, 5, 2, padding=0),
+  Norm('norm2'),
+  Pool('pool2'),
+  Conv('conv3', 512, 3),
+  Conv('conv4', 512, 3),
+  Conv('conv5', 512, 3),
+  Pool('pool5', 2),
+  Linear('fc6', 4096),
+  Dropout(),
+  Linear('fc7', 1024),
+  Dropout(),
+  Linear('fc8', CLASSES),
+)
 
 # Lin et al. (2013), "Network in Network", arXiv 1312.4400, as published for CIFAR-10.
 NIN = (
@@ -238,9 +281,9 @@ class Chain(nn.Module):
           with jax.named_scope(name):
             pool = max_pool if kind == 'max' else avg_pool
             x = pool(x, window, stride, pool_rounding)
-        case Norm(name):
+        case Norm(name, alpha, k):
           with jax.named_scope(name):
-            x = local_response_norm(x, alpha=5e-4, k=2.0)
+            x = local_response_norm(x, alpha=alpha, k=k)
         case Mean(name):
           with jax.named_scope(name):
             x = jnp.mean(x, axis=(1, 2))

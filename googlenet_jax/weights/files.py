@@ -80,7 +80,12 @@ def _onnx(path):
   sparse = [t.values.name for t in read.sparse_initializer]
   if sparse:
     raise InputError(f'{sparse[0]!r} is sparse: store it as a dense array')
-  arrays = {t.name: onnx.numpy_helper.to_array(t) for t in read.initializer}
+  taken = {name for node in read.node for name in node.input}
+  arrays = {
+    t.name: onnx.numpy_helper.to_array(t)
+    for t in read.initializer
+    if t.name in taken or not read.node  # Caffe2 left some there that no node takes
+  }
   return Tensors(arrays, nodes=graph.nodes(read))
 
 

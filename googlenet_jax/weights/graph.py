@@ -1,11 +1,13 @@
-"""ONNX graphs against our networks: nodes of other attributes than ours are refused, by name.
+"""ONNX graphs against our networks: another node, attribute or wire than ours is refused, by name.
 
-The import takes a file's arrays; what a node does with them must be what our network does. Of how
-nodes are wired, only which arrays a node takes is compared.
+The import takes a file's arrays; what the nodes do with them must be what our network does.
 """
 
+import contextlib
+import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -33,9 +35,10 @@ DEFAULTS: dict[str, dict[str, Any]] = {
   'Relu': {},
   'Sum': {},
 }
-SAME_VALUES = ('Flatten', 'Identity', 'Reshape')  # of the first input, in their order
-# Ops that may stand anywhere; a softmax follows the logits.
-FREE = ('Constant', 'ConstantOfShape', 'Dropout', 'Softmax', *SAME_VALUES)
+# Ops whose first output has the values of the first input, in their order.
+SAME_VALUES = ('Dropout', 'Flatten', 'Identity', 'Reshape')
+# Ops that are not of our network; the softmax of the logits is, but our networks end before it.
+FREE = ('Constant', 'ConstantOfShape', 'Softmax', *SAME_VALUES)
 IGNORED = ('momentum', 'broadcast')  # of training; of a bias, once
 
 
@@ -78,12 +81,26 @@ def nodes(graph) -> tuple[Node, ...]:
   )
 
 
-# What each module of ours is in ONNX: the op, the array that tells which module a node is, and
+class Layer(NamedTuple):
+  """A layer of ours with parameters, as a node of a graph.
+
+  Attributes:
+    op: type of the node.
+    arrays: names of the arrays that it takes, in their order.
+    attributes: those that are not ONNX's defaults.
+  """
+
+  op: str
+  arrays: tuple[str, ...]
+  attributes: Mapping[str, Any]
+
+
+# What each module of ours is in ONNX: the op, the parameters that it takes in their order, and
 # attributes that are not ONNX's defaults.
-OURS: dict[type, tuple[str, str, Callable[[Any], dict]]] = {
+OURS: dict[type, tuple[str, tuple[str, ...], Callable[[Any], dict]]] = {
   ConvBlock: (
     'Conv',
-    'kernel',
+    ('kernel', 'bias'),
     lambda conv: {
       'kernel_shape': conv.window,
       'strides': (conv.strides, conv.strides),
@@ -91,16 +108,19 @@ OURS: dict[type, tuple[str, str, Callable[[Any], dict]]] = {
       'group': conv.groups,
     },
   ),
-  nn.BatchNorm: ('BatchNormalization', 'scale', lambda norm: {'epsilon': norm.epsilon}),
-  nn.Dense: ('Gemm', 'kernel', lambda linear: {'transB': 1}),
+  nn.BatchNorm: (
+    'BatchNormalization',
+    ('scale', 'bias', 'mean', 'var'),
+    lambda norm: {'epsilon': norm.epsilon},
+  ),
+  nn.Dense: ('Gemm', ('kernel', 'bias'), lambda linear: {'transB': 1}),
 }
 
 
-def of_arrays(
+def layers(
   model: nn.Module, image_shape: tuple[int, int, int], name: Callable[[tuple[str, ...]], str]
-) -> dict[tuple[str, str], tuple[dict, str]]:
-  """Attributes of the nodes that have parameters, and the name of their bias ('' where batch norm
-  takes its place), by their op and their array's name.
+) -> dict[str, Layer]:
+  """The layers of a network that have parameters, by path, 'inception_3a/conv_1x1'.
 
   Args:
     name: function `(path of an array of ours) -> name in the file`; KeyError where it has none.
@@ -117,62 +137,130 @@ def of_arrays(
   for path, module in modules.items():
     if type(module) not in OURS:
       continue
-    op, leaf, attributes = OURS[type(module)]
-    try:
-      array, bias = (name(('params', *path, part)) for part in (leaf, 'bias'))
-    except KeyError:
-      continue
-    has_bias = not getattr(module, 'batch_norm', False)
-    result[op, array] = attributes(module), bias if has_bias else ''
+    op, leaves, attributes = OURS[type(module)]
+    if getattr(module, 'batch_norm', False):  # which takes the place of the bias
+      leaves = leaves[:1]
+    with contextlib.suppress(KeyError):
+      arrays = tuple(name(('params', *path, leaf)) for leaf in leaves)
+      result['/'.join(path)] = Layer(op, arrays, attributes(module))
   return result
 
 
-def check(
-  found: Iterable[Node],
-  arrays: Mapping[tuple[str, str], tuple[dict, str]],
-  others: Mapping[str, list[dict]],
-) -> None:
-  """Raises InputError, naming node and attribute, for a graph that computes something else.
+INPUT = 0  # the images, in a `Wiring`
+
+
+class Step(NamedTuple):
+  """A node that our network would have; either `op` or `layer` is given."""
+
+  inputs: tuple[int, ...]
+  op: str = ''
+  layer: str = ''
+  attributes: Mapping[str, Any] = MappingProxyType({})
+
+
+class Wiring:
+  """The nodes that our network would have, and what each of them takes.
+
+  A value is a number: `INPUT`, or what the methods return.
+
+      wiring = Wiring()
+      x = wiring.op('Relu', wiring.layer('conv1', INPUT))
+  """
+
+  def __init__(self):
+    self.steps: list[Step] = []
+
+  def layer(self, path: str, x: int) -> int:
+    """A layer with parameters, by its path."""
+    return self._add(Step((x,), layer=path))
+
+  def activated(self, path: str, x: int) -> int:
+    """A layer with parameters, and a ReLU."""
+    return self.op('Relu', self.layer(path, x))
+
+  def op(self, op: str, *inputs: int, **attributes) -> int:
+    """A node without parameters; attributes are ONNX's defaults or given, a list alternatives."""
+    return self._add(Step(inputs, op=op, attributes=attributes))
+
+  def _add(self, step):
+    self.steps.append(step)
+    return len(self.steps)
+
+
+def check(found: Iterable[Node], layers: Mapping[str, Layer], wiring: Wiring) -> None:
+  """Raises InputError, naming the node, for a graph that computes something else.
 
   Args:
-    found: nodes of the graph.
-    arrays: nodes with parameters, see `of_arrays`; each is there once.
-    others: attributes of the nodes without parameters, by op and in their order. What is not
-      told is ONNX's default; a list holds alternatives.
+    found: nodes of the graph; each comes after those that it takes from.
+    layers: see `layers`.
+    wiring: nodes of our network; each is there, and takes what ours does.
   """
-  arrays, others = dict(arrays), {op: list(each) for op, each in others.items()}
-  origin = {}  # names of arrays by those of the same values
+  wanted = {}  # value and attributes by op, arrays and inputs
+  for value, step in enumerate(wiring.steps, 1):
+    op, arrays, attributes = layers.get(step.layer) or Layer(step.op, (), step.attributes)
+    wanted[op, arrays, _order(op, step.inputs)] = value, attributes
+  of_array = {(layer.op, layer.arrays[0]): layer for layer in layers.values()}
+  ours: dict[str, int] = {}  # values of the wiring by their names in the graph
+  same: dict[str, str] = {}  # first name of what has the same values
   for node in found:
-    if node.op in SAME_VALUES:
-      origin[node.outputs[0]] = origin.get(node.inputs[0], node.inputs[0])
-    if node.op in FREE:
+    inputs = tuple(same.get(x, x) for x in node.inputs)
+    if node.op in SAME_VALUES or _is_identity(node):
+      same[node.outputs[0]] = inputs[0]
+    if node.op in FREE or _is_identity(node):
       continue
-    second, third = (origin.get(x, x) for x in (*node.inputs[1:3], '', '')[:2])
-    array = node.op, second
-    if array in arrays:
-      expected, bias = arrays.pop(array)
-      if bias and third != bias:
-        raise InputError(f'node {node.name!r} ({node.op}) takes {third!r}, not {bias!r}')
-    elif others.get(node.op):
-      expected = others[node.op].pop(0)
-    else:
-      raise InputError(
-        f'node {node.name!r} ({node.op}) has no counterpart in our network: '
-        'the import does not honour it'
-      )
-    expected = DEFAULTS[node.op] | expected
-    for attribute, value in node.attributes.items():
-      wanted = expected.get(attribute, 'none')
-      if attribute in IGNORED or value is None:  # None: the shape of the array tells
-        continue
-      if not any(_same(value, x) for x in (wanted if isinstance(wanted, list) else [wanted])):
-        raise InputError(
-          f'node {node.name!r} ({node.op}) has {attribute}={_shown(value)}, not '
-          f'{_shown(wanted)}: the import does not honour it'
-        )
-  left = [op for op, _ in arrays] + [op for op, each in others.items() for _ in each]
+    ours = ours or dict.fromkeys(inputs[:1], INPUT)
+    layer = of_array.get((node.op, *inputs[1:2]))
+    data, arrays = (inputs[:1], inputs[1 : 1 + len(layer.arrays)]) if layer else (inputs, ())
+    key = node.op, arrays, _order(node.op, tuple(ours.get(x, x) for x in data))
+    if key not in wanted:
+      raise InputError(_difference(node, arrays, data, wanted, ours))
+    value, attributes = wanted[key]
+    _check_attributes(node, attributes)
+    ours[node.outputs[0]] = value
+  left = [op for (op, *_), (value, _) in wanted.items() if value not in ours.values()]
   if left:
     raise InputError(f'the graph has {left.count(left[0])} {left[0]} too few')
+
+
+def _order(op: str, inputs: tuple) -> tuple:
+  """Inputs of a node, so that those of a sum are the same in any order."""
+  return tuple(sorted(inputs, key=str)) if op == 'Sum' else inputs
+
+
+def _is_identity(node: Node) -> bool:
+  """Whether a node is a pool of one pixel, as torch's adaptive pool of a map of that size is."""
+  one = {'kernel_shape': (1, 1), 'strides': (1, 1), 'pads': (0, 0, 0, 0)}
+  return node.op == 'AveragePool' and one.items() <= dict(node.attributes).items()
+
+
+def _difference(node, arrays, data, wanted, ours) -> str:
+  """What a node takes that it should not, for a person."""
+  about = f'node {node.name!r} ({node.op})'
+  left = (key for key, (value, _) in wanted.items() if value not in ours.values())
+  alike = (key for key in left if key[0] == node.op and key[1][:1] == arrays[:1])
+  _, their_arrays, inputs = next(alike, ('', (), ()))
+  if not inputs:
+    return f'{about} has no counterpart in our network: the import does not honour it'
+  for one, other in itertools.zip_longest(arrays, their_arrays, fillvalue=''):
+    if one != other:
+      return f'{about} takes {one!r}, not {other!r}'
+  names = {value: f'the output of {op}' for (op, *_), (value, _) in wanted.items()}
+  names |= {value: repr(name) for name, value in ours.items()}
+  return f'{about} takes {", ".join(map(repr, data))}, not {", ".join(names[x] for x in inputs)}'
+
+
+def _check_attributes(node: Node, expected: Mapping[str, Any]) -> None:
+  """Raises InputError where a node's attributes are not those of our network."""
+  expected = {**DEFAULTS[node.op], **expected}
+  for attribute, value in node.attributes.items():
+    wanted = expected.get(attribute, 'none')
+    if attribute in IGNORED or value is None:  # None: the shape of the array tells
+      continue
+    if not any(_same(value, x) for x in (wanted if isinstance(wanted, list) else [wanted])):
+      raise InputError(
+        f'node {node.name!r} ({node.op}) has {attribute}={_shown(value)}, not '
+        f'{_shown(wanted)}: the import does not honour it'
+      )
 
 
 def _same(one, other) -> bool:

@@ -6,10 +6,14 @@ import re
 from googlenet_jax.models import MODELS, feedforward
 from googlenet_jax.models.resnet import ResNet
 from googlenet_jax.weights.description import Preprocessing
+from googlenet_jax.weights.graph import INPUT, Wiring
 from googlenet_jax.weights.published import OF_TORCHVISION, Layout
 
+OF_VGG = Preprocessing(mean=(123.68, 116.779, 103.939))  # of its authors; RGB
 BATCH_NORM = {'scale': 'weight', 'bias': 'bias', 'mean': 'running_mean', 'var': 'running_var'}
 WEIGHT = {'kernel': 'weight', 'bias': 'bias'}
+# Of pools in ONNX: 'ceil' pads one pixel, where one is missing.
+PADS = {'floor': (0, 0, 0, 0), 'ceil': (0, 0, 1, 1)}
 
 
 def _chain(model: str, batch_norm: bool) -> Layout:
@@ -57,24 +61,29 @@ def _chain(model: str, batch_norm: bool) -> Layout:
     convert=_first_linear(model),
     fields=lambda file: {'norm': 'batch'} if batch_norm else {},
     prepare=prepare,
-    graph=lambda file: _chain_graph(model) | {'AveragePool': [{'kernel_shape': (1, 1)}]},
+    graph=lambda file: _chain_graph(model, batch_norm),
     ignored=('.num_batches_tracked',),
     classifier='fc8',
   )
 
 
-def _chain_graph(model: str) -> dict[str, list[dict]]:
-  layers = MODELS[model].fields['layers']
-  pools = [layer for layer in layers if isinstance(layer, feedforward.Pool)]
-  activated = [
-    layer for layer in layers if isinstance(layer, feedforward.Conv | feedforward.Linear)
-  ][:-1]
-  return {
-    'Relu': len(activated) * [{}],
-    'MaxPool': [
-      {'kernel_shape': (pool.window,) * 2, 'strides': (pool.stride,) * 2} for pool in pools
-    ],
-  }
+def _chain_graph(model: str, batch_norm: bool = False) -> Wiring:
+  """The nodes of a network whose layers follow each other."""
+  wiring, x = Wiring(), INPUT
+  for layer in MODELS[model].fields['layers']:
+    match layer:
+      case feedforward.Conv(name):
+        x = wiring.layer(name, x)
+        x = wiring.op('Relu', wiring.layer(f'{name}/bn', x) if batch_norm else x)
+      case feedforward.Linear(name, features):
+        last = features == feedforward.CLASSES
+        x = wiring.layer(name, x) if last else wiring.activated(name, x)
+      case feedforward.Norm(_, alpha, k):
+        x = wiring.op('LRN', x, alpha=alpha, beta=0.75, bias=k, size=5)
+      case feedforward.Pool(_, window, stride, pool_rounding):
+        shape = {'kernel_shape': (window,) * 2, 'strides': (stride,) * 2}
+        x = wiring.op('MaxPool', x, **shape, pads=PADS[pool_rounding])
+  return wiring
 
 
 def _first_linear(model: str):
@@ -141,15 +150,21 @@ def _inception_name(path):
   return '.'.join([*layer, 'conv', WEIGHT[leaf]])
 
 
-def _vgg19_name(path):
+def _layer_name(path):
   layer, leaf = path[1:]
   return f'{layer}_{ {"kernel": "w", "bias": "b"}[leaf] }_0'
 
 
-def _vgg19_convert(path, array):
-  if path[1:] == ('conv1_1', 'kernel') and array.ndim == 4:
-    return array[:, ::-1]  # for BGR
-  return _first_linear('vgg19')(path, array)
+def _caffe_chain_convert(model):
+  """Caffe's networks without branches: the first layer takes BGR."""
+  first, of_linear = MODELS[model].fields['layers'][0].name, _first_linear(model)
+
+  def convert(path, array):
+    if path[1:] == (first, 'kernel') and array.ndim == 4:
+      return array[:, ::-1]
+    return of_linear(path, array)
+
+  return convert
 
 
 def _resnet50_name(path):
@@ -164,6 +179,27 @@ def _resnet50_name(path):
   stage, block = layer[0].removeprefix('conv').split('_')
   branch = {'conv1': '2a', 'conv2': '2b', 'conv3': '2c', 'shortcut': '1'}[layer[1]]
   return f'gpu_0/res{stage}_{int(block) - 1}_branch{branch}_{kind[leaf]}_0'
+
+
+def _resnet50_graph(file):
+  wiring = Wiring()
+
+  def conv(layer, x):
+    return wiring.layer(f'{layer}/bn', wiring.layer(layer, x))
+
+  def activated(layer, x):
+    return wiring.op('Relu', conv(layer, x))
+
+  window = {'kernel_shape': (3, 3), 'strides': (2, 2), 'pads': (1, 1, 1, 1)}
+  x = wiring.op('MaxPool', activated('conv1', INPUT), **window)
+  for stage, blocks in enumerate(MODELS['resnet50'].fields['blocks'], 2):
+    for i in range(1, blocks + 1):
+      block = f'conv{stage}_{i}'
+      y = activated(f'{block}/conv2', activated(f'{block}/conv1', x))
+      y = conv(f'{block}/conv3', y)
+      x = wiring.op('Relu', wiring.op('Sum', y, conv(f'{block}/shortcut', x) if i == 1 else x))
+  wiring.layer('linear', wiring.op('AveragePool', x, kernel_shape=(7, 7)))
+  return wiring
 
 
 LAYOUTS = (
@@ -185,10 +221,30 @@ LAYOUTS = (
   Layout(  # of the ONNX model zoo, from Caffe
     model='vgg19',
     recognise=lambda names: 'conv5_4_w_0' in names,
-    preprocessing=Preprocessing(mean=(123.68, 116.779, 103.939)),
-    name=_vgg19_name,
-    convert=_vgg19_convert,
+    preprocessing=OF_VGG,
+    name=_layer_name,
+    convert=_caffe_chain_convert('vgg19'),
     graph=lambda file: _chain_graph('vgg19'),
+    ignored=('OC2_DUMMY_1',),
+    classifier='fc8',
+  ),
+  Layout(  # of the ONNX model zoo, from Caffe
+    model='alexnet_bvlc',
+    recognise=lambda names: {'conv5_w_0', 'fc8_w_0'} <= set(names),
+    preprocessing=Preprocessing(mean=(122.68, 116.67, 104.01)),
+    name=_layer_name,
+    convert=_caffe_chain_convert('alexnet_bvlc'),
+    graph=lambda file: _chain_graph('alexnet_bvlc'),
+    ignored=('OC2_DUMMY_1',),
+    classifier='fc8',
+  ),
+  Layout(  # of the ONNX model zoo, from Caffe2
+    model='zfnet_512',  # its preprocessing is not published: as Intel's neural-compressor feeds it
+    recognise=lambda names: {'gpu_0/conv5_w_0', 'gpu_0/fc8_w_0'} <= set(names),
+    preprocessing=OF_VGG,
+    name=lambda path: f'gpu_0/{_layer_name(path)}',
+    convert=_caffe_chain_convert('zfnet_512'),
+    graph=lambda file: _chain_graph('zfnet_512'),
     ignored=('OC2_DUMMY_1',),
     classifier='fc8',
   ),
@@ -197,15 +253,7 @@ LAYOUTS = (
     recognise=lambda names: 'gpu_0/res5_2_branch2c_w_0' in names,
     preprocessing=OF_TORCHVISION,
     name=_resnet50_name,
-    graph=lambda file: {
-      'Relu': 49 * [{}],
-      'Sum': 16 * [{}],
-      'MaxPool': [{'kernel_shape': (3, 3), 'strides': (2, 2), 'pads': (1, 1, 1, 1)}],
-      'AveragePool': [{'kernel_shape': (7, 7)}],
-    },
-    ignored=(
-      'OC2_DUMMY_1',
-      'gpu_0/imagenet1k_blobs_queue_f22e83c9-22cd-4a8b-a66d-113af6b832b4_0',
-    ),
+    graph=_resnet50_graph,
+    ignored=('OC2_DUMMY_1',),
   ),
 )

@@ -79,8 +79,8 @@ def _load(place, overrides):
   if tensors and tensors.nodes:
     if layout.graph is None:
       raise InputError(f'no ONNX graph of {layout.model} is known: save the arrays as .safetensors')
-    with_parameters = graph.of_arrays(model, description.image_shape, layout.name)
-    graph.check(tensors.nodes, with_parameters, layout.graph(tensors))
+    layers = graph.layers(model, description.image_shape, layout.name)
+    graph.check(tensors.nodes, layers, layout.graph(tensors))
   for path, x in arrays.items():
     if not np.isfinite(x).all():
       raise InputError(f'{"/".join(path)} holds values that are not finite')
@@ -110,6 +110,10 @@ def _file(path: pathlib.Path, overrides: dict) -> _Found:
   if not tensors.arrays:
     raise InputError('it holds no arrays')
   layouts = published.LAYOUTS + lineage.LAYOUTS
+  other = next((what for name, what in published.OTHERS.items() if name in tensors.arrays), None)
+  if other:
+    known = ', '.join(sorted({x.model for x in layouts}))
+    raise InputError(f'it is {other}, which is none of our networks: use weights of {known}')
   layout = next((x for x in layouts if x.recognise(tensors.arrays.keys())), None)
   if layout is None:
     some = ', '.join(map(repr, sorted(tensors.arrays)[:3]))

@@ -11,6 +11,7 @@ import numpy as np
 from googlenet_jax.models.googlenet import MODULES
 from googlenet_jax.weights.description import Preprocessing
 from googlenet_jax.weights.files import Tensors
+from googlenet_jax.weights.graph import INPUT, Wiring
 
 OF_TORCHVISION = Preprocessing(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
 
@@ -26,8 +27,8 @@ class Layout(NamedTuple):
     convert: function `(path, array in the file) -> array of ours`, but for the order of the axes.
     fields: function `(file) ->` fields of the network that the file tells.
     prepare: function `(arrays of the file) ->` the same with those merged that are one of ours.
-    graph: function `(file) ->` the nodes of its ONNX graph that have no parameters, as
-      `graph.check` takes them; None where no graph of this origin is known.
+    graph: function `(file) ->` the nodes that its ONNX graph has to have; None where no graph of
+      this origin is known.
     ignored: ends of names in the file that are not needed.
     classifier: name of ours for the layer to the classes.
   """
@@ -39,7 +40,7 @@ class Layout(NamedTuple):
   convert: Callable[[tuple[str, ...], np.ndarray], np.ndarray] = lambda path, array: array
   fields: Callable[[Tensors], dict] = lambda file: {}
   prepare: Callable[[dict], dict] = lambda arrays: arrays
-  graph: Callable[[Tensors], dict[str, list[dict]]] | None = None
+  graph: Callable[[Tensors], Wiring] | None = None
   ignored: tuple[str, ...] = ()
   classifier: str = 'linear'
 
@@ -138,17 +139,38 @@ def _caffe_fields(file):
 
 def _caffe_graph(file):
   pads, ceil_mode = _caffe_rounding(file)
-  down = {'kernel_shape': (3, 3), 'strides': (2, 2), 'pads': pads, 'ceil_mode': ceil_mode}
-  branch = {'kernel_shape': (3, 3), 'pads': (1, 1, 1, 1)}
+  wiring = Wiring()
+
+  def down(x):
+    window = {'kernel_shape': (3, 3), 'strides': (2, 2)}
+    return wiring.op('MaxPool', x, **window, pads=pads, ceil_mode=ceil_mode)
+
+  def normed(x):
+    return wiring.op('LRN', x, alpha=1e-4, beta=0.75, bias=1.0, size=5)
+
+  def module(name, x):
+    def conv(layer, x):
+      return wiring.activated(f'inception_{name}/{layer}', x)
+
+    pooled = wiring.op('MaxPool', x, kernel_shape=(3, 3), pads=(1, 1, 1, 1))
+    return wiring.op(
+      'Concat',
+      conv('conv_1x1', x),
+      conv('conv_3x3', conv('reduce_3x3', x)),
+      conv('conv_5x5', conv('reduce_5x5', x)),
+      conv('pool_proj', pooled),
+    )
+
+  x = normed(down(wiring.activated('conv1', INPUT)))
+  x = normed(wiring.activated('conv2', wiring.activated('conv2_reduce', x)))
+  stage = ''
+  for name in MODULES:
+    x = module(name, x if name[0] == stage else down(x))
+    stage = name[0]
   # Of what is left: 6x6 pixels and padding, or 7x7.
   last = {'kernel_shape': (7, 7), 'pads': [(0, 0, 1, 1), (0, 0, 0, 0)]}
-  return {
-    'Relu': 57 * [{}],
-    'LRN': 2 * [{'alpha': 1e-4, 'beta': 0.75, 'bias': 1.0, 'size': 5}],
-    'MaxPool': [down, down, *2 * [branch], down, *5 * [branch], down, *2 * [branch]],
-    'AveragePool': [last],
-    'Concat': 9 * [{}],
-  }
+  wiring.layer('linear', wiring.op('AveragePool', x, **last))
+  return wiring
 
 
 def _torchvision_name(path):
@@ -168,6 +190,15 @@ def _torchvision_convert(path, array):
   return array
 
 
+# Published networks that are not among ours, by an array that only they have.
+OTHERS = {
+  'conv1/7x7_s2/bn_scale_0': 'Inception v2',
+  'fire2/squeeze1x1_w_0': 'SqueezeNet',
+  'features.3.squeeze.weight': 'SqueezeNet',
+  'conv2_1/x1/bn_scale_0': 'DenseNet-121',
+  'features.denseblock1.denselayer1.norm1.weight': 'DenseNet',
+  'gpu_0/gconv1_0_w_0': 'ShuffleNet',
+}
 LAYOUTS = (
   Layout(
     model='googlenet_bvlc',

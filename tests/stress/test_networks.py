@@ -10,8 +10,10 @@ ALEXNETS = {'width': 0.125, 'kernel_init': 'he'}
 NETWORKS = {
   'alexnet': (ALEXNETS, 224, 0.02),
   'alexnet_grouped': (ALEXNETS, 227, 0.02),
+  'alexnet_bvlc': (ALEXNETS, 227, 0.02),
   'zfnet': (ALEXNETS, 224, 0.02),
   'zfnet_wide': (ALEXNETS, 224, 0.02),
+  'zfnet_512': (ALEXNETS, 224, 0.02),
   **{f'vgg{n}': ({'width': 0.125, 'norm': 'batch'}, 64, 0.02) for n in (11, 13, 16, 19)},
   **{f'resnet{n}': ({'width': 0.125}, 64, 0.1) for n in (18, 34, 50, 101)},
   'resnet152': ({'width': 0.125}, 64, 0.3),
@@ -34,5 +36,6 @@ def test_state_dicts_of_torchvision(name, tmp_path):
   np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
 
 
-def test_vgg19_of_the_onnx_zoo(tmp_path):
-  assert test_lineage.as_onnx_runtime('vgg19', tmp_path) < 1e-4
+@pytest.mark.parametrize('name', ['vgg19', 'zfnet512'])
+def test_large_graphs_of_the_onnx_zoo(name, tmp_path):
+  assert test_lineage.as_onnx_runtime(name, tmp_path) < 1e-4
