@@ -18,7 +18,7 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from configs import default
-from googlenet_jax import models, optim, training, weights
+from googlenet_jax import models, optim, train_state, training, weights
 from googlenet_jax.data import boxes, decode, folder
 from googlenet_jax.errors import InputError
 from googlenet_jax.run import score
@@ -225,6 +225,17 @@ def test_a_file_is_loaded_without_what_it_does_not_need(tmp_path):
   assert not found.intersection(unneeded)
   # flax imports absl for its log; no flag is ours.
   assert {x for x in found if x.startswith('flags:')} == {'flags:absl.logging'}
+
+
+def test_a_published_file_is_traced_once(torchvision_file, monkeypatch):
+  traced = []
+  abstract = train_state.abstract_variables
+  monkeypatch.setattr(
+    train_state, 'abstract_variables', lambda *given: traced.append(given) or abstract(*given)
+  )
+  network = weights.load(str(torchvision_file))
+  assert len(traced) == 1  # seconds each
+  assert all(isinstance(x, jax.Array) for x in jax.tree.leaves(network.variables))
 
 
 # As `to_json` wrote it at commit 99aadc1.

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 from etils import epath
 from flax.traverse_util import flatten_dict, unflatten_dict
@@ -62,18 +61,24 @@ def _load(place, overrides):
   num_classes = overrides.pop('num_classes', None)
   if num_classes is not None:
     raise InputError(f'its arrays tell the number of classes: leave out num_classes={num_classes}')
-  found = _workdir(place) if place.is_dir() else _file(pathlib.Path(place), overrides)
+  found = _workdir(place) if place.is_dir() else _file(pathlib.Path(place))
   description, arrays, layout, tensors = found
   description = description.override(overrides)
   model = description.create()
+  wanted = expected(model, description.image_shape)
+  if layout:
+    arrays = layout.rename(arrays, wanted)
   if hasattr(model, 'aux_heads'):
     heads = model.aux_heads
     if heads and not any(path[:1] == ('params',) and path[1].startswith('aux') for path in arrays):
       model, heads = model.clone(aux_heads=()), ()  # published without them
     if not heads:
-      arrays = {path: x for path, x in arrays.items() if not path[1].startswith('aux')}
+      wanted, arrays = (
+        {path: x for path, x in each.items() if not path[1].startswith('aux')}
+        for each in (wanted, arrays)
+      )
     description = description.override({'aux_heads': heads})
-  report = differences(expected(model, description.image_shape), arrays)
+  report = differences(wanted, arrays)
   if report:
     raise InputError(f'it does not fit {description.model}: {report}')
   if tensors and tensors.nodes:
@@ -85,11 +90,11 @@ def _load(place, overrides):
     if not np.isfinite(x).all():
       raise InputError(f'{"/".join(path)} holds values that are not finite')
   variables = {'params': {}, 'batch_stats': {}} | unflatten_dict(arrays)
-  return Network(description, model, jax.tree.map(jnp.asarray, variables), str(place))
+  return Network(description, model, jax.device_put(variables), str(place))
 
 
 class _Found(NamedTuple):
-  """A network's arrays by our paths, and the published file that they are of."""
+  """A network's arrays by our paths; of a published file by its names, with what knows them."""
 
   description: Description
   arrays: dict
@@ -97,7 +102,7 @@ class _Found(NamedTuple):
   tensors: files.Tensors | None = None
 
 
-def _file(path: pathlib.Path, overrides: dict) -> _Found:
+def _file(path: pathlib.Path) -> _Found:
   """What a file holds; names that are not ours stay as they are."""
   tensors = files.read(path)
   if KEY in tensors.metadata:
@@ -121,8 +126,7 @@ def _file(path: pathlib.Path, overrides: dict) -> _Found:
   last = tensors.arrays.get(layout.name(('params', layout.classifier, 'bias')), np.zeros(1000))
   names = class_lists.of_count(last.size)
   description = Description(layout.model, layout.fields(tensors), layout.preprocessing, names)
-  wanted = expected(description.override(overrides).create(), description.image_shape)
-  return _Found(description, layout.rename(tensors.arrays, wanted), layout, tensors)
+  return _Found(description, tensors.arrays, layout, tensors)
 
 
 def _workdir(workdir: epath.Path) -> _Found:
