@@ -67,6 +67,11 @@ FLAGS = {
     # To train: told what to give.
     ('train', 'evaluate', 'predict', 'explain', 'export', 'summarize'),
   ),
+  'preprocessing': Flag(
+    '',
+    "preprocessing by name in place of that of --weights, as 'torchvision_v2'",
+    ('evaluate', 'predict', 'explain', 'export'),
+  ),
   'images': Flag([], 'photos, and folders of photos', ('predict', 'explain')),
   'output': Flag('', 'file that is written', ('predict', 'export', 'summarize')),
   'model': Flag('', 'short for --config.model.name', (*RUNS, 'preview', 'summarize')),
@@ -330,6 +335,8 @@ def _run(call: Call) -> dict:
 
     return training.train(config, call.workdir, given=call.given) | shown
   if values.mode == 'evaluate' and not values.weights:
+    if values.preprocessing:
+      raise InputError('--preprocessing has no effect without --weights')
     from googlenet_jax.run import score
 
     return score.evaluate(config, call.workdir) | shown
@@ -363,7 +370,9 @@ def _run_weights(call: Call, output: str) -> dict:
   if not values.weights:
     raise InputError(f'--mode={mode} needs --weights=FILE or a workdir')
   fields = experiment.model_fields(call.config)
-  networks = [weights.load(path, **fields) for path in values.weights]
+  networks = [
+    weights.load(path, preprocessing=values.preprocessing, **fields) for path in values.weights
+  ]
   if mode == 'evaluate':
     from googlenet_jax.tools import multicrop
 

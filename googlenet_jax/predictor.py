@@ -172,14 +172,15 @@ def _png(image: np.ndarray) -> bytes:
   return buffer.getvalue()
 
 
-def load(path: str, **fields) -> Network:
+def load(path: str, *, preprocessing: str = '', **fields) -> Network:
   """A network with the weights of a file, or of a run's best checkpoint.
 
   Args:
     path: a weights file, published or ours, or the workdir of a run.
+    preprocessing: key of `weights.PREPROCESSINGS` in place of the file's own; '' for its own.
     **fields: fields of the network to override, `pool_rounding='ceil'`.
 
   Raises:
     InputError: the file or workdir is missing or unusable.
   """
-  return Network(weights.load(str(path), flag='path', **fields))
+  return Network(weights.load(str(path), flag='path', preprocessing=preprocessing, **fields))

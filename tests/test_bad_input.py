@@ -298,6 +298,11 @@ CASES = {
     (['--mode=prepare'], 'needs no preparing'),
     (['--weights={fine.safetensors}', '--mode=train'], '--config.init.weights'),
     (['--weights={fine.safetensors}', '--mode=predict'], '--images is empty'),
+    (
+      [*photo('predict', 'fine.jpg'), '--preprocessing=torchvison_v2'],
+      "preprocessing='torchvison_v2': no such name; did you mean torchvision_v2?",
+    ),
+    (['--mode=evaluate', '--preprocessing=vgg'], '--preprocessing has no effect without --weights'),
     (['--weights={fine.safetensors}', '--mode=export', '--output={none}/a.safetensors'], 'none'),
     ([*photo('predict', 'fine.jpg'), '--output={none}/top.json'], 'give a file, in a folder'),
     (['--mode=summarize', '--images=a.jpg'], '--images has no effect in --mode=summarize'),

@@ -16,6 +16,7 @@ _FILES = {
   'save': 'weights.network',
   'differences': 'weights.arrays',
   'expected': 'weights.arrays',
+  'PREPROCESSINGS': 'weights.variants',
   'assign': 'weights.transfer',
   'IMAGENET': 'data.class_lists',
   'display_names': 'data.class_lists',

@@ -5,11 +5,9 @@ import re
 
 from googlenet_jax.models import MODELS, feedforward
 from googlenet_jax.models.resnet import ResNet
-from googlenet_jax.weights.description import Preprocessing
 from googlenet_jax.weights.graph import INPUT, Wiring
-from googlenet_jax.weights.published import OF_TORCHVISION, Layout
+from googlenet_jax.weights.published import Layout
 
-OF_VGG = Preprocessing(mean=(123.68, 116.779, 103.939))  # of its authors; RGB
 BATCH_NORM = {'scale': 'weight', 'bias': 'bias', 'mean': 'running_mean', 'var': 'running_var'}
 WEIGHT = {'kernel': 'weight', 'bias': 'bias'}
 # Of pools in ONNX: 'ceil' pads one pixel, where one is missing.
@@ -56,7 +54,7 @@ def _chain(model: str, batch_norm: bool) -> Layout:
   return Layout(
     model=model,
     recognise=recognise,
-    preprocessing=OF_TORCHVISION,
+    preprocessing='torchvision_v1',
     name=name,
     convert=_first_linear(model),
     fields=lambda file: {'norm': 'batch'} if batch_norm else {},
@@ -134,7 +132,7 @@ def _resnet(model: str) -> Layout:
   return Layout(
     model=model,
     recognise=recognise,
-    preprocessing=OF_TORCHVISION,
+    preprocessing='torchvision_v1',
     name=name,
     ignored=('.num_batches_tracked',),
   )
@@ -213,15 +211,14 @@ LAYOUTS = (
   Layout(
     model='inception_v3',
     recognise=lambda names: 'Mixed_7c.branch1x1.conv.weight' in names,
-    # torchvision's network brings its images from ImageNet's statistics to these.
-    preprocessing=Preprocessing(size=299, resize_shorter=342, mean=(127.5,), std=(127.5,)),
+    preprocessing='torchvision_inception_v3',
     name=_inception_name,
     ignored=('.num_batches_tracked',),
   ),
   Layout(  # of the ONNX model zoo, from Caffe
     model='vgg19',
     recognise=lambda names: 'conv5_4_w_0' in names,
-    preprocessing=OF_VGG,
+    preprocessing='vgg',
     name=_layer_name,
     convert=_caffe_chain_convert('vgg19'),
     graph=lambda file: _chain_graph('vgg19'),
@@ -231,7 +228,7 @@ LAYOUTS = (
   Layout(  # of the ONNX model zoo, from Caffe
     model='alexnet_bvlc',
     recognise=lambda names: {'conv5_w_0', 'fc8_w_0'} <= set(names),
-    preprocessing=Preprocessing(mean=(122.68, 116.67, 104.01)),
+    preprocessing='caffe',
     name=_layer_name,
     convert=_caffe_chain_convert('alexnet_bvlc'),
     graph=lambda file: _chain_graph('alexnet_bvlc'),
@@ -241,7 +238,7 @@ LAYOUTS = (
   Layout(  # of the ONNX model zoo, from Caffe2
     model='zfnet_512',  # its preprocessing is not published: as Intel's neural-compressor feeds it
     recognise=lambda names: {'gpu_0/conv5_w_0', 'gpu_0/fc8_w_0'} <= set(names),
-    preprocessing=OF_VGG,
+    preprocessing='vgg',
     name=lambda path: f'gpu_0/{_layer_name(path)}',
     convert=_caffe_chain_convert('zfnet_512'),
     graph=lambda file: _chain_graph('zfnet_512'),
@@ -251,7 +248,7 @@ LAYOUTS = (
   Layout(  # of the ONNX model zoo, from Caffe2
     model='resnet50',
     recognise=lambda names: 'gpu_0/res5_2_branch2c_w_0' in names,
-    preprocessing=OF_TORCHVISION,
+    preprocessing='torchvision_v1',
     name=_resnet50_name,
     graph=_resnet50_graph,
     ignored=('OC2_DUMMY_1',),

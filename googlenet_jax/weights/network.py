@@ -11,7 +11,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from googlenet_jax.data import class_lists
 from googlenet_jax.errors import InputError
-from googlenet_jax.weights import files, graph, lineage, published
+from googlenet_jax.weights import files, graph, lineage, published, variants
 from googlenet_jax.weights.arrays import differences, expected
 from googlenet_jax.weights.description import Description
 
@@ -35,21 +35,24 @@ class Network(NamedTuple):
   source: str
 
 
-def load(path: str, *, flag: str = '--weights', **overrides) -> Network:
+def load(path: str, *, flag: str = '--weights', preprocessing: str = '', **overrides) -> Network:
   """A network with the weights of a file, or of a run's best checkpoint.
 
   Args:
     path: file whose name ends in one of `files.READERS`, or workdir: its best checkpoint,
       averaged parameters where it has them.
     flag: flag that gave the path, for errors.
+    preprocessing: key of `variants.PREPROCESSINGS` in place of the file's own; '' for its own.
     overrides: fields of the network to override where not None; not the number of classes.
 
   Raises:
-    InputError: no such file, an unusable one, or missing, extra or misshapen arrays, by name.
+    InputError: no such file or preprocessing, an unusable file, or missing, extra or misshapen
+      arrays, by name.
   """
+  chosen = variants.find(preprocessing) if preprocessing else None
   place = epath.Path(path).expanduser()
   try:
-    return _load(place, overrides)._replace(source=str(path))
+    return _load(place, chosen, overrides)._replace(source=str(path))
   except InputError as error:
     raise InputError(f'{flag}={path}: {error}') from error
   except Exception as error:  # of a broken file, and libraries raise anything then
@@ -57,13 +60,15 @@ def load(path: str, *, flag: str = '--weights', **overrides) -> Network:
     raise InputError(f'{flag}={path}: no usable weights file: {first}') from error
 
 
-def _load(place, overrides):
+def _load(place, preprocessing, overrides):
   num_classes = overrides.pop('num_classes', None)
   if num_classes is not None:
     raise InputError(f'its arrays tell the number of classes: leave out num_classes={num_classes}')
   found = _workdir(place) if place.is_dir() else _file(pathlib.Path(place))
   description, arrays, layout, tensors = found
   description = description.override(overrides)
+  if preprocessing:
+    description = description._replace(preprocessing=preprocessing)
   model = description.create()
   wanted = expected(model, description.image_shape)
   if layout:
@@ -125,7 +130,8 @@ def _file(path: pathlib.Path) -> _Found:
     raise InputError(f'no known network has arrays called {some}, ...')
   last = tensors.arrays.get(layout.name(('params', layout.classifier, 'bias')), np.zeros(1000))
   names = class_lists.of_count(last.size)
-  description = Description(layout.model, layout.fields(tensors), layout.preprocessing, names)
+  preprocessing = variants.of_file(path, layout.preprocessing)
+  description = Description(layout.model, layout.fields(tensors), preprocessing, names)
   return _Found(description, tensors.arrays, layout, tensors)
 
 

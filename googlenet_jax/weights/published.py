@@ -9,11 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from googlenet_jax.models.googlenet import MODULES
-from googlenet_jax.weights.description import Preprocessing
 from googlenet_jax.weights.files import Tensors
 from googlenet_jax.weights.graph import INPUT, Wiring
-
-OF_TORCHVISION = Preprocessing(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
 
 
 class Layout(NamedTuple):
@@ -22,7 +19,8 @@ class Layout(NamedTuple):
   Attributes:
     model: name of the network.
     recognise: function `(names of a file's arrays) ->` whether the file is of this origin.
-    preprocessing: steps from a photo to the network's images.
+    preprocessing: name of the steps from a photo to the network's images, a key of
+      `variants.PREPROCESSINGS`.
     name: function `(path of an array of ours) -> name in the file`; KeyError where it has none.
     convert: function `(path, array in the file) -> array of ours`, but for the order of the axes.
     fields: function `(file) ->` fields of the network that the file tells.
@@ -35,7 +33,7 @@ class Layout(NamedTuple):
 
   model: str
   recognise: Callable[[Collection[str]], bool]
-  preprocessing: Preprocessing
+  preprocessing: str
   name: Callable[[tuple[str, ...]], str]
   convert: Callable[[tuple[str, ...], np.ndarray], np.ndarray] = lambda path, array: array
   fields: Callable[[Tensors], dict] = lambda file: {}
@@ -203,7 +201,7 @@ LAYOUTS = (
   Layout(
     model='googlenet_bvlc',
     recognise=lambda names: 'conv1/7x7_s2_w_0' in names,
-    preprocessing=Preprocessing(mean=(123.0, 117.0, 104.0)),
+    preprocessing='bvlc',
     name=_caffe_name,
     convert=_caffe_convert,
     fields=_caffe_fields,
@@ -213,7 +211,7 @@ LAYOUTS = (
   Layout(
     model='googlenet_torchvision',
     recognise=lambda names: 'inception3a.branch1.conv.weight' in names,
-    preprocessing=OF_TORCHVISION,
+    preprocessing='torchvision_v1',
     name=_torchvision_name,
     convert=_torchvision_convert,
     ignored=('.num_batches_tracked',),
