@@ -35,8 +35,9 @@ DEFAULTS: dict[str, dict[str, Any]] = {
   'Relu': {},
   'Sum': {},
 }
+RESHAPES = ('Flatten', 'Reshape')  # of a map, before the linear layers
 # Ops whose first output has the values of the first input, in their order.
-SAME_VALUES = ('Dropout', 'Flatten', 'Identity', 'Reshape')
+SAME_VALUES = ('Dropout', 'Identity', *RESHAPES)
 # Ops that are not of our network; the softmax of the logits is, but our networks end before it.
 FREE = ('Constant', 'ConstantOfShape', 'Softmax', *SAME_VALUES)
 IGNORED = ('momentum', 'broadcast')  # of training; of a bias, once
@@ -202,12 +203,17 @@ def check(found: Iterable[Node], layers: Mapping[str, Layer], wiring: Wiring) ->
   of_array = {(layer.op, layer.arrays[0]): layer for layer in layers.values()}
   ours: dict[str, int] = {}  # values of the wiring by their names in the graph
   same: dict[str, str] = {}  # first name of what has the same values
+  reshaped: set[str] = set()
   for node in found:
     inputs = tuple(same.get(x, x) for x in node.inputs)
     if node.op in SAME_VALUES or _is_identity(node):
       same[node.outputs[0]] = inputs[0]
+      if node.op in RESHAPES or reshaped.intersection(node.inputs):
+        reshaped.add(node.outputs[0])
     if node.op in FREE or _is_identity(node):
       continue
+    if node.op != 'Gemm' and reshaped.intersection(node.inputs):
+      raise InputError(f'node {node.name!r} ({node.op}) takes a map of another shape than ours')
     ours = ours or dict.fromkeys(inputs[:1], INPUT)
     layer = of_array.get((node.op, *inputs[1:2]))
     data, arrays = (inputs[:1], inputs[1 : 1 + len(layer.arrays)]) if layer else (inputs, ())

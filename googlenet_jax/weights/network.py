@@ -120,8 +120,8 @@ def _file(path: pathlib.Path) -> _Found:
   if not tensors.arrays:
     raise InputError('it holds no arrays')
   layouts = published.LAYOUTS + lineage.LAYOUTS
-  other = next((what for name, what in published.OTHERS.items() if name in tensors.arrays), None)
-  if other:
+  names = tensors.arrays.keys() | {name for node in tensors.nodes for name in node.inputs}
+  if other := next((what for name, what in published.OTHERS.items() if name in names), None):
     known = ', '.join(sorted({x.model for x in layouts}))
     raise InputError(f'it is {other}, which is none of our networks: use weights of {known}')
   layout = next((x for x in layouts if x.recognise(tensors.arrays.keys())), None)
@@ -129,10 +129,9 @@ def _file(path: pathlib.Path) -> _Found:
     some = ', '.join(map(repr, sorted(tensors.arrays)[:3]))
     raise InputError(f'no known network has arrays called {some}, ...')
   last = tensors.arrays.get(layout.name(('params', layout.classifier, 'bias')), np.zeros(1000))
-  names = class_lists.of_count(last.size)
   preprocessing = variants.of_file(path, layout.preprocessing)
-  description = Description(layout.model, layout.fields(tensors), preprocessing, names)
-  return _Found(description, tensors.arrays, layout, tensors)
+  about = layout.model, layout.fields(tensors), preprocessing, class_lists.of_count(last.size)
+  return _Found(Description(*about), tensors.arrays, layout, tensors)
 
 
 def _workdir(workdir: epath.Path) -> _Found:
