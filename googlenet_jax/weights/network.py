@@ -36,13 +36,15 @@ class Network(NamedTuple):
   source: str
 
 
-def load(path: str, *, flag: str = '--weights', **overrides) -> Network:
+def load(path: str, *, flag: str = '--weights', model: str = '', **overrides) -> Network:
   """A network with the weights of a file, or of a run's best checkpoint.
 
   Args:
     path: file whose name ends in one of `files.READERS`, or workdir: its best checkpoint,
       averaged parameters where it has them.
     flag: flag that gave the path, for errors.
+    model: name of the network, for a published file, which names none; '' for the one that such
+      arrays are usually of.
     overrides: fields of the network to override where not None; not the number of classes.
 
   Raises:
@@ -50,7 +52,7 @@ def load(path: str, *, flag: str = '--weights', **overrides) -> Network:
   """
   place = epath.Path(path).expanduser()
   try:
-    return _load(place, overrides)._replace(source=str(path))
+    return _load(place, model, overrides)._replace(source=str(path))
   except InputError as error:
     raise InputError(f'{flag}={path}: {error}') from error
   except Exception as error:  # of a broken file, and libraries raise anything then
@@ -58,12 +60,14 @@ def load(path: str, *, flag: str = '--weights', **overrides) -> Network:
     raise InputError(f'{flag}={path}: no usable weights file: {first}') from error
 
 
-def _load(place, overrides):
+def _load(place, name, overrides):
   num_classes = overrides.pop('num_classes', None)
   if num_classes is not None:
     raise InputError(f'its arrays tell the number of classes: leave out num_classes={num_classes}')
-  found = _workdir(place) if place.is_dir() else _file(pathlib.Path(place), overrides)
+  found = _workdir(place) if place.is_dir() else _file(pathlib.Path(place), name, overrides)
   description, arrays, layout, tensors = found
+  if name not in ('', description.model):
+    raise InputError(f'it is of {description.model!r}, not {name!r}: leave the name out')
   description = description.override(overrides)
   model = description.create()
   if hasattr(model, 'aux_heads'):
@@ -97,7 +101,7 @@ class _Found(NamedTuple):
   tensors: files.Tensors | None = None
 
 
-def _file(path: pathlib.Path, overrides: dict) -> _Found:
+def _file(path: pathlib.Path, name: str, overrides: dict) -> _Found:
   """What a file holds; names that are not ours stay as they are."""
   tensors = files.read(path)
   if KEY in tensors.metadata:
@@ -116,7 +120,9 @@ def _file(path: pathlib.Path, overrides: dict) -> _Found:
     raise InputError(f'no known network has arrays called {some}, ...')
   last = tensors.arrays.get(layout.name(('params', layout.classifier, 'bias')), np.zeros(1000))
   names = class_lists.of_count(last.size)
-  description = Description(layout.model, layout.fields(tensors), layout.preprocessing, names)
+  description = Description(
+    name or layout.model, layout.fields(tensors), layout.preprocessing, names
+  )
   wanted = expected(description.override(overrides).create(), description.image_shape)
   return _Found(description, layout.rename(tensors.arrays, wanted), layout, tensors)
 
