@@ -245,7 +245,7 @@ def _start(file: str) -> int:
   from etils import epath
 
   from googlenet_jax import checks, effects
-  from googlenet_jax.training import Interrupted
+  from googlenet_jax.run.signals import Interrupted
 
   os.environ['XLA_FLAGS'] = startup.xla_flags()
   values = flags.FLAGS
