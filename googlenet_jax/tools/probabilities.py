@@ -12,7 +12,8 @@ import numpy as np
 from jax import lax
 
 from googlenet_jax import parallel
-from googlenet_jax.data import pipeline
+from googlenet_jax.data import pipeline, stream
+from googlenet_jax.data.augment import NONE
 from googlenet_jax.data.sources import Records
 from googlenet_jax.errors import InputError
 from googlenet_jax.progress import passing
@@ -67,57 +68,55 @@ def probabilities(
     InputError: networks of different classes.
   """
   class_names(networks)
-  devices = jax.device_count()
-  batch_size = -(-min(max(batch_size // crops, 1), records.count) // devices) * devices
+  batch_size = batch_of(records.count, max(batch_size // crops, 1), jax.device_count())
+  batches = -(-records.count // batch_size)
   with contextlib.ExitStack() as stack:
-    every = [_Reader(network, records, batch_size, crops, threads) for network in networks]
-    for reader in every:
-      stack.callback(reader.close)
-    for i in passing(-(-records.count // batch_size), 'classifying', parallel.is_main()):
+    each = [_outputs(network, records, batches, batch_size, crops, threads) for network in networks]
+    for outputs in each:
+      stack.enter_context(contextlib.closing(outputs))
+    for i in passing(batches, 'classifying', parallel.is_main()):
       rows = np.arange(i * batch_size, min((i + 1) * batch_size, records.count))
-      shares, valid, labels = zip(*(reader(i) for reader in every), strict=True)
-      shares, valid, labels = np.stack(shares), np.all(valid, 0), labels[0]
-      yield Batch(rows, shares[:, : len(rows)], valid[: len(rows)], labels[: len(rows)])
+      found = map(np.stack, zip(*map(next, each), strict=True))
+      shares, valid, labels = (x[:, : len(rows)] for x in found)
+      yield Batch(rows, shares, valid.all(0), labels[0])
 
 
-class _Reader:
-  """One network on the records, batch by batch."""
+def batch_of(count: int, most: int, devices: int) -> int:
+  """Size of the batches of so many records: a power of two, at most `most`, for all devices.
 
-  def __init__(self, network: Network, records, batch_size, crops, threads):
-    preprocessing = network.description.preprocessing
-    data = pipeline.streamed(
-      records,
-      train=False,
-      image_size=preprocessing.size,
-      test_crops=crops,
-      max_bad=records.count,
-      threads=threads,
-      **{
-        name: getattr(preprocessing, name) for name in ('mean', 'std', 'resize_shorter', 'channels')
-      },
-    )
-    self._feed, self.close, self._batch_size = data.feed, data.close, batch_size
-    self._step = _compiled(network.model, preprocessing, crops)
-    self._variables = parallel.replicate(network.variables)
-    self._carry = (
-      np.zeros((batch_size, len(network.description.class_names)), np.float32),
-      np.zeros(batch_size, bool),
-      np.zeros(batch_size, np.int32),
-    )
+  A program is compiled for each size.
+  """
+  return -(-min(most, 1 << (count - 1).bit_length()) // devices) * devices
 
-  def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    host_batch = self._feed(step, 1, self._batch_size)
-    return parallel.fetch(self._step(self._carry, host_batch, self._variables))
+
+def _outputs(
+  network: Network, records: Records, batches: int, batch_size: int, crops: int, threads: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+  """One network's shares, valid and labels of each batch."""
+  preprocessing = network.description.preprocessing
+  size = preprocessing.size, preprocessing.resize_shorter
+  source = stream.Crops(records, *size, NONE, max_bad=records.count, test_crops=crops)
+  devices, share = jax.local_device_count(), batch_size // jax.process_count()
+  step = _compiled(network.model, preprocessing, crops)
+  variables = parallel.replicate(network.variables)
+  carry = (
+    np.zeros((batch_size, len(network.description.class_names)), np.float32),
+    np.zeros(batch_size, bool),
+    np.zeros(batch_size, np.int32),
+  )
+  with contextlib.closing(stream.in_order(source.evaluation, batches, share, threads)) as feed:
+    for batch in feed:
+      by_device = jax.tree.map(lambda x: x.reshape(devices, -1, *x.shape[1:]), batch)
+      yield parallel.fetch(step(carry, by_device, variables))
 
 
 @functools.lru_cache(16)  # what a network is compiled to serves every call
 def _compiled(model: nn.Module, preprocessing: Preprocessing, crops: int) -> Callable:
-  """The step of `_Reader`, for all devices."""
+  """The step of `_outputs`, for all devices."""
   size, channels = preprocessing.size, preprocessing.channels
   shape = (size, size, channels)
 
   def step(unused, host_batch, variables):
-    host_batch = jax.tree.map(lambda x: x[0], host_batch)
     images = pipeline.normalised(host_batch['image'], shape, preprocessing.mean, preprocessing.std)
     images = images.reshape(-1, *shape)
     parts = [images[i : i + PART] for i in range(0, len(images), PART)]
