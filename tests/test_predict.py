@@ -9,13 +9,16 @@ import pathlib
 import jax
 import numpy as np
 import pytest
+from etils import epath
 from flax.traverse_util import unflatten_dict
 from PIL import Image
 
+from configs import default
 from googlenet_jax import weights
 from googlenet_jax.data import boxes, decode, pixels
+from googlenet_jax.data import folder as folders
 from googlenet_jax.errors import InputError
-from googlenet_jax.tools import predict, probabilities
+from googlenet_jax.tools import multicrop, predict, probabilities
 
 NAMES = ('a', 'b', 'c', 'd', 'e', 'f\ng')
 
@@ -166,3 +169,25 @@ def test_a_name_is_for_files_that_have_none(folder, networks):
   assert weights.load('a.safetensors', model='lenet5').description.model == 'lenet5'
   with pytest.raises(InputError, match="it is of 'lenet5', not 'nin': leave the"):
     weights.load('a.safetensors', model='nin')
+
+
+def test_a_test_by_crops_leaves_the_records_of_others_as_they_are(folder, two_classes):
+  config = default.get_config()
+  config.dataset.name, config.dataset.data_dir = 'folder', str(two_classes)
+  config.dataset.train = config.dataset.validation = config.dataset.test = 'all'
+  some, others = (network(seed, SMALL, ('dusk', 'noon')) for seed in (0, 1))
+  for networks in ([some], [others], [some], [some, others]):
+    multicrop.evaluate(config, networks, epath.Path('run'))
+  records = [
+    json.loads((folder / f'run/evaluation_test_1_crops{number}.json').read_text())
+    for number in ('', '_2', '_3')
+  ]
+  assert [len(record['about']['networks']) for record in records] == [1, 1, 2]
+  first, second, both = (record['about']['networks'] for record in records)
+  assert both == first + second and first[0]['digest'] != second[0]['digest']
+  assert first[0]['preprocessing'] == {**SMALL._asdict(), 'mean': [120.0], 'std': [60.0]}
+  assert records[0]['about']['dataset'] == {
+    **{'name': 'folder', 'data_dir': str(two_classes), 'split': 'test', 'examples_of': 'all'},
+    'digest': folders.records(str(two_classes), 'all').digest(),
+  }
+  assert len(list((folder / 'run').iterdir())) == 3

@@ -1,14 +1,13 @@
 """The paper's test (section 7): softmax averaged over crops, then over models."""
 
-import json
-
 import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from googlenet_jax import files, inputs, parallel
+from googlenet_jax import experiment, files, inputs, parallel
 from googlenet_jax.data import sources, stream
 from googlenet_jax.errors import InputError
+from googlenet_jax.run import record
 from googlenet_jax.tools.probabilities import class_names, probabilities
 from googlenet_jax.weights import IMAGENET, Network, display_names, imagenet
 
@@ -21,7 +20,7 @@ def evaluate(config: ConfigDict, networks: list[Network], workdir: epath.Path) -
   Args:
     config: checked config; its `dataset`, `eval.split`, `eval.crops` and `eval.batch_size` count.
     networks: networks with their weights, all of the same classes.
-    workdir: folder that `evaluation_SPLIT_CROPS_crops.json` is written to.
+    workdir: folder that `evaluation_SPLIT_CROPS_crops.json` is written to (`record.place`).
 
   Returns:
     The ensemble's scores.
@@ -55,13 +54,25 @@ def evaluate(config: ConfigDict, networks: list[Network], workdir: epath.Path) -
   ensemble = {'models': len(networks)} | scores(mean, labels, valid)
   if len(networks) > 1:
     rows.append(ensemble | {'source': 'all of these'})
-  path = workdir / f'evaluation_{config.eval.split}_{config.eval.crops}_crops.json'
-  details = {'crops': config.eval.crops, 'rows': rows}
   if parallel.is_main():
     _print(rows, config.eval.crops)
     files.make_folder(workdir)
-    files.write(path, json.dumps(details, indent=2) + '\n')
+    _record(config, networks, records, rows, workdir)
   return ensemble | {'crops': config.eval.crops, 'unreadable': int((~valid).sum())}
+
+
+def _record(config: ConfigDict, networks, records, rows: list[dict], workdir: epath.Path) -> None:
+  """Writes the record of an evaluation; one of other weights, data or overrides keeps its own."""
+  crops, split = config.eval.crops, config.eval.split
+  accounts = [
+    record.network(x.description, source=x.source, digest=record.digest(x.variables))
+    for x in networks
+  ]
+  told = record.about(config, split, records.digest, accounts)
+  path = record.place(workdir, f'evaluation_{split}_{crops}_crops', told)
+  fields = experiment.model_fields(config)
+  changed = {f'model.{name}': value for name, value in fields.items()}
+  record.write(path, told, changed, {'crops': crops, 'rows': rows})
 
 
 def _check_read(config: ConfigDict, records: sources.Records, valid: np.ndarray) -> None:
