@@ -119,6 +119,7 @@ def main() -> None:
   logging.getLogger('googlenet_jax').setLevel(logging.INFO)
   sys.unraisablehook = _say_once
   signal.signal(signal.SIGINT, signal.SIG_DFL)  # at once, but where there is something to save
+  signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it quietly, with 141
   try:
     file = _parse(sys.argv)
     sys.exit(_start(file))
@@ -249,8 +250,8 @@ def _start(file: str) -> int:
 
   os.environ['XLA_FLAGS'] = startup.xla_flags()
   values = flags.FLAGS
-  if values.mode in PRINTS:  # `| head` ends it quietly, with 141
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+  if values.mode not in PRINTS:
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a closed connection raises
   if values.mode == 'sweep':
     for point in config_files.points(file):
       print(*(f'{field}={value!r}' for field, value in point.items()))

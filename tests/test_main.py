@@ -193,6 +193,14 @@ def test_weights_from_the_command_line(tmp_path, two_classes):
   assert '{:>20}: 40'.format('examples') in done.stdout and 'compared to base' in done.stdout
 
 
+def test_help_that_nobody_reads_ends_quietly():
+  command = [sys.executable, 'main.py', '--help']
+  with subprocess.Popen(command, stdout=-1, stderr=-1, text=True, cwd=ROOT) as reader_has_left:
+    reader_has_left.stdout.close()
+    assert reader_has_left.stderr.read() == ''
+  assert reader_has_left.returncode == -signal.SIGPIPE
+
+
 @pytest.mark.newest
 def test_classes_of_any_name_from_training_to_predictions(tmp_path):
   # Mathematics to matplotlib, no UTF-8, not in its font.
