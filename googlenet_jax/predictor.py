@@ -168,7 +168,8 @@ def load(path: str, **fields) -> Network:
 
   Args:
     path: a weights file, published or ours, or the workdir of a run.
-    **fields: fields of the network to override, `pool_rounding='ceil'`.
+    **fields: fields of the network to override, `pool_rounding='ceil'`; `model='googlenet'` names
+      the network of a published file that several fit.
 
   Raises:
     InputError: the file or workdir is missing or unusable.

@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 
+import flax.linen as nn
 import jax
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from flax.traverse_util import unflatten_dict
 from PIL import Image
 
 from configs import default
-from googlenet_jax import weights
+from googlenet_jax import models, weights
 from googlenet_jax.data import boxes, decode, pixels
 from googlenet_jax.data import folder as folders
 from googlenet_jax.errors import InputError
@@ -143,13 +144,28 @@ def test_networks_of_other_classes_and_other_endings_are_refused(folder, network
     predict.predict(networks, ['1.png'], 'top.txt')
 
 
+class Own(nn.Module):
+  """A network of a user's, with a field that has no hash."""
+
+  options: dict
+
+  @nn.compact
+  def __call__(self, images, *, train):
+    features = nn.Dense(**self.options)(images.mean((1, 2)))
+    return models.Outputs(nn.Dense(len(NAMES))(features))
+
+
 def test_what_is_compiled_is_kept(folder, networks):
   save(folder / '1.png')
-  predict.predict(networks[:1], ['1.png'])
-  before = probabilities._compiled.cache_info()
-  predict.predict(networks[:1], ['1.png'])
-  after = probabilities._compiled.cache_info()
-  assert (after.misses, after.hits) == (before.misses, before.hits + 1)
+  own = Own({'features': 2})
+  initialised = jax.jit(own.init, static_argnames='train')
+  variables = initialised(jax.random.key(0), np.zeros((1, 16, 16, 1)), train=False)
+  for network in (networks[0], networks[0]._replace(model=own, variables=variables)):
+    predict.predict([network], ['1.png'])
+    before = probabilities._compiled.cache_info()
+    predict.predict([network], ['1.png'])
+    after = probabilities._compiled.cache_info()
+    assert (after.misses, after.hits) == (before.misses, before.hits + 1)
 
 
 def test_names_of_photos_are_any_bytes(folder, networks, capsys):

@@ -5,7 +5,6 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -97,7 +96,8 @@ def _outputs(
   size = preprocessing.size, preprocessing.resize_shorter
   source = stream.Crops(records, *size, NONE, max_bad=records.count, test_crops=crops)
   devices, share = jax.local_device_count(), batch_size // jax.process_count()
-  step = _compiled(network.model, preprocessing, crops)
+  # A method is equal to that of the same model alone: a model's fields may lack a hash.
+  step = _compiled(network.model.apply, preprocessing, crops)
   variables = parallel.replicate(network.variables)
   carry = (
     np.zeros((batch_size, len(network.description.class_names)), np.float32),
@@ -111,7 +111,7 @@ def _outputs(
 
 
 @functools.lru_cache(16)  # what a network is compiled to serves every call
-def _compiled(model: nn.Module, preprocessing: Preprocessing, crops: int) -> Callable:
+def _compiled(apply: Callable, preprocessing: Preprocessing, crops: int) -> Callable:
   """The step of `_outputs`, for all devices."""
   size, channels = preprocessing.size, preprocessing.channels
   shape = (size, size, channels)
@@ -120,7 +120,7 @@ def _compiled(model: nn.Module, preprocessing: Preprocessing, crops: int) -> Cal
     images = pipeline.normalised(host_batch['image'], shape, preprocessing.mean, preprocessing.std)
     images = images.reshape(-1, *shape)
     parts = [images[i : i + PART] for i in range(0, len(images), PART)]
-    logits = jnp.concatenate([model.apply(variables, part, train=False).logits for part in parts])
+    logits = jnp.concatenate([apply(variables, part, train=False).logits for part in parts])
     shares = jax.nn.softmax(logits).reshape(len(host_batch['valid']), crops, -1).mean(1)
     gathered = lax.all_gather((shares, host_batch['valid'], host_batch['label']), parallel.AXIS)
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), gathered)
