@@ -29,7 +29,7 @@ from googlenet_jax.errors import InputError, hint
 MODES = {
   'train': 'train or resume the run in the workdir (the default)',
   'evaluate': 'score the run in the workdir; with --weights, networks and their ensemble on photos',
-  'predict': 'classify --images with --weights',
+  'predict': 'classify --images with --weights, the mean of several networks',
   'explain': 'draw what --weights see in --images, into the workdir',
   'export': 'write --weights to --output, .safetensors or .stablehlo',
   'preview': 'draw some training and evaluation images into the workdir',
@@ -72,9 +72,16 @@ FLAGS = {
     "preprocessing by name in place of that of --weights, as 'torchvision_v2'",
     ('evaluate', 'predict', 'explain', 'export'),
   ),
-  'images': Flag([], 'photos, and folders of photos', ('predict', 'explain')),
-  'output': Flag('', 'file that is written', ('predict', 'export', 'summarize')),
-  'model': Flag('', 'short for --config.model.name', (*RUNS, 'preview', 'summarize')),
+  'images': Flag('', 'photos, and folders of photos, commas between them', ('predict', 'explain')),
+  'output': Flag(
+    '', 'file that is written, .json or .csv of --mode=predict', ('predict', 'export', 'summarize')
+  ),
+  'top': Flag('5', "number of classes of a photo; 'all' for all", ('predict',)),
+  'model': Flag(
+    '',
+    'short for --config.model.name',
+    (*RUNS, 'predict', 'explain', 'export', 'preview', 'summarize'),
+  ),
   'compare': Flag([], 'networks by name to summarize side by side', ('summarize',)),
   'num_classes': Flag(
     0, 'classes of the network of --mode=summarize; 0 for its own', ('summarize',)
@@ -117,6 +124,7 @@ def main() -> None:
   logging.getLogger('googlenet_jax').setLevel(logging.INFO)
   sys.unraisablehook = _say_once
   signal.signal(signal.SIGINT, signal.SIG_DFL)  # at once, but where there is something to save
+  signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it quietly, with 141
   try:
     file = _parse(sys.argv)
     sys.exit(_start(file))
@@ -243,12 +251,12 @@ def _start(file: str) -> int:
   from etils import epath
 
   from googlenet_jax import checks, effects
-  from googlenet_jax.training import Interrupted
+  from googlenet_jax.run.signals import Interrupted
 
   os.environ['XLA_FLAGS'] = startup.xla_flags()
   values = flags.FLAGS
-  if values.mode in PRINTS:  # `| head` ends it quietly, with 141
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+  if values.mode not in PRINTS:
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a closed connection raises
   if values.mode == 'sweep':
     for point in config_files.points(file):
       print(*(f'{field}={value!r}' for field, value in point.items()))
@@ -345,52 +353,71 @@ def _run(call: Call) -> dict:
 
 def _described(call: Call) -> dict:
   """Descriptions of the networks of --weights or of the run in --workdir."""
-  from googlenet_jax import experiment, weights
+  from googlenet_jax import experiment
   from googlenet_jax.run import workdir
 
-  values, fields = call.flags, experiment.model_fields(call.config)
+  values = call.flags
   if values.compare and (set_ := [x for x in call.given if x.startswith('model.')]):
     raise InputError(
       f'--config.{set_[0]} has no effect with --compare, which shows networks with their own fields'
     )
   if values.weights:
-    return {path: weights.load(path, **fields).description for path in values.weights}
+    return {network.source: network.description for network in _networks(call)}
   if not values.workdir:
     return {}
   if not (call.workdir / 'network.json').exists():
     raise InputError(f'--workdir={call.workdir} holds no run: train first')
+  fields = experiment.model_fields(call.config)
   return {str(call.workdir): workdir.network(call.workdir).override(fields)}
+
+
+def _networks(call: Call) -> list:
+  """The networks of --weights, with the name and fields that the config gives."""
+  from googlenet_jax import experiment, weights
+
+  name = call.config.model.name if 'model.name' in call.given else ''
+  fields = experiment.model_fields(call.config)
+  chosen = {'model': name, 'preprocessing': call.flags.preprocessing}
+  return [weights.load(path, **chosen, **fields) for path in call.flags.weights]
 
 
 def _run_weights(call: Call, output: str) -> dict:
   """Does what --mode says with --weights."""
-  from googlenet_jax import experiment, weights
-
   values, mode = call.flags, call.flags.mode
   if not values.weights:
     raise InputError(f'--mode={mode} needs --weights=FILE or a workdir')
-  fields = experiment.model_fields(call.config)
-  networks = [
-    weights.load(path, preprocessing=values.preprocessing, **fields) for path in values.weights
-  ]
+  if mode in ('export', 'explain') and len(values.weights) > 1:
+    raise InputError(f'--mode={mode} takes one of --weights')
   if mode == 'evaluate':
     from googlenet_jax.tools import multicrop
 
-    return multicrop.evaluate(call.config, networks, call.workdir) | {'workdir': call.workdir}
-  if len(networks) > 1:
-    raise InputError(f'--mode={mode} takes one of --weights')
-  if mode == 'predict':
-    from googlenet_jax.tools import predict
-
-    predict.predict(networks[0], values.images, output)
-    return {}
+    return multicrop.evaluate(call.config, _networks(call), call.workdir) | {
+      'workdir': call.workdir
+    }
   if mode == 'export':
     from googlenet_jax.weights import export
 
-    return {'written': export.export(networks[0], output)}
+    return {'written': export.export(_networks(call)[0], output)}
+  from googlenet_jax.tools import predict
+
+  images = predict.listed(values.images)
+  if mode == 'predict':
+    how = {'top': _top(values.top), 'crops': call.config.eval.crops}
+    predict.predict(_networks(call), images, output, **how)
+    return {}
   from googlenet_jax.tools import explain
 
-  return explain.explain_photos(networks[0], values.images, call.workdir, module=values.module)
+  (network,) = _networks(call)
+  return explain.explain_photos(network, images, call.workdir, module=values.module)
+
+
+def _top(text: str) -> int | None:
+  """The number of classes that --top asks for; None for all."""
+  if text == 'all':
+    return None
+  if not re.fullmatch('[1-9][0-9]{0,8}', text):
+    raise InputError(f"--top={text}: give a number of classes from 1 on, or 'all'")
+  return int(text)
 
 
 def _last_line(error: Exception) -> str:

@@ -162,12 +162,16 @@ NEEDS = (
     'a network with auxiliary heads',
   ),
   Needs(('init.allow_head',), lambda c, mode: c.init.weights, 'config.init.weights=FILE'),
-  Needs(('eval.crops',), lambda c, mode: mode == 'evaluate', '--mode=evaluate with --weights'),
+  Needs(
+    ('eval.crops',),
+    lambda c, mode: mode in ('evaluate', 'predict'),
+    '--mode=evaluate or predict with --weights',
+  ),
   Needs(('eval.split',), lambda c, mode: mode == 'evaluate', '--mode=evaluate'),
 )
 # What counts beside fields of the network where weights are given, by mode; they bring the rest.
 BESIDE_WEIGHTS = {
-  'predict': (),
+  'predict': ('eval.crops',),
   'explain': (),
   'export': (),
   'summarize': (),
@@ -199,8 +203,7 @@ def check(
     InputError: one of the fields was given.
   """
   for field in given if weights and mode in BESIDE_WEIGHTS else ():
-    of_network = field.startswith('model.') and field != 'model.name'
-    if not of_network and field not in BESIDE_WEIGHTS[mode]:
+    if not field.startswith('model.') and field not in BESIDE_WEIGHTS[mode]:
       raise InputError(f'--config.{field} has no effect in --mode={mode}: the weights decide')
   values, defaults = schema.flat(config.to_dict()), schema.flat(schema.config().to_dict())
   for fields, met, text in NEEDS:

@@ -34,8 +34,10 @@ def by_device() -> NamedSharding:
 
 
 def replicate(tree):
-  """Puts a tree of host arrays (the same in every process) on every device."""
+  """Puts a tree of arrays (the same in every process) on every device; what is there stays."""
   sharding = replicated()
+  if not several_processes():
+    return jax.device_put(tree, sharding)
   return jax.tree.map(
     lambda x: jax.make_array_from_callback(np.shape(x), sharding, np.asarray(x).__getitem__), tree
   )

@@ -86,8 +86,12 @@ class Network:
     return Features(activations, pooled)
 
   def _outputs(self, variables, images, names: tuple[str, ...]):
-    """Logits, activations of the named layers, and the classifier's input."""
-    found, pooled = {}, []
+    """Logits, named layers' activations and the classifier's input, of uint8 crops."""
+    from googlenet_jax.data import pipeline
+
+    found, pooled, preprocessing = {}, [], self.description.preprocessing
+    statistics = preprocessing.mean, preprocessing.std
+    images = pipeline.normalised(images, self.description.image_shape, *statistics)
 
     def watch(method: Callable, args: tuple, kwargs: dict, context) -> Any:
       output = method(*args, **kwargs)
@@ -109,34 +113,21 @@ class Network:
 
   def _run(self, images, names, batch_size):
     # Imported with the first image: what decodes is not needed to load a network.
-    from googlenet_jax.data import pipeline, stream
+    from googlenet_jax.data import augment, stream
+    from googlenet_jax.tools.probabilities import batch_of
 
     records, preprocessing = _records(images), self.description.preprocessing
-    data = pipeline.streamed(
-      records,
-      train=False,
-      image_size=preprocessing.size,
-      max_bad=records.count,
-      **{
-        name: getattr(preprocessing, name) for name in ('mean', 'std', 'resize_shorter', 'channels')
-      },
-    )
-    devices = jax.local_device_count()  # the pipeline feeds all of them
-    batch_size = -(-min(batch_size, records.count) // devices) * devices
-    parts = []
-    with contextlib.closing(data):
-      for i in range(-(-records.count // batch_size)):
-        host_batch = jax.tree.map(
-          lambda x: x.reshape(-1, *x.shape[3:]), data.feed(i, 1, batch_size)
-        )
-        unused = jnp.zeros(batch_size, jnp.uint32)
-        batch = data.make_batch((), host_batch, unused, None)
-        bad = np.flatnonzero(~host_batch['valid'][: records.count - i * batch_size])
+    size = preprocessing.size, preprocessing.resize_shorter
+    crops = stream.Crops(records, *size, augment.NONE, max_bad=records.count)
+    batch_size, parts = batch_of(records.count, batch_size, devices=1), []
+    feed = stream.in_order(crops.evaluation, -(-records.count // batch_size), batch_size)
+    with contextlib.closing(feed):
+      for i, batch in enumerate(feed):
+        bad = np.flatnonzero(~batch['valid'][: records.count - i * batch_size])
         if bad.size:
           why = stream.why_unreadable(records, i * batch_size + int(bad[0]))
           raise InputError(f'an image cannot be read: leave out, or replace, {why}')
-        images = batch.image.reshape(-1, *data.image_shape)
-        outputs = self._jitted(self.variables, images, names=tuple(names))
+        outputs = self._jitted(self.variables, batch['image'], names=tuple(names))
         parts.append(jax.tree.map(lambda x: np.asarray(x, np.float32), outputs))
     return jax.tree.map(lambda *x: np.concatenate(x)[: records.count], *parts)
 
@@ -178,7 +169,8 @@ def load(path: str, *, preprocessing: str = '', **fields) -> Network:
   Args:
     path: a weights file, published or ours, or the workdir of a run.
     preprocessing: key of `weights.PREPROCESSINGS` in place of the file's own; '' for its own.
-    **fields: fields of the network to override, `pool_rounding='ceil'`.
+    **fields: fields of the network to override, `pool_rounding='ceil'`; `model='googlenet'` names
+      the network of a published file that several fit.
 
   Raises:
     InputError: the file or workdir is missing or unusable.

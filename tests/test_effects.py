@@ -62,9 +62,10 @@ def test_what_would_begin_after_the_end(caplog):
   effects.check_times(c, clock, {'average.begin', 'profile'})
 
 
-def test_weights_decide_in_prediction():
-  with pytest.raises(InputError, match=r'--config.dataset.mean has no effect in --mode=predict'):
-    check(default.get_config(), {'dataset.mean'}, 'predict')
+@pytest.mark.parametrize('field', ['dataset.mean', 'eval.resize', 'eval.batch_size'])
+def test_weights_decide_in_prediction(field):
+  with pytest.raises(InputError, match=f'--config.{field} has no effect in --mode=predict'):
+    check(default.get_config(), {field}, 'predict')
   with pytest.raises(InputError, match=r'--config.optimizer.lr has no effect in --mode=evaluate'):
     check(default.get_config(), {'eval.crops', 'optimizer.lr'}, 'evaluate')
-  check(default.get_config(), {'model.pool_rounding'}, 'predict')
+  check(default.get_config(), {'model.name', 'model.pool_rounding', 'eval.crops'}, 'predict')

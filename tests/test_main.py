@@ -17,6 +17,7 @@ from PIL import Image
 
 from configs import default
 from googlenet_jax import checks, startup, weights
+from googlenet_jax.data import decode
 from googlenet_jax.errors import InputError
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -157,7 +158,7 @@ def test_weights_from_the_command_line(tmp_path, two_classes):
   assert done.returncode == 2, done.stderr
   assert done.stderr == (
     'error: 2 of 22 photos cannot be read: leave out, or replace, '
-    f'{tmp_path}/broken.png (it is none of JPEG, PNG, WEBP, BMP, GIF, TIFF), ... '
+    f'{tmp_path}/broken.png (it is none of {", ".join(decode.FORMATS)}), ... '
     '(all are named above)\n'
   )
   assert 'broken.png cannot be read' in done.stdout and 'nothing.jpg cannot be' in done.stdout
@@ -191,6 +192,14 @@ def test_weights_from_the_command_line(tmp_path, two_classes):
   )
   assert done.returncode == 0, done.stderr
   assert '{:>20}: 40'.format('examples') in done.stdout and 'compared to base' in done.stdout
+
+
+def test_help_that_nobody_reads_ends_quietly():
+  command = [sys.executable, 'main.py', '--help']
+  with subprocess.Popen(command, stdout=-1, stderr=-1, text=True, cwd=ROOT) as reader_has_left:
+    reader_has_left.stdout.close()
+    assert reader_has_left.stderr.read() == ''
+  assert reader_has_left.returncode == -signal.SIGPIPE
 
 
 @pytest.mark.newest

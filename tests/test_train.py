@@ -168,6 +168,24 @@ def test_evaluation_of_a_run_gives_the_tested_figures(tiny, straight):
 
 
 @pytest.mark.xdist_group('straight')
+def test_an_evaluation_leaves_the_record_of_another_as_it_is(tiny, straight):
+  summary, folder = straight
+  first = folder / 'evaluation_test.json'
+  before, picture = first.read_text(), (folder / 'confusion.png').read_bytes()
+  tiny.dataset.test = 'test[:20]'
+  for _ in range(2):  # the same again takes its own place
+    score.evaluate(tiny, epath.Path(folder))
+  assert first.read_text() == before and (folder / 'confusion.png').read_bytes() == picture
+  assert (folder / 'confusion_2.png').exists() and not (folder / 'evaluation_test_3.json').exists()
+  other = json.loads((folder / 'evaluation_test_2.json').read_text())
+  assert other['examples'] == 20 and other['overrides'] == {'dataset.test': 'test[:20]'}
+  assert other['versions'].keys() > {'jax', 'flax', 'numpy', 'pillow', 'python', 'googlenet_jax'}
+  assert other['about']['dataset'].items() >= {'name': 'digits', 'examples_of': 'test[:20]'}.items()
+  (network,) = other['about']['networks']
+  assert network['step'] == summary['tested_step'] and network['preprocessing']['size'] == 8
+
+
+@pytest.mark.xdist_group('straight')
 def test_a_run_of_another_config_is_refused(tiny, straight):
   _, folder = straight
   tiny.dataset.data_dir = 'elsewhere'  # may differ

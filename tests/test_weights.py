@@ -436,7 +436,7 @@ def test_photos_are_classified(two_classes, tmp_path, capsys):
   (tmp_path / 'broken.jpg').write_text('no image')
   images = [str(two_classes / 'dusk'), str(tmp_path / 'broken.jpg'), str(tmp_path / 'a')]
   with pytest.raises(InputError, match='1 of 22 photos'):
-    predict.predict(network, images, str(tmp_path / 'out.json'), batch_size=8)
+    predict.predict([network], images, str(tmp_path / 'out.json'), batch_size=8)
   found = json.loads((tmp_path / 'out.json').read_text())
   assert [pathlib.Path(x['image']).name for x in found] == [
     *(f'{i:02}.jpg' for i in range(20)),
@@ -459,7 +459,7 @@ def test_nothing_to_classify(tmp_path, monkeypatch, images):
   monkeypatch.chdir(tmp_path)
   (tmp_path / 'empty').mkdir()
   with pytest.raises(InputError, match='--images'):
-    predict.predict(small(), images)
+    predict.predict([small()], images)
 
 
 def test_an_ensemble_averages_probabilities(two_classes, tmp_path):

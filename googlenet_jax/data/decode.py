@@ -9,7 +9,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 import simplejpeg
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, features
 
 from googlenet_jax.data.boxes import MOST_PIXELS, Box
 
@@ -29,8 +29,13 @@ FORMATS = {
   'BMP': ('.bmp',),
   'GIF': ('.gif',),
   'TIFF': ('.tif', '.tiff'),
-}
+} | ({'AVIF': ('.avif',)} if 'avif' in features.modules and features.check('avif') else {})
 EXTENSIONS = tuple(extension for extensions in FORMATS.values() for extension in extensions)
+# Of photos too, phones' and cameras' own, in formats that are not read.
+UNREAD = (
+  *('.heic', '.heif', '.avif', '.jxl', '.jp2', '.j2k', '.dng', '.raw', '.cr2', '.cr3', '.nef'),
+  *('.arw', '.orf', '.raf', '.rw2', '.pef', '.srw'),
+)
 
 TOO_LARGE = f'it has more than the {MOST_PIXELS:,} pixels that are decoded'
 UNSCALED = 'its gray values do not run from 0, black, to 255 or 65535, white: save it so'

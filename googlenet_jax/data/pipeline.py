@@ -195,12 +195,7 @@ def streamed(
   def make_batch(device_data, host_batch, positions, key):
     del device_data
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, positions) if train else None
-    images = host_batch['image']
-    if channels == 1:
-      images = pixels.gray(images)
-    if images.ndim == 5:
-      images = jnp.concatenate([images, images[..., ::-1, :]], 1)  # each mirrored too
-    images = prepared(images, keys, shape, mean, std, augment)
+    images = normalised(host_batch['image'], shape, mean, std, keys, augment)
     labels, mask = (
       jax.nn.one_hot(host_batch['label'], len(records.class_names)),
       host_batch['valid'],
@@ -222,6 +217,25 @@ def streamed(
     spans=records.spans,
     close=source.close,
   )
+
+
+def normalised(
+  images: jax.Array,
+  shape: tuple[int, int, int],
+  mean: tuple[float, ...],
+  std: tuple[float, ...],
+  keys: jax.Array | None = None,
+  augment: aug.Augment = aug.NONE,
+) -> jax.Array:
+  """What the host feeds, crops `[B, H, W, 3]`, as a network takes them; see `prepared`.
+
+  Test crops `[B, crops / 2, H, W, 3]` become `[B, crops, *shape]`: each mirrored too.
+  """
+  if shape[2] == 1:
+    images = pixels.gray(images)
+  if images.ndim == 5:
+    images = jnp.concatenate([images, images[..., ::-1, :]], 1)
+  return prepared(images, keys, shape, mean, std, augment)
 
 
 def _beside(x):

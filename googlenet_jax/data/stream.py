@@ -1,12 +1,14 @@
 """Photos read, decoded and cropped by threads, and put on the devices before they are asked for."""
 
+import collections
+import concurrent.futures
 import functools
+import itertools
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -176,6 +178,8 @@ class Stream:
     self._batches, self._next = None, None
 
   def _begin(self, step, batch_size):
+    import grain  # half a second, Orbax with it, that a photo's prediction needs not
+
     share, devices = batch_size // self._processes, jax.local_device_count()
     first = self._process * share
 
@@ -201,8 +205,35 @@ class Stream:
 
 def training(crops: Crops, records: Records, seed: int) -> Callable[[int], dict]:
   """The example at each position: every record once an epoch, in an order of its own."""
+  import grain
+
   indices = grain.MapDataset.range(records.count).seed(seed).shuffle().repeat()
   return indices.random_map(crops.random).__getitem__
+
+
+def in_order(
+  example: Callable[[int], dict], batches: int, share: int, threads: int = 0
+) -> Iterator[dict]:
+  """This process's share of each batch in turn, `[share, ...]`, the next two read ahead.
+
+  Args:
+    example: `position -> {name: array}`; called by many threads at once.
+    batches: number of batches.
+    share: number of examples of a batch that this process takes.
+    threads: see `Stream`.
+  """
+  pool = concurrent.futures.ThreadPoolExecutor(threads or cores())
+  begin = lambda index: [pool.submit(example, index + i) for i in range(share)]  # noqa: E731
+  process, processes = jax.process_index(), jax.process_count()
+  starts = ((batch * processes + process) * share for batch in range(batches))
+  try:
+    ahead = collections.deque(map(begin, itertools.islice(starts, 3)))
+    while ahead:
+      examples = [future.result() for future in ahead.popleft()]
+      yield jax.tree.map(lambda *parts: np.stack(parts), *examples)
+      ahead.extend(map(begin, itertools.islice(starts, 1)))
+  finally:
+    pool.shutdown(cancel_futures=True)
 
 
 def cores() -> int:

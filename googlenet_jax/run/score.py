@@ -1,7 +1,5 @@
 """The scores of a run: its best checkpoint on a split."""
 
-import json
-
 import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
@@ -9,7 +7,7 @@ from ml_collections import ConfigDict
 from googlenet_jax import experiment, files, inputs, parallel, plots
 from googlenet_jax.errors import InputError
 from googlenet_jax.evaluation import Evaluator
-from googlenet_jax.run import workdir
+from googlenet_jax.run import record, workdir
 from googlenet_jax.run.checkpoint import Checkpoints
 
 
@@ -22,7 +20,8 @@ def evaluate(config: ConfigDict, folder: epath.Path, arrays: inputs.Arrays | Non
     arrays: splits in place of those that the config names.
 
   Returns:
-    The scores; `evaluation_SPLIT.json` holds them and the confusion matrix.
+    The scores; `evaluation_SPLIT.json` holds them, the confusion matrix and what they are about. An
+    evaluation of another checkpoint, data or metrics has a file of its own (`record.place`).
 
   Raises:
     InputError: no such run, or a run of another config.
@@ -66,17 +65,20 @@ def score(
   if result is None:
     return None
   scores = {'split': split, 'step': step, 'examples': result.examples, **result.numbers()}
+  description = workdir.network(folder)
   if parallel.is_main():
-    details = scores | {'examples_of': config.dataset[split]}
-    details |= {name: x.tolist() for name, x in result.arrays().items()}
+    told = record.about(config, split, data.digest, [record.network(description, step=step)])
+    told |= {'metrics': list(config.eval.metrics)}
+    path = record.place(folder, f'evaluation_{split}', told)
+    details = scores | {name: x.tolist() for name, x in result.arrays().items()}
     if 'confusion' in result.values:
       confusion = result.values['confusion']
       details['per_class_top1'] = _per_class(confusion, data.class_names)
       title = f'{config.dataset.name}, {config.dataset[split]}: top-1 {scores["top1"]:.2%}'
       picture = plots.confusion(confusion, data.class_names, title)
-      name = 'confusion.png' if split == 'test' else f'confusion_{split}.png'
-      files.write(folder / name, picture)
-    files.write(folder / f'evaluation_{split}.json', json.dumps(details) + '\n')
+      name = path.stem.replace('evaluation', 'confusion').replace('_test', '')
+      files.write(folder / f'{name}.png', picture)
+    record.write(path, told, record.overrides(config, workdir.config(folder) or config), details)
   return scores
 
 

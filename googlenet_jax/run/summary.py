@@ -1,7 +1,5 @@
 """What `summary.json` holds: the scores of a finished run, and how it went."""
 
-import importlib.metadata
-import platform
 from collections.abc import Callable
 
 import numpy as np
@@ -9,7 +7,7 @@ from ml_collections import ConfigDict
 
 from googlenet_jax import experiment, parallel
 from googlenet_jax.data.pipeline import Pipeline
-from googlenet_jax.run import score
+from googlenet_jax.run import record, score
 from googlenet_jax.run.folder import RunFolder
 from googlenet_jax.run.metrics_log import MetricsLog
 from googlenet_jax.run.stopwatch import Stopwatch
@@ -46,7 +44,7 @@ def make(
     | {'overlaps': overlaps, 'seed': config.seed, 'resumed_from_step': folder.first}
     | {'saving': watch.saving_share(), 'seconds': watch.elapsed()}
     | {'peak_memory_mb': parallel.peak_memory(), 'device': parallel.describe()}
-    | {'versions': _versions()}
+    | {'versions': record.versions()}
   )
 
 
@@ -90,11 +88,6 @@ def _course(run, lines, tested_step) -> dict:
     'images_per_second': float(np.median(speeds)) if speeds else None,
     'input_wait': float(np.mean(waits)) if waits else None,
   }
-
-
-def _versions() -> dict[str, str]:
-  packages = {name: importlib.metadata.version(name) for name in ('jax', 'flax', 'optax')}
-  return packages | {'python': platform.python_version()}
 
 
 def _unreadable(lines, epochs, tested_step) -> dict[str, int]:

@@ -1,15 +1,14 @@
 """The paper's test (section 7): softmax averaged over crops, then over models."""
 
-import json
-
 import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from googlenet_jax import files, inputs, parallel
-from googlenet_jax.data import stream
+from googlenet_jax import experiment, files, inputs, parallel
+from googlenet_jax.data import sources, stream
 from googlenet_jax.errors import InputError
-from googlenet_jax.tools.predict import probabilities
+from googlenet_jax.run import record
+from googlenet_jax.tools.probabilities import class_names, probabilities
 from googlenet_jax.weights import IMAGENET, Network, display_names, imagenet
 
 MOST = 64  # images at once: those of weights are large
@@ -21,7 +20,7 @@ def evaluate(config: ConfigDict, networks: list[Network], workdir: epath.Path) -
   Args:
     config: checked config; its `dataset`, `eval.split`, `eval.crops` and `eval.batch_size` count.
     networks: networks with their weights, all of the same classes.
-    workdir: folder that `evaluation_SPLIT_CROPS_crops.json` is written to.
+    workdir: folder that `evaluation_SPLIT_CROPS_crops.json` is written to (`record.place`).
 
   Returns:
     The ensemble's scores.
@@ -29,10 +28,7 @@ def evaluate(config: ConfigDict, networks: list[Network], workdir: epath.Path) -
   Raises:
     InputError: unusable photos, or classes that are not the networks'.
   """
-  names = networks[0].description.class_names
-  for network in networks[1:]:
-    if network.description.class_names != names:
-      raise InputError(f'{network.source} has other classes than {networks[0].source}')
+  names = class_names(networks)
   classes = config.dataset.classes or (str(IMAGENET) if names == imagenet()[1] else '')
   records = inputs.records(config, config.eval.split, classes)
   if display_names(records.class_names) != names:
@@ -41,38 +37,54 @@ def evaluate(config: ConfigDict, networks: list[Network], workdir: epath.Path) -
       f'has {len(records.class_names)} ({", ".join(records.class_names[:3])}, ...): '
       '--config.dataset.classes=FILE lists those of the weights'
     )
-  total, rows = np.zeros((records.count, len(names))), []
+  shares = np.zeros((len(networks), records.count, len(names)), np.float32)
   valid, labels = np.zeros(records.count, bool), np.zeros(records.count, int)
-  for network in networks:
-    each = np.zeros_like(total, np.float32)
-    for indices, *found in probabilities(
-      network,
-      records,
-      batch_size=min(config.eval.batch_size, MOST),
-      crops=config.eval.crops,
-      threads=config.dataset.threads,
-    ):
-      each[indices], valid[indices], labels[indices] = found
-    if not valid.any():
-      raise InputError(
-        f'{config.dataset[config.eval.split]!r}: none of the {records.count} photos can be read: '
-        f'replace {stream.why_unreadable(records, 0)}, ...'
-      )
-    bad, most = int((~valid).sum()), inputs.max_bad_records(config, records.count)
-    if bad > most:
-      raise stream.too_many_bad(bad, records.count, most, 'those named above')
-    total += each
-    rows.append({'models': 1, 'source': network.source} | scores(each, labels, valid))
-  ensemble = {'models': len(networks)} | scores(total / len(networks), labels, valid)
+  for batch in probabilities(
+    networks,
+    records,
+    batch_size=min(config.eval.batch_size, MOST),
+    crops=config.eval.crops,
+    threads=config.dataset.threads,
+  ):
+    shares[:, batch.rows], valid[batch.rows], labels[batch.rows] = batch[1:]
+  _check_read(config, records, valid)
+  each = zip(networks, shares, strict=True)
+  rows = [{'models': 1, 'source': x.source} | scores(found, labels, valid) for x, found in each]
+  mean = shares.mean(0, dtype=np.float64)
+  ensemble = {'models': len(networks)} | scores(mean, labels, valid)
   if len(networks) > 1:
     rows.append(ensemble | {'source': 'all of these'})
-  path = workdir / f'evaluation_{config.eval.split}_{config.eval.crops}_crops.json'
-  details = {'crops': config.eval.crops, 'rows': rows}
   if parallel.is_main():
     _print(rows, config.eval.crops)
     files.make_folder(workdir)
-    files.write(path, json.dumps(details, indent=2) + '\n')
+    _record(config, networks, records, rows, workdir)
   return ensemble | {'crops': config.eval.crops, 'unreadable': int((~valid).sum())}
+
+
+def _record(config: ConfigDict, networks, records, rows: list[dict], workdir: epath.Path) -> None:
+  """Writes the record of an evaluation; one of other weights, data or overrides keeps its own."""
+  crops, split = config.eval.crops, config.eval.split
+  accounts = [
+    record.network(x.description, source=x.source, digest=record.digest(x.variables))
+    for x in networks
+  ]
+  told = record.about(config, split, records.digest, accounts)
+  path = record.place(workdir, f'evaluation_{split}_{crops}_crops', told)
+  fields = experiment.model_fields(config)
+  changed = {f'model.{name}': value for name, value in fields.items()}
+  record.write(path, told, changed, {'crops': crops, 'rows': rows})
+
+
+def _check_read(config: ConfigDict, records: sources.Records, valid: np.ndarray) -> None:
+  """Raises InputError where more photos cannot be read than the config allows."""
+  if not valid.any():
+    raise InputError(
+      f'{config.dataset[config.eval.split]!r}: none of the {records.count} photos can be read: '
+      f'replace {stream.why_unreadable(records, 0)}, ...'
+    )
+  bad, most = int((~valid).sum()), inputs.max_bad_records(config, records.count)
+  if bad > most:
+    raise stream.too_many_bad(bad, records.count, most, 'those named above')
 
 
 def scores(shares: np.ndarray, labels: np.ndarray, valid: np.ndarray) -> dict:

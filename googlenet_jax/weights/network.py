@@ -35,13 +35,17 @@ class Network(NamedTuple):
   source: str
 
 
-def load(path: str, *, flag: str = '--weights', preprocessing: str = '', **overrides) -> Network:
+def load(
+  path: str, *, flag: str = '--weights', model: str = '', preprocessing: str = '', **overrides
+) -> Network:
   """A network with the weights of a file, or of a run's best checkpoint.
 
   Args:
     path: file whose name ends in one of `files.READERS`, or workdir: its best checkpoint,
       averaged parameters where it has them.
     flag: flag that gave the path, for errors.
+    model: name of the network, for a published file, which names none; '' for the one that such
+      arrays are usually of.
     preprocessing: key of `variants.PREPROCESSINGS` in place of the file's own; '' for its own.
     overrides: fields of the network to override where not None; not the number of classes.
 
@@ -52,7 +56,7 @@ def load(path: str, *, flag: str = '--weights', preprocessing: str = '', **overr
   chosen = variants.find(preprocessing) if preprocessing else None
   place = epath.Path(path).expanduser()
   try:
-    return _load(place, chosen, overrides)._replace(source=str(path))
+    return _load(place, model, chosen, overrides)._replace(source=str(path))
   except InputError as error:
     raise InputError(f'{flag}={path}: {error}') from error
   except Exception as error:  # of a broken file, and libraries raise anything then
@@ -60,12 +64,14 @@ def load(path: str, *, flag: str = '--weights', preprocessing: str = '', **overr
     raise InputError(f'{flag}={path}: no usable weights file: {first}') from error
 
 
-def _load(place, preprocessing, overrides):
+def _load(place, name, preprocessing, overrides):
   num_classes = overrides.pop('num_classes', None)
   if num_classes is not None:
     raise InputError(f'its arrays tell the number of classes: leave out num_classes={num_classes}')
-  found = _workdir(place) if place.is_dir() else _file(pathlib.Path(place))
+  found = _workdir(place) if place.is_dir() else _file(pathlib.Path(place), name)
   description, arrays, layout, tensors = found
+  if name not in ('', description.model):
+    raise InputError(f'it is of {description.model!r}, not {name!r}: leave the name out')
   description = description.override(overrides)
   if preprocessing:
     description = description._replace(preprocessing=preprocessing)
@@ -107,7 +113,7 @@ class _Found(NamedTuple):
   tensors: files.Tensors | None = None
 
 
-def _file(path: pathlib.Path) -> _Found:
+def _file(path: pathlib.Path, name: str) -> _Found:
   """What a file holds; names that are not ours stay as they are."""
   tensors = files.read(path)
   if KEY in tensors.metadata:
@@ -130,8 +136,9 @@ def _file(path: pathlib.Path) -> _Found:
     raise InputError(f'no known network has arrays called {some}, ...')
   last = tensors.arrays.get(layout.name(('params', layout.classifier, 'bias')), np.zeros(1000))
   preprocessing = variants.of_file(path, layout.preprocessing)
-  about = layout.model, layout.fields(tensors), preprocessing, class_lists.of_count(last.size)
-  return _Found(Description(*about), tensors.arrays, layout, tensors)
+  names = class_lists.of_count(last.size)
+  description = Description(name or layout.model, layout.fields(tensors), preprocessing, names)
+  return _Found(description, tensors.arrays, layout, tensors)
 
 
 def _workdir(workdir: epath.Path) -> _Found:
