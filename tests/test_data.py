@@ -306,6 +306,22 @@ def test_crops_are_windows_of_the_reflected_image():
   assert {at[0] for at in seen} == set(range(5))
 
 
+def test_alternate_mirrors_each_image_every_second_epoch():
+  ramps = np.tile(np.arange(6, dtype=np.uint8)[:, None], (40, 6, 1, 1))  # brighter to the right
+  split = split_of(40)._replace(images=ramps, labels=np.arange(40, dtype=np.int32))
+  split = split._replace(class_names=tuple(map(str, range(40))))
+  read = reader(split, train=True, augment=augment.Augment(flip=True, alternate=True))
+
+  def mirrored(epoch):  # of each example
+    batch = read(np.arange(40 * epoch, 40 * epoch + 40))
+    darker = batch.image[:, 0, 0, 0] > batch.image[:, 0, -1, 0]
+    return np.asarray(darker)[np.argsort(batch.label.argmax(-1))]
+
+  np.testing.assert_array_equal(mirrored(0), ~mirrored(1))
+  np.testing.assert_array_equal(mirrored(0), mirrored(2))
+  assert 8 < mirrored(0).sum() < 32
+
+
 def test_cutout_zeroes_a_square():
   keys = jax.random.split(jax.random.key(0), 200)
   out = np.asarray(augment.cutout(jnp.ones((200, 16, 16, 2)), keys, 6))

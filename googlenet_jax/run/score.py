@@ -61,7 +61,8 @@ def score(
   config, model, data, checkpoints, folder: epath.Path, step: int, split: str, stop=lambda: False
 ) -> dict | None:
   """Scores a checkpoint on a split, and writes the scores and a picture; None where stopped."""
-  evaluator = Evaluator(model, data, experiment.scored(config), config.eval.batch_size)
+  fields = config.eval.batch_size, config.eval.flip
+  evaluator = Evaluator(model, data, experiment.scored(config), *fields)
   result = evaluator(checkpoints.variables(model, data.image_shape, step), stop)
   if result is None:
     return None
