@@ -6,7 +6,7 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from googlenet_jax import experiment, files, inputs, parallel, plots
+from googlenet_jax import experiment, files, inputs, parallel
 from googlenet_jax.errors import InputError
 from googlenet_jax.evaluation import Evaluator
 from googlenet_jax.run import workdir
@@ -74,6 +74,8 @@ def score(
       confusion = result.values['confusion']
       details['per_class_top1'] = _per_class(confusion, data.class_names)
       title = f'{config.dataset.name}, {config.dataset[split]}: top-1 {scores["top1"]:.2%}'
+      from googlenet_jax import plots  # Matplotlib: a second, in which the first step is done
+
       picture = plots.confusion(confusion, data.class_names, title)
       name = 'confusion.png' if split == 'test' else f'confusion_{split}.png'
       files.write(folder / name, picture)
