@@ -136,6 +136,7 @@ NEEDS = (
     lambda c, mode: c.average.name != 'none',
     'config.average.name=ema or polyak',
   ),
+  Needs(('augment.alternate',), lambda c, mode: c.augment.flip, 'config.augment.flip=True'),
   Needs(('augment.aspect',), lambda c, mode: c.augment.area, 'config.augment.area'),
   Needs(
     ('augment.interpolation', 'dataset.threads', 'dataset.prefetch', 'eval.resize'),

@@ -45,15 +45,24 @@ class Evaluator:
     data: a pipeline that neither shuffles nor repeats.
     metrics: metrics by name (`metrics.create`).
     batch_size: examples over all devices, rounded up to a multiple of them.
+    flip: score an image and its mirror image together (`steps.make_eval_step`), and alone too.
   """
 
-  def __init__(self, model, data: Pipeline, metrics: Mapping[str, Metric], batch_size: int):
+  def __init__(
+    self,
+    model,
+    data: Pipeline,
+    metrics: Mapping[str, Metric],
+    batch_size: int,
+    flip: bool = False,
+  ):
     devices = jax.device_count()
     self._batch_size = -(-min(batch_size, data.size) // devices) * devices
-    self._data, self._metrics = data, metrics
+    self._data = data
+    self._metrics = metrics | (steps.unflipped(metrics) if flip else {})
     self._device_data = parallel.replicate(data.device_data)
     self._step = parallel.compile_step(
-      steps.make_eval_step(model, data.make_batch, metrics, batch_size=self._batch_size),
+      steps.make_eval_step(model, data.make_batch, metrics, batch_size=self._batch_size, flip=flip),
       arguments=3,
     )
 

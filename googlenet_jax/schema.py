@@ -274,6 +274,9 @@ FIELDS: dict[str, Field] = {
     0, 'Border reflected before a crop of the original size', at_least(0), 'pixels'
   ),
   'augment.flip': Field(False, 'Half of the images mirrored'),
+  'augment.alternate': Field(
+    False, 'Mirroring of each image in every second epoch, in place of by chance'
+  ),
   'augment.color': Field(
     0.0, 'Greatest change of brightness, contrast and saturation, each a factor 1 +- this', SHARE
   ),
@@ -353,6 +356,9 @@ FIELDS: dict[str, Field] = {
   ),
   'eval.resize': Field(
     0, 'Shorter side of photos before the centre crop; 0 for 8/7 of the crop', at_least(0), 'pixels'
+  ),
+  'eval.flip': Field(
+    False, 'Softmax averaged over an image and its mirror image; also scored without', free=True
   ),
   'eval.crops': Field(1, 'Crops of a photo, with --weights', one_of(*boxes.CROPS), free=True),
   'eval.split': Field(

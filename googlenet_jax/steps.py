@@ -269,21 +269,40 @@ def eval_sums(scored: Mapping[str, Metric], classes: int) -> dict[str, Any]:
   return {'examples': jnp.zeros(())} | jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
 
 
+def unflipped(values: Mapping[str, Any]) -> dict[str, Any]:
+  """Values by metric, under the names that they have where the mirror image has no part in them."""
+  return {f'{name}_unflipped': x for name, x in values.items()}
+
+
 def make_eval_step(
-  model, make_batch: Callable, scored: Mapping[str, Metric], *, batch_size: int
+  model,
+  make_batch: Callable,
+  scored: Mapping[str, Metric],
+  *,
+  batch_size: int,
+  flip: bool = False,
 ) -> Callable:
   """An evaluation step: `(sums, host_batch, device_data, variables, start) -> sums`.
 
   `host_batch` has a leading axis of one step, as in training; `start` is the position of the
   batch's first example. Places without an example add nothing, so the sums are exact for
-  any size of set, batch and number of devices.
+  any size of set, batch and number of devices. With `flip` the logits that are scored are the
+  logarithm of the mean softmax of an image and its mirror image; the image alone is scored as
+  `unflipped` names it.
   """
+
+  def add(logits, batch):
+    return {name: x.sums(logits, batch.label, batch.mask) for name, x in scored.items()}
 
   def step(sums, host_batch, device_data, variables, start):
     host_batch = jax.tree.map(lambda x: x[0], host_batch)
     batch = make_batch(device_data, host_batch, positions(start, batch_size), None)
     logits = model.apply(variables, batch.image, train=False).logits
-    new = {name: x.sums(logits, batch.label, batch.mask) for name, x in scored.items()}
+    new = add(logits, batch)
+    if flip:
+      mirrored = model.apply(variables, batch.image[:, :, ::-1], train=False).logits
+      both = jnp.logaddexp(jax.nn.log_softmax(logits), jax.nn.log_softmax(mirrored)) - jnp.log(2.0)
+      new = add(both, batch) | unflipped(new)
     new['examples'] = batch.mask.sum()
     return jax.tree.map(jnp.add, sums, lax.psum(new, AXIS))
 

@@ -120,7 +120,7 @@ class Trainer:
   ):
     self._config, self._run, self._data = config, run, splits['train']
     self._checkpoints, self._watch, self._signals = folder.checkpoints, watch, signals
-    fields = run.metrics, config.eval.batch_size, config.eval.every
+    fields = run.metrics, config.eval.batch_size, config.eval.flip, config.eval.every
     self._validation = Validation(run, splits.get('validation'), *fields)
     self._device_data = parallel.replicate(self._data.device_data)
     warm = run.clock.round(config.schedule.warmup) or math.ceil(run.clock.steps_per_epoch)

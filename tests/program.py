@@ -33,7 +33,6 @@ LAZY = (
   'onnx',
   'orbax.checkpoint',
   'simplejpeg',
-  'sklearn.datasets',
   'tensorboardX',
   'tensorflow_datasets',
 )

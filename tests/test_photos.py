@@ -407,6 +407,29 @@ def test_streamed_examples_depend_on_their_position_alone(two_classes, fields):
     np.testing.assert_allclose(getattr(one, name), getattr(other, name), atol=1e-3)
 
 
+def test_alternate_mirrors_each_streamed_photo_every_second_epoch(two_classes):
+  def seen(epochs, **fields):
+    options = augment.Augment(flip=True, **fields) if fields else augment.NONE
+    data = pipeline.streamed(
+      folder.records(str(two_classes), 'all'),
+      train=True,
+      image_size=16,
+      resize_shorter=20,
+      augment=options,
+      **STATISTICS,
+    )
+    images = batches(data, range(5 * epochs), 8, jax.random.key(1)).image
+    return images.reshape(epochs, 40, 16, 16, 3)
+
+  def among(images):
+    return {image.tobytes() for image in images}
+
+  first, second, third = seen(3, alternate=True)
+  assert among(second) == among(first[:, :, ::-1]) != among(first)
+  assert among(third) == among(first)
+  assert 8 < len(among(first) & among(seen(1)[0])) < 32
+
+
 def broken_folder(two_classes, tmp_path, bad):
   for path in two_classes.glob('*/*'):
     copy = tmp_path / path.parent.name / path.name

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from scipy import special
 
 from googlenet_jax import losses, metrics, models, optim, parallel, steps, train_state
 from googlenet_jax.data import pipeline, sources
@@ -112,6 +113,25 @@ def test_evaluation_is_exact_for_any_batch_size():
     )
     np.testing.assert_allclose(values['loss'], -log_softmax[np.arange(36), truth].mean(), rtol=1e-5)
     np.testing.assert_array_equal(values['confusion'], confusion)
+
+
+def test_mirror_images_are_averaged_in():
+  rng = np.random.default_rng(0)
+  images = rng.integers(0, 256, (20, 8, 8, 1), dtype=np.uint8)
+  labels = rng.integers(0, 8, 20).astype(np.int32)
+  split = sources.Split(images, labels, np.ones(20, bool), tuple('abcdefgh'))
+  data = pipeline.in_memory(split, train=False, mean=(0.0,), std=(50.0,))
+  values = Evaluator(Pixel(), data, SCORED, 8, flip=True)(
+    {'params': {'unused': np.zeros(1)}}
+  ).values
+  logits = images[:, 0, :, 0] / 50.0
+  one = special.softmax(logits, -1)
+  both = (one + special.softmax(logits[:, ::-1], -1)) / 2
+  for name, shares in (('', both), ('_unflipped', one)):
+    right = (shares.argmax(-1) == labels).mean()
+    np.testing.assert_allclose(values[f'top1{name}'], right, rtol=1e-6)
+    loss = -np.log(shares[np.arange(20), labels]).mean()
+    np.testing.assert_allclose(values[f'loss{name}'], loss, rtol=1e-5)
 
 
 def streamed(data):

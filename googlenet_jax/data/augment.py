@@ -24,6 +24,8 @@ class Augment(NamedTuple):
     interpolation: names of `decode.INTERPOLATIONS`; a crop is resized with one of them.
     pad: pixels of reflected border added before a crop of the original size.
     flip: mirror left and right with probability 1/2.
+    alternate: with `flip`, half of the examples are mirrored in even epochs, the other half in odd
+      ones, in place of by chance (Jordan 2024, arXiv 2404.00498, section 3.5).
     color: brightness, contrast and saturation are each scaled by a factor drawn
       uniformly from 1 - color to 1 + color.
     hue: greatest turn of the colours about the gray axis, as a share of the circle.
@@ -41,6 +43,7 @@ class Augment(NamedTuple):
   interpolation: tuple[str, ...] = ('area',)
   pad: int = 0
   flip: bool = False
+  alternate: bool = False
   color: float = 0.0
   hue: float = 0.0
   lighting: float = 0.0
@@ -80,6 +83,21 @@ def crop_and_flip(images: jax.Array, keys: jax.Array, pad: int, flip: bool) -> j
     return image
 
   return jax.vmap(one)(images, keys)
+
+
+def mirrored(key: jax.Array, index: jax.Array, epoch: jax.Array) -> jax.Array:
+  """Which examples `Augment.alternate` mirrors: each in every second epoch.
+
+  Args:
+    key: key of the epoch that each begins in, 0 or 1.
+    index: `[B]`, of the examples.
+    epoch: `[B]`.
+
+  Returns:
+    `[B]` bool.
+  """
+  first = jax.vmap(lambda i: jax.random.bernoulli(jax.random.fold_in(key, i)))(index)
+  return first ^ (epoch % 2 == 1)
 
 
 def jitter_color(images: jax.Array, keys: jax.Array, strength: float) -> jax.Array:

@@ -109,8 +109,11 @@ def in_memory(
   if len(bad) > max_bad:
     raise stream.too_many_bad(len(bad), count, max_bad, f'record {bad[-1]}')
 
-  def take(device_data, index, keys):
-    images = prepared(device_data['images'][index], keys, shape, mean, std, augment)
+  def take(device_data, index, keys, mirrored=None):
+    images = device_data['images'][index]
+    if mirrored is not None:
+      images = jnp.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
+    images = prepared(images, keys, shape, mean, std, augment)
     return images, jax.nn.one_hot(device_data['labels'][index], classes)
 
   def make_batch(device_data, host_batch, positions, key):
@@ -119,16 +122,20 @@ def in_memory(
       index = jnp.minimum(positions, count - 1)
       mask = device_data['valid'][index] & (positions < count)
       return Batch(*take(device_data, index, None), mask.astype(jnp.float32))
-    key_order, key_example, key_partner = (jax.random.fold_in(key, i) for i in range(3))
+    key_order, key_example, key_partner, key_flip = (jax.random.fold_in(key, i) for i in range(4))
+
+    def mirrored(index):
+      return aug.mirrored(key_flip, index, positions // count) if augment.alternate else None
+
     index = shuffled(key_order, positions, count)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key_example, positions)
-    images, labels = take(device_data, index, keys)
+    images, labels = take(device_data, index, keys, mirrored(index))
     mask = device_data['valid'][index]
     if augment.mixup or augment.cutmix:
       # A partner from the whole set, not from the batch, which is another on other devices.
       partner_keys = jax.vmap(jax.random.fold_in, (None, 0))(key_partner, positions)
       partner = jax.vmap(lambda k: jax.random.randint(k, (), 0, count))(partner_keys)
-      others = take(device_data, partner, partner_keys)
+      others = take(device_data, partner, partner_keys, mirrored(partner))
       images, labels = aug.mix(images, labels, *others, partner_keys, augment)
     return Batch(images, labels, mask.astype(jnp.float32))
 
@@ -189,7 +196,9 @@ def streamed(
   shape = (image_size, image_size, channels)
   augment = augment if train else aug.NONE
   crops = stream.Crops(records, image_size, resize_shorter, augment, max_bad, test_crops)
-  example = stream.training(crops, records, seed) if train else crops.evaluation
+  example = crops.evaluation
+  if train:
+    example = stream.training(crops, records, seed, augment.alternate)
   source = stream.Stream(example, threads, prefetch)
 
   def make_batch(device_data, host_batch, positions, key):
@@ -269,14 +278,15 @@ def prepared(
     keys: `[B]`; None where nothing is augmented.
     shape: (H, W, C) of the result.
     mean, std: statistics of a channel, in [0, 255].
-    augment: what is done; mixing apart (`augment.mix`).
+    augment: what is done; mixing apart (`augment.mix`), and `alternate`, which knows the epoch.
   """
   if keys is not None:
     key_crop, key_color, key_cutout, _, key_hue, key_light, *key_extra = aug.split(
       keys, 6 + len(augment.extra)
     )
-  if augment.pad or augment.flip:
-    images = aug.crop_and_flip(images, key_crop, augment.pad, augment.flip)
+  by_chance = augment.flip and not augment.alternate
+  if augment.pad or by_chance:
+    images = aug.crop_and_flip(images, key_crop, augment.pad, by_chance)
   images = images.astype(jnp.float32)
   if augment.color:
     images = aug.jitter_color(images, key_color, augment.color)

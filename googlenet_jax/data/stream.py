@@ -203,12 +203,27 @@ class Stream:
     return iter(placed)
 
 
-def training(crops: Crops, records: Records, seed: int) -> Callable[[int], dict]:
-  """The example at each position: every record once an epoch, in an order of its own."""
+def training(
+  crops: Crops, records: Records, seed: int, alternate: bool = False
+) -> Callable[[int], dict]:
+  """The example at each position: every record once an epoch, in an order of its own.
+
+  Args:
+    alternate: mirror each record in every second epoch (`augment.Augment`).
+  """
   import grain
 
   indices = grain.MapDataset.range(records.count).seed(seed).shuffle().repeat()
-  return indices.random_map(crops.random).__getitem__
+  examples = indices.random_map(crops.random)
+
+  def mirrored(position):
+    first = np.random.default_rng((seed, indices[position])).integers(2)
+    example = examples[position]
+    if (first + position // records.count) % 2:
+      example['image'] = example['image'][:, ::-1]
+    return example
+
+  return mirrored if alternate else examples.__getitem__
 
 
 def in_order(

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from etils import epath
 
-from googlenet_jax import files, plots
+from googlenet_jax import files
 from googlenet_jax.writers import TensorBoard, Writer
 
 
@@ -98,6 +98,8 @@ class MetricsLog:
     for writer in self._writers:
       writer.close()
     if self.lines:
+      from googlenet_jax import plots  # Matplotlib: a second, in which the first step is done
+
       files.write(self._workdir / 'curves.png', plots.curves(self.lines))
 
   def _write(self):

@@ -4,7 +4,7 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from googlenet_jax import experiment, files, inputs, parallel, plots
+from googlenet_jax import experiment, files, inputs, parallel
 from googlenet_jax.errors import InputError
 from googlenet_jax.evaluation import Evaluator
 from googlenet_jax.run import record, workdir
@@ -60,7 +60,8 @@ def score(
   config, model, data, checkpoints, folder: epath.Path, step: int, split: str, stop=lambda: False
 ) -> dict | None:
   """Scores a checkpoint on a split, and writes the scores and a picture; None where stopped."""
-  evaluator = Evaluator(model, data, experiment.scored(config), config.eval.batch_size)
+  fields = config.eval.batch_size, config.eval.flip
+  evaluator = Evaluator(model, data, experiment.scored(config), *fields)
   result = evaluator(checkpoints.variables(model, data.image_shape, step), stop)
   if result is None:
     return None
@@ -75,6 +76,8 @@ def score(
       confusion = result.values['confusion']
       details['per_class_top1'] = _per_class(confusion, data.class_names)
       title = f'{config.dataset.name}, {config.dataset[split]}: top-1 {scores["top1"]:.2%}'
+      from googlenet_jax import plots  # Matplotlib: a second, in which the first step is done
+
       picture = plots.confusion(confusion, data.class_names, title)
       name = path.stem.replace('evaluation', 'confusion').replace('_test', '')
       files.write(folder / f'{name}.png', picture)

@@ -16,7 +16,7 @@ class Validation:
     run: parts of the run.
     data: pipeline of the validation split; None where none is named.
     metrics: metrics by name.
-    batch_size: examples over all devices.
+    batch_size, flip: see `Evaluator`.
     every: duration between two evaluations, '5 epochs'.
   """
 
@@ -26,10 +26,12 @@ class Validation:
     data: Pipeline | None,
     metrics: Mapping[str, Metric],
     batch_size: int,
+    flip: bool,
     every: str,
   ):
     self._clock, self._every = run.clock, every
-    self._evaluator = None if data is None else Evaluator(run.model, data, metrics, batch_size)
+    fields = metrics, batch_size, flip
+    self._evaluator = None if data is None else Evaluator(run.model, data, *fields)
 
   def next(self, step: int) -> int:
     """The first step after `step` at which one is due."""
