@@ -110,9 +110,11 @@ def layers(name: str, network: Shown) -> Table:
     rows.append(line('= training only', '', '', found.training_rows))
   xla = cost.flops(network.model, network.image_shape)
   dtype = getattr(network.model, 'dtype', jnp.float32)
+  classes = getattr(network.model, 'num_classes', '')
+  classes = f', {classes} classes' if classes else ''
   notes = (
-    f'images of {"x".join(map(str, network.image_shape))}, {network.model.num_classes} classes; KB '
-    f'are 1024 bytes, an image; computed in {jnp.dtype(dtype).name}',
+    f'images of {"x".join(map(str, network.image_shape))}{classes}; KB are 1024 bytes, an image; '
+    f'computed in {jnp.dtype(dtype).name}',
     f'training keeps {found.kept_bytes / 1024:,.0f} KB for the backward pass (the input, every '
     'output, what batch norm normalises); inference has at most '
     f'{found.peak_bytes / 1024:,.0f} KB alive at once',
@@ -128,7 +130,7 @@ def compare(networks: dict[str, Shown]) -> Table:
   for name, network in networks.items():
     found = network.cost
     error, source = PUBLISHED.get(name, (None, ''))
-    fields = [row.receptive_field for row in found.rows if row.kind.startswith('conv')]
+    fields = [row.receptive_field for row in found.rows if 'conv' in row.kind]
     rows.append(
       (
         name,
