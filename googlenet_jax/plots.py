@@ -3,6 +3,8 @@
 import io
 import math
 import warnings
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import matplotlib
 import numpy as np
@@ -95,51 +97,77 @@ def grid(images: np.ndarray, titles: list[str], title: str) -> bytes:
   return _png(figure)
 
 
-def overlays(image: np.ndarray, maps: dict[str, np.ndarray], title: str) -> bytes:
+def overlays(
+  image: np.ndarray,
+  maps: dict[str, np.ndarray],
+  title: str,
+  signed: Mapping[str, np.ndarray] = MappingProxyType({}),
+) -> bytes:
   """An image, and beside it one copy under each heat map.
 
   Args:
     image: pixels `[H, W, C]` uint8, RGB or gray.
     maps: heat maps `[H, W]` in [0, 1], by their titles.
     title: title of the picture.
+    signed: maps `[H, W]` about zero, by their titles, each on a scale of its own.
   """
-  figure = Figure(figsize=(3.2 * (1 + len(maps)) + 0.6, 3.8), layout='constrained')
+  count = 1 + len(maps) + len(signed)
+  figure = Figure(figsize=(3.2 * count + 0.6 + 0.6 * len(signed), 3.8), layout='constrained')
   figure.suptitle(_shown(title), fontsize=14)
-  places = figure.subplots(1, 1 + len(maps))
+  places = figure.subplots(1, count)
   gray = image.mean(-1)  # the only colours under a map are the map's
   places[0].imshow(image.squeeze(), cmap='gray', vmin=0, vmax=255)
   places[0].set_title('image')
-  for place, (name, heat) in zip(places[1:], maps.items(), strict=True):
+  heated, others = places[: 1 + len(maps)], places[1 + len(maps) :]
+  for place, (name, heat) in zip(heated[1:], maps.items(), strict=True):
     place.imshow(gray, cmap='gray', vmin=0, vmax=255)
     place.imshow(heat, cmap='turbo', vmin=0, vmax=1, alpha=np.minimum(2 * heat, 0.6))
     place.set_title(name if heat.any() else f'{name}: nothing speaks for it')
+  scale = matplotlib.cm.ScalarMappable(cmap='turbo')  # from 0 to 1, as the maps are
+  figure.colorbar(scale, ax=heated, label='share of the maximum', shrink=0.85, pad=0.005)
+  for place, (name, x) in zip(others, signed.items(), strict=True):
+    most = float(np.percentile(np.abs(x), 99.5)) or 1  # a few pixels have most of it
+    drawn = place.imshow(x, cmap='seismic', vmin=-most, vmax=most)
+    place.set_title(name, fontsize=9)
+    figure.colorbar(drawn, ax=place, label='of the logit, a pixel', shrink=0.85, pad=0.005)
   for place in places:
     place.axis('off')
-  scale = matplotlib.cm.ScalarMappable(cmap='turbo')  # from 0 to 1, as the maps are
-  figure.colorbar(scale, ax=places, label='share of the maximum', shrink=0.85, pad=0.005)
   return _png(figure)
 
 
-def channels(rows: dict[str, dict[int, np.ndarray]], title: str) -> bytes:
-  """Maps of activations, a row for each branch on a scale of its own.
+def channels(rows: dict[str, dict[int, np.ndarray]], title: str, image: np.ndarray) -> bytes:
+  """An image, and beside it maps of activations, a row for each branch on a scale of its own.
 
   Args:
     rows: maps `[H, W]` from 0 of each branch, by the channel's number.
     title: title of the picture.
+    image: pixels `[H, W, C]` uint8, RGB or gray.
   """
   columns = max(map(len, rows.values()))
-  figure = Figure(figsize=(1.6 * columns + 0.9, 1.85 * len(rows) + 0.6), layout='constrained')
-  figure.get_layout_engine().set(h_pad=0.08)
+  height = max(1.85 * len(rows), 3) + 0.6
+  figure = Figure(figsize=(1.6 * columns + 4.4, height), layout='constrained')
   figure.suptitle(title, fontsize=14)
-  places = figure.subplots(len(rows), columns, squeeze=False)
-  for place in places.ravel():
-    place.axis('off')
-  for line, (branch, maps) in zip(places, rows.items(), strict=True):
-    top = max(float(x.max()) for x in maps.values())
-    for place, (channel, x) in zip(line, maps.items(), strict=False):
-      shown = place.imshow(x, cmap='magma', vmin=0, vmax=top or 1)
-      place.set_title(f'{branch}, channel {channel}', fontsize=8)
-    figure.colorbar(shown, ax=line, shrink=0.85, aspect=12, pad=0.01)
+  grid = figure.add_gridspec(len(rows), 2, width_ratios=(3, 1.6 * columns + 0.9))
+  crop = figure.add_subplot(grid[:, 0])
+  crop.imshow(image.squeeze(), cmap='gray', vmin=0, vmax=255)
+  crop.set_title('image')
+  crop.axis('off')
+  for row, (branch, maps) in enumerate(rows.items()):
+    place = figure.add_subplot(grid[row, 1])  # one for all maps: a place each takes seconds
+    gap = max(1, next(iter(maps.values())).shape[1] // 12)
+    strip = np.concatenate(
+      [np.pad(x, ((0, 0), (0, gap)), constant_values=np.nan) for x in maps.values()], 1
+    )
+    step = strip.shape[1] // len(maps)
+    full = ((0, 0), (0, columns * step - strip.shape[1]))
+    shown = place.imshow(
+      np.pad(strip, full, constant_values=np.nan), cmap='magma', vmin=0, vmax=np.nanmax(strip) or 1
+    )
+    for i, channel in enumerate(maps):
+      middle = i * step + (step - gap) / 2 - 0.5
+      place.text(middle, -0.8, f'channel {channel}', ha='center', va='bottom', fontsize=8)
+    place.set(xticks=[], yticks=[], frame_on=False, ylabel=branch)
+    figure.colorbar(shown, ax=place, shrink=0.85, aspect=12, pad=0.01)
   return _png(figure)
 
 
