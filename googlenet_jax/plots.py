@@ -1,6 +1,7 @@
 """Pictures of a run, as PNG bytes."""
 
 import io
+import itertools
 import math
 import warnings
 from collections.abc import Mapping
@@ -8,8 +9,11 @@ from types import MappingProxyType
 
 import matplotlib
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import LogLocator
+from matplotlib.transforms import Bbox
 
 matplotlib.use('agg')
 matplotlib.rcParams['text.parse_math'] = False  # a class may be called $
@@ -17,11 +21,12 @@ matplotlib.rcParams['text.parse_math'] = False  # a class may be called $
 EVALUATED = {'validation': ('C3', 'o-'), 'validation_averaged': ('C4', 's--'), 'test': ('k', '*')}
 
 
-def curves(lines: list[dict]) -> bytes:
+def curves(lines: list[dict], titles: Mapping[str, str] = MappingProxyType({})) -> bytes:
   """Loss and accuracy of each head, and the learning rate, by epoch.
 
   Args:
     lines: records of `metrics.jsonl`.
+    titles: titles of the heads that are called otherwise than in the records.
   """
   figure = Figure(figsize=(13, 4), layout='constrained')
   loss, top1, rate = figure.subplots(1, 3)
@@ -30,7 +35,8 @@ def curves(lines: list[dict]) -> bytes:
   heads.sort(key=lambda head: (head != 'main', head))
   for i, head in enumerate(heads):
     epochs = [line['epoch'] for line in train]
-    style = {'color': f'C{i}', 'label': f'training, {head}', 'linewidth': 1}
+    label = f'training, {titles.get(head, head)}'
+    style = {'color': f'C{i}', 'label': label, 'linewidth': 1}
     loss.plot(epochs, [line[f'{head}_loss'] for line in train], **style)
     top1.plot(epochs, [100 * line[f'{head}_top1'] for line in train], **style)
   for split, (color, style) in EVALUATED.items():
@@ -50,11 +56,33 @@ def curves(lines: list[dict]) -> bytes:
     axes.grid(alpha=0.3)
   for axes in (loss, top1):
     axes.legend(fontsize=8)
+  top1.set_yscale('function', functions=(_by_error, _of_error))
+  low, high = top1.get_ylim()
+  ticks = [x for x in ACCURACIES if low <= x <= high]
+  if len(ticks) > 2:  # a narrow range has ticks of its own
+    top1.set_yticks(ticks)
+    top1.yaxis.set_major_formatter('{x:g}')
   return _png(figure)
 
 
+# Accuracies in percent that an axis by the logarithm of the error is marked at.
+ACCURACIES = (0, 20, 40, 60, 70, 80, 90, 95, 98, 99, 99.5, 99.8, 100)
+LEAST_ERROR = 0.1  # percent, added: 100% has a place too
+
+
+def _by_error(accuracy):
+  return -np.log10(np.maximum(100 - accuracy, 0) + LEAST_ERROR)
+
+
+def _of_error(place):
+  return 100 + LEAST_ERROR - 10.0**-place
+
+
 def confusion(counts: np.ndarray, class_names: tuple[str, ...], title: str) -> bytes:
-  """A confusion matrix as shares of each label, with numbers for up to 20 classes."""
+  """A confusion matrix as shares of each label.
+
+  With counts for up to 20 classes, and the shares too for up to 10.
+  """
   classes = len(class_names)
   shares = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
   side = min(4 + 0.4 * classes, 12)
@@ -63,14 +91,15 @@ def confusion(counts: np.ndarray, class_names: tuple[str, ...], title: str) -> b
   image = axes.imshow(shares, cmap='Blues', vmin=0, vmax=100)
   axes.set(xlabel='prediction', ylabel='label', title=_shown(title))
   if classes <= 100:
-    names, size = [_shown(name) for name in class_names], 9 if classes <= 20 else 5
+    names, size = [_short(name) for name in class_names], 9 if classes <= 20 else 5
     axes.set_xticks(range(classes), names, rotation=90, fontsize=size)
     axes.set_yticks(range(classes), names, fontsize=size)
   if classes <= 20:
     for row, column in np.ndindex(shares.shape):
       if counts[row, column]:
         color = 'white' if shares[row, column] > 50 else 'black'
-        text = f'{shares[row, column]:.1f}'
+        text = f'{counts[row, column]:,.0f}'
+        text += f'\n{shares[row, column]:.1f}%' if classes <= 10 else ''
         axes.text(column, row, text, ha='center', va='center', color=color, fontsize=7)
   figure.colorbar(image, label='% of the label')
   return _png(figure)
@@ -196,32 +225,46 @@ def tiles(images: np.ndarray, title: str) -> bytes:
   return _png(figure)
 
 
+BANDS = {'100 and more': 100, '50 to 99': 50, '25 to 49': 25, '12 to 24': 12, 'below 12': 0}
+COSTS = ('parameters (M)', 'multiply-adds (M)', 'kept for the backward pass (MB)')
+
+
 def costs(
-  stages: dict[str, dict[str, tuple[int, int, int]]], errors: dict[str, tuple[float, str]]
+  stages: Mapping[str, Mapping[str, tuple[int, int, int]]],
+  errors: Mapping[str, tuple[float, str]],
 ) -> bytes:
   """Where networks have their parameters, multiply-adds and memory; accuracy against cost.
 
   Args:
     stages: (parameters, multiply-adds, bytes kept for the backward pass) by network and stage; a
       stage is named by the size of its maps.
-    errors: published top-5 error in percent and its source, by network.
+    errors: published top-5 error in percent and the kind of test that gave it, by network.
   """
-  known = [name for name in stages if name in errors]
+  known = {name: errors[name] for name in stages if name in errors}
+  heights = [2.2 + 0.35 * len(stages)] + ([5.5] if len(known) > 1 else [])
+  figure = Figure(figsize=(13, sum(heights)), layout='constrained')
+  parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
+  _cost_bars(parts[0], stages)
+  if len(known) > 1:
+    totals = {name: [sum(x) for x in zip(*stages[name].values(), strict=True)] for name in known}
+    _cost_dots(figure, parts[1].subplots(), totals, known)
+  return _png(figure)
+
+
+def _cost_bars(figure, stages) -> None:
+  """Bars of each cost by network, their parts by the size of the maps, with the sum at the end."""
   names = list(stages)
-  figure = Figure(figsize=(13 if known else 10, 2.2 + 0.4 * len(names)), layout='constrained')
-  places = figure.subplots(1, 4 if len(known) > 1 else 3)
-  bands = {'100 and more': 100, '50 to 99': 50, '25 to 49': 25, '12 to 24': 12, 'below 12': 0}
-  palette = matplotlib.colormaps['viridis'](np.linspace(0.95, 0.15, len(bands)))
-  colors = dict(zip(bands, palette, strict=True)) | {'classifier': 'C3'}
+  palette = matplotlib.colormaps['viridis'](np.linspace(0.95, 0.15, len(BANDS)))
+  colors = dict(zip(BANDS, palette, strict=True)) | {'classifier': 'C3'}
 
   def band(size):
     pixels = size.split('x')[0]
     if not pixels.isdigit():
       return size
-    return next(name for name, least in bands.items() if int(pixels) >= least)
+    return next(name for name, least in BANDS.items() if int(pixels) >= least)
 
-  titles = ('parameters (M)', 'multiply-adds (M)', 'kept for the backward pass (MB)')
-  for i, (axes, title) in enumerate(zip(places, titles, strict=False)):
+  places = figure.subplots(1, len(COSTS))
+  for i, (axes, title) in enumerate(zip(places, COSTS, strict=True)):
     left = np.zeros(len(names))
     for name_of, color in colors.items():
       width = np.array(
@@ -229,7 +272,13 @@ def costs(
       )
       axes.barh(names, width / 1e6, left=left, color=color, label=name_of, edgecolor='w', lw=0.3)
       left += width / 1e6
+    for row, total in enumerate(left):  # a small network's bar cannot be seen
+      text = f'{total:,.0f}' if total >= 100 else f'{total:.2g}'
+      axes.annotate(
+        text, (total, row), xytext=(3, 0), textcoords='offset points', va='center', fontsize=8
+      )
     axes.set_title(title)
+    axes.margins(x=0.14)
     axes.invert_yaxis()
     if i:
       axes.set_yticks([])
@@ -240,20 +289,93 @@ def costs(
     ncols=12,
     fontsize=8,
   )
-  if len(known) > 1:
-    axes = places[-1]
-    for name in known:
-      macs, error = sum(x[1] for x in stages[name].values()) / 1e9, errors[name][0]
-      area = 8 * math.sqrt(sum(x[0] for x in stages[name].values()) / 1e5)
-      axes.scatter(macs, error, s=area, color='C0', alpha=0.5)
-      axes.annotate(name, (macs, error), fontsize=7, xytext=(4, 3), textcoords='offset points')
-    axes.set(xscale='log', xlabel='multiply-adds (G)', title='published top-5 error (%)')
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter('{x:g}')  # its own is mathematics
-    axes.xaxis.set_minor_formatter('')
-    axes.set_xlim(right=2.5 * axes.get_xlim()[1])  # for the names
-    axes.grid(alpha=0.3)
-  return _png(figure)
+
+
+def _cost_dots(figure, axes, totals, errors) -> None:
+  """Published error by multiply-adds; a dot's area is the parameters, its colour the test."""
+  largest = max(total[0] for total in totals.values())
+
+  def area(parameters):  # points squared
+    return max(700 * parameters / largest, 12)
+
+  tests = list(dict.fromkeys(test for _, test in errors.values()))
+  points = {name: (totals[name][1] / 1e9, error) for name, (error, _) in errors.items()}
+  for name, point in points.items():
+    color = f'C{tests.index(errors[name][1])}'
+    axes.scatter(*point, s=area(totals[name][0]), color=color, alpha=0.6, lw=0)
+  axes.set(xscale='log', xlabel='multiply-adds (G)', title='published top-5 error (%)')
+  axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+  axes.xaxis.set_major_formatter('{x:g}')  # its own is mathematics
+  axes.xaxis.set_minor_formatter('')
+  axes.margins(0.12)
+  axes.grid(alpha=0.3)
+  kinds = [axes.scatter([], [], color=f'C{i}', label=test) for i, test in enumerate(tests)]
+  sizes = [
+    axes.scatter([], [], s=area(n), color='gray', label=f'{n / 1e6:.0f} M', alpha=0.6, lw=0)
+    for n in (largest / 25, largest / 5, largest)
+  ]
+  common = {'fontsize': 8, 'labelspacing': 1.2, 'handletextpad': 1.2, 'borderpad': 1}
+  axes.add_artist(
+    axes.legend(handles=kinds, title='test', loc='upper left', bbox_to_anchor=(1, 1), **common)
+  )
+  axes.legend(
+    handles=sizes,
+    title='area: parameters',
+    loc='lower left',
+    bbox_to_anchor=(1, 0),
+    **common | {'labelspacing': 2.2},
+  )
+  figure.draw_without_rendering()  # gives everything its place
+  _place_labels(figure, axes, points, {name: area(totals[name][0]) for name in points})
+
+
+def _place_labels(figure, axes, points, areas) -> None:
+  """Names points where no name and no other point is: beside them, or further off with a line.
+
+  Args:
+    figure: figure that has been laid out.
+    axes: place of the points.
+    points: (x, y) by name.
+    areas: areas of the dots, points squared.
+  """
+  renderer, scale = FigureCanvasAgg(figure).get_renderer(), figure.dpi / 72
+  places = {name: axes.transData.transform(point) for name, point in points.items()}
+  radii = {name: scale * math.sqrt(areas[name] / math.pi) for name in points}
+  taken = [
+    Bbox.from_bounds(x - radii[name], y - radii[name], 2 * radii[name], 2 * radii[name])
+    for name, (x, y) in places.items()
+  ]
+  angles = np.radians((0, 180, 90, 270, 30, 330, 150, 210, 60, 300, 120, 240))
+  for name, point in points.items():
+    for gap, angle in itertools.product((2, 10, 20, 32, 46, 62), angles):
+      distance = radii[name] / scale + gap
+      x, y = distance * math.cos(angle), distance * math.sin(angle)
+      sides = 'left' if x > 1 else 'right' if x < -1 else 'center'
+      above = 'bottom' if y > 1 else 'top' if y < -1 else 'center'
+      label = axes.annotate(
+        name,
+        point,
+        fontsize=8,
+        xytext=(x, y),
+        textcoords='offset points',
+        ha=sides,
+        va=above,
+        arrowprops={'arrowstyle': '-', 'lw': 0.5, 'color': 'gray'} if gap > 2 else None,
+      )
+      box = Text.get_window_extent(label, renderer)
+      inside = axes.bbox.contains(box.x0, box.y0) and axes.bbox.contains(box.x1, box.y1)
+      if inside and not any(box.overlaps(other) for other in taken):
+        taken.append(box)
+        break
+      label.remove()
+    else:  # no room: over another one, rather than not at all
+      axes.annotate(name, point, fontsize=8)
+
+
+def _short(text: str) -> str:
+  """The text as it is shown, its end left out where it is long."""
+  shown = _shown(text)
+  return shown if len(shown) <= 28 else f'{shown[:26]}...'
 
 
 def _shown(text: str) -> str:
