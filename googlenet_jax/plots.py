@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from matplotlib.ticker import LogLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 from matplotlib.transforms import Bbox
 
 matplotlib.use('agg')
@@ -71,7 +71,7 @@ LEAST_ERROR = 0.1  # percent, added: 100% has a place too
 
 
 def _by_error(accuracy):
-  return -np.log10(np.maximum(100 - accuracy, 0) + LEAST_ERROR)
+  return -np.log10(np.maximum(100 + LEAST_ERROR - accuracy, LEAST_ERROR / 10))  # margins: above 100
 
 
 def _of_error(place):
@@ -247,7 +247,7 @@ def costs(
   _cost_bars(parts[0], stages)
   if len(known) > 1:
     totals = {name: [sum(x) for x in zip(*stages[name].values(), strict=True)] for name in known}
-    _cost_dots(figure, parts[1].subplots(), totals, known)
+    _cost_dots(figure, parts[1].subplots(1, 2, width_ratios=(5, 1)), totals, known)
   return _png(figure)
 
 
@@ -273,12 +273,14 @@ def _cost_bars(figure, stages) -> None:
       axes.barh(names, width / 1e6, left=left, color=color, label=name_of, edgecolor='w', lw=0.3)
       left += width / 1e6
     for row, total in enumerate(left):  # a small network's bar cannot be seen
-      text = f'{total:,.0f}' if total >= 100 else f'{total:.2g}'
+      text = f'{total:,.0f}' if total >= 100 else f'{total:.3g}'
       axes.annotate(
         text, (total, row), xytext=(3, 0), textcoords='offset points', va='center', fontsize=8
       )
     axes.set_title(title)
-    axes.margins(x=0.14)
+    axes.margins(x=0.16, y=0.02)
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.invert_yaxis()
     if i:
       axes.set_yticks([])
@@ -291,8 +293,9 @@ def _cost_bars(figure, stages) -> None:
   )
 
 
-def _cost_dots(figure, axes, totals, errors) -> None:
+def _cost_dots(figure, places, totals, errors) -> None:
   """Published error by multiply-adds; a dot's area is the parameters, its colour the test."""
+  axes, side = places
   largest = max(total[0] for total in totals.values())
 
   def area(parameters):  # points squared
@@ -309,22 +312,17 @@ def _cost_dots(figure, axes, totals, errors) -> None:
   axes.xaxis.set_minor_formatter('')
   axes.margins(0.12)
   axes.grid(alpha=0.3)
-  kinds = [axes.scatter([], [], color=f'C{i}', label=test) for i, test in enumerate(tests)]
+  kinds = [side.scatter([], [], color=f'C{i}', label=test) for i, test in enumerate(tests)]
   sizes = [
-    axes.scatter([], [], s=area(n), color='gray', label=f'{n / 1e6:.0f} M', alpha=0.6, lw=0)
+    side.scatter([], [], s=area(n), color='gray', label=f'{n / 1e6:.0f} M', alpha=0.6, lw=0)
     for n in (largest / 25, largest / 5, largest)
   ]
-  common = {'fontsize': 8, 'labelspacing': 1.2, 'handletextpad': 1.2, 'borderpad': 1}
-  axes.add_artist(
-    axes.legend(handles=kinds, title='test', loc='upper left', bbox_to_anchor=(1, 1), **common)
+  side.axis('off')
+  style = {'fontsize': 8, 'handletextpad': 1.2, 'borderpad': 1}
+  side.add_artist(
+    side.legend(handles=kinds, title='colour: test', loc='upper left', labelspacing=1, **style)
   )
-  axes.legend(
-    handles=sizes,
-    title='area: parameters',
-    loc='lower left',
-    bbox_to_anchor=(1, 0),
-    **common | {'labelspacing': 2.2},
-  )
+  side.legend(handles=sizes, title='area: parameters', loc='lower left', labelspacing=2.2, **style)
   figure.draw_without_rendering()  # gives everything its place
   _place_labels(figure, axes, points, {name: area(totals[name][0]) for name in points})
 
@@ -362,7 +360,8 @@ def _place_labels(figure, axes, points, areas) -> None:
         va=above,
         arrowprops={'arrowstyle': '-', 'lw': 0.5, 'color': 'gray'} if gap > 2 else None,
       )
-      box = Text.get_window_extent(label, renderer)
+      label.update_positions(renderer)
+      box = Text.get_window_extent(label, renderer)  # the label's own would have the line in it
       inside = axes.bbox.contains(box.x0, box.y0) and axes.bbox.contains(box.x1, box.y1)
       if inside and not any(box.overlaps(other) for other in taken):
         taken.append(box)
