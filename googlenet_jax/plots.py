@@ -66,7 +66,7 @@ def curves(lines: list[dict], titles: Mapping[str, str] = MappingProxyType({})) 
 
 
 # Accuracies in percent that an axis by the logarithm of the error is marked at.
-ACCURACIES = (0, 20, 40, 60, 70, 80, 90, 95, 98, 99, 99.5, 99.8, 100)
+ACCURACIES = (0, 20, 40, 60, 70, 80, 85, 90, 95, 97, 98, 99, 99.5, 99.8, 100)
 LEAST_ERROR = 0.1  # percent, added: 100% has a place too
 
 
