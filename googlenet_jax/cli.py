@@ -89,7 +89,13 @@ FLAGS = {
   'image_shape': Flag([], 'H,W,C of the images of --mode=summarize', ('summarize',)),
   'plot': Flag('', 'PNG file that --mode=summarize draws', ('summarize',)),
   'sweep': Flag(-1, "point of the config's sweep() that is run; -1 for none", (*RUNS, 'preview')),
-  'module': Flag('4a', 'module that --mode=explain draws the branches of', ('explain',)),
+  'module': Flag(
+    '', 'inception module that --mode=explain draws the branches of; 4a by default', ('explain',)
+  ),
+  'label': Flag('', "class to explain, name or number; '' for the predicted one", ('explain',)),
+  'path_points': Flag(
+    0, 'points of the path of integrated gradients, 32 for example; 0 for none', ('explain',)
+  ),
   'coordinator': Flag('', 'HOST:PORT of process 0 of several', RUNS),
   'process_count': Flag(0, 'number of processes; 0 asks the cluster', RUNS),
   'process_index': Flag(-1, 'index of this process; -1 asks the cluster', RUNS),
@@ -408,7 +414,8 @@ def _run_weights(call: Call, output: str) -> dict:
   from googlenet_jax.tools import explain
 
   (network,) = _networks(call)
-  return explain.explain_photos(network, images, call.workdir, module=values.module)
+  how = {name: getattr(values, name) for name in ('module', 'label', 'path_points')}
+  return explain.explain_photos(network, images, call.workdir, **how)
 
 
 def _top(text: str) -> int | None:

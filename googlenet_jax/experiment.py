@@ -141,6 +141,7 @@ class Run:
     description: what the network is.
     clock, model, schedule: parts of the run.
     heads: names of the network's heads, 'main' first.
+    head_titles: the same for a person, by name: 'aux1 (4a)'.
     batch_size: examples a step, over all devices.
     parameters: their number, auxiliary heads included.
     frozen: the layers that are not learnt, for a person; '' for none.
@@ -182,6 +183,8 @@ class Run:
     self._loss, self._frozen = loss(config), tuple(config.init.frozen)
     outputs, variables = self._probe(config, len(self.description.class_names))
     self.heads = tuple(losses.heads(outputs))
+    titles = losses.head_titles(self.model)
+    self.head_titles = {head: titles.get(head, head) for head in self.heads}
     self.parameters = sum(x.size for x in jax.tree.leaves(variables['params']))
     layers, learnt = tuple(variables['params']), _learnt(variables['params'], self._frozen)
     frozen = [layer for layer in layers if layer not in learnt]

@@ -36,3 +36,9 @@ LOSSES: dict[str, Loss] = {'cross_entropy': cross_entropy, 'focal': focal, 'bina
 def heads(outputs: Outputs) -> dict[str, jax.Array]:
   """Logits by head: 'main', 'aux1', 'aux2', ..."""
   return {'main': outputs.logits} | {f'aux{i + 1}': y for i, y in enumerate(outputs.aux)}
+
+
+def head_titles(model) -> dict[str, str]:
+  """Heads by name, for a person: {'aux1': 'aux1 (4a)'} of a network with the field `aux_heads`."""
+  modules = sorted(getattr(model, 'aux_heads', None) or ())
+  return {f'aux{i}': f'aux{i} ({module})' for i, module in enumerate(modules, 1)}

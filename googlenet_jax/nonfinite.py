@@ -5,7 +5,7 @@ run, goes on, or goes back to a checkpoint.
 """
 
 import collections
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NoReturn
 
 import flax.struct
@@ -86,7 +86,7 @@ class Recovery:
 
   Args:
     on_nonfinite: one of `ON_NONFINITE`.
-    heads: names of the heads, in the order in which messages name them.
+    heads: titles of the heads by name, in the order in which messages name them.
     schedule: learning rate by step, for messages.
     checkpoints: checkpoints of the run (`checkpoint.Checkpoints`).
     restore: `step -> state`, the state of a checkpoint; of None the initial one.
@@ -99,7 +99,7 @@ class Recovery:
   def __init__(
     self,
     on_nonfinite: str,
-    heads: tuple[str, ...],
+    heads: Mapping[str, str],
     schedule: Callable,
     checkpoints,
     restore: Callable,
@@ -167,7 +167,7 @@ class Recovery:
 
   def _what(self, counts, step) -> str:
     """What was not finite, and at which learning rate."""
-    heads = [head for head in self._heads if counts.heads[head]]
+    heads = [title for head, title in self._heads.items() if counts.heads[head]]
     what = f'the loss of {", ".join(heads)}' if heads else 'a gradient or a new parameter'
     return f'{what} is not finite at learning rate {float(self._schedule(step)):.3g}'
 

@@ -1,13 +1,19 @@
 """Pictures of a run, as PNG bytes."""
 
 import io
+import itertools
 import math
 import warnings
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import matplotlib
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator
+from matplotlib.text import Text
+from matplotlib.ticker import LogLocator, MaxNLocator
+from matplotlib.transforms import Bbox
 
 matplotlib.use('agg')
 matplotlib.rcParams['text.parse_math'] = False  # a class may be called $
@@ -15,11 +21,12 @@ matplotlib.rcParams['text.parse_math'] = False  # a class may be called $
 EVALUATED = {'validation': ('C3', 'o-'), 'validation_averaged': ('C4', 's--'), 'test': ('k', '*')}
 
 
-def curves(lines: list[dict]) -> bytes:
+def curves(lines: list[dict], titles: Mapping[str, str] = MappingProxyType({})) -> bytes:
   """Loss and accuracy of each head, and the learning rate, by epoch.
 
   Args:
     lines: records of `metrics.jsonl`.
+    titles: titles of the heads that are called otherwise than in the records.
   """
   figure = Figure(figsize=(13, 4), layout='constrained')
   loss, top1, rate = figure.subplots(1, 3)
@@ -28,7 +35,8 @@ def curves(lines: list[dict]) -> bytes:
   heads.sort(key=lambda head: (head != 'main', head))
   for i, head in enumerate(heads):
     epochs = [line['epoch'] for line in train]
-    style = {'color': f'C{i}', 'label': f'training, {head}', 'linewidth': 1}
+    label = f'training, {titles.get(head, head)}'
+    style = {'color': f'C{i}', 'label': label, 'linewidth': 1}
     loss.plot(epochs, [line[f'{head}_loss'] for line in train], **style)
     top1.plot(epochs, [100 * line[f'{head}_top1'] for line in train], **style)
   for split, (color, style) in EVALUATED.items():
@@ -48,11 +56,33 @@ def curves(lines: list[dict]) -> bytes:
     axes.grid(alpha=0.3)
   for axes in (loss, top1):
     axes.legend(fontsize=8)
+  top1.set_yscale('function', functions=(_by_error, _of_error))
+  low, high = top1.get_ylim()
+  ticks = [x for x in ACCURACIES if low <= x <= high]
+  if len(ticks) > 2:  # a narrow range has ticks of its own
+    top1.set_yticks(ticks)
+    top1.yaxis.set_major_formatter('{x:g}')
   return _png(figure)
 
 
+# Accuracies in percent that an axis by the logarithm of the error is marked at.
+ACCURACIES = (0, 20, 40, 60, 70, 80, 85, 90, 95, 97, 98, 99, 99.5, 99.8, 100)
+LEAST_ERROR = 0.1  # percent, added: 100% has a place too
+
+
+def _by_error(accuracy):
+  return -np.log10(np.maximum(100 + LEAST_ERROR - accuracy, LEAST_ERROR / 10))  # margins: above 100
+
+
+def _of_error(place):
+  return 100 + LEAST_ERROR - 10.0**-place
+
+
 def confusion(counts: np.ndarray, class_names: tuple[str, ...], title: str) -> bytes:
-  """A confusion matrix as shares of each label, with numbers for up to 20 classes."""
+  """A confusion matrix as shares of each label.
+
+  With counts for up to 20 classes, and the shares too for up to 10.
+  """
   classes = len(class_names)
   shares = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
   side = min(4 + 0.4 * classes, 12)
@@ -61,14 +91,15 @@ def confusion(counts: np.ndarray, class_names: tuple[str, ...], title: str) -> b
   image = axes.imshow(shares, cmap='Blues', vmin=0, vmax=100)
   axes.set(xlabel='prediction', ylabel='label', title=_shown(title))
   if classes <= 100:
-    names, size = [_shown(name) for name in class_names], 9 if classes <= 20 else 5
+    names, size = [_short(name) for name in class_names], 9 if classes <= 20 else 5
     axes.set_xticks(range(classes), names, rotation=90, fontsize=size)
     axes.set_yticks(range(classes), names, fontsize=size)
   if classes <= 20:
     for row, column in np.ndindex(shares.shape):
       if counts[row, column]:
         color = 'white' if shares[row, column] > 50 else 'black'
-        text = f'{shares[row, column]:.1f}'
+        text = f'{counts[row, column]:,.0f}'
+        text += f'\n{shares[row, column]:.1f}%' if classes <= 10 else ''
         axes.text(column, row, text, ha='center', va='center', color=color, fontsize=7)
   figure.colorbar(image, label='% of the label')
   return _png(figure)
@@ -95,51 +126,77 @@ def grid(images: np.ndarray, titles: list[str], title: str) -> bytes:
   return _png(figure)
 
 
-def overlays(image: np.ndarray, maps: dict[str, np.ndarray], title: str) -> bytes:
+def overlays(
+  image: np.ndarray,
+  maps: dict[str, np.ndarray],
+  title: str,
+  signed: Mapping[str, np.ndarray] = MappingProxyType({}),
+) -> bytes:
   """An image, and beside it one copy under each heat map.
 
   Args:
     image: pixels `[H, W, C]` uint8, RGB or gray.
     maps: heat maps `[H, W]` in [0, 1], by their titles.
     title: title of the picture.
+    signed: maps `[H, W]` about zero, by their titles, each on a scale of its own.
   """
-  figure = Figure(figsize=(3.2 * (1 + len(maps)) + 0.6, 3.8), layout='constrained')
+  count = 1 + len(maps) + len(signed)
+  figure = Figure(figsize=(3.2 * count + 0.6 + 0.6 * len(signed), 3.8), layout='constrained')
   figure.suptitle(_shown(title), fontsize=14)
-  places = figure.subplots(1, 1 + len(maps))
+  places = figure.subplots(1, count)
   gray = image.mean(-1)  # the only colours under a map are the map's
   places[0].imshow(image.squeeze(), cmap='gray', vmin=0, vmax=255)
   places[0].set_title('image')
-  for place, (name, heat) in zip(places[1:], maps.items(), strict=True):
+  heated, others = places[: 1 + len(maps)], places[1 + len(maps) :]
+  for place, (name, heat) in zip(heated[1:], maps.items(), strict=True):
     place.imshow(gray, cmap='gray', vmin=0, vmax=255)
     place.imshow(heat, cmap='turbo', vmin=0, vmax=1, alpha=np.minimum(2 * heat, 0.6))
     place.set_title(name if heat.any() else f'{name}: nothing speaks for it')
+  scale = matplotlib.cm.ScalarMappable(cmap='turbo')  # from 0 to 1, as the maps are
+  figure.colorbar(scale, ax=heated, label='share of the maximum', shrink=0.85, pad=0.005)
+  for place, (name, x) in zip(others, signed.items(), strict=True):
+    most = float(np.percentile(np.abs(x), 99.5)) or 1  # a few pixels have most of it
+    drawn = place.imshow(x, cmap='seismic', vmin=-most, vmax=most)
+    place.set_title(name, fontsize=9)
+    figure.colorbar(drawn, ax=place, label='of the logit, a pixel', shrink=0.85, pad=0.005)
   for place in places:
     place.axis('off')
-  scale = matplotlib.cm.ScalarMappable(cmap='turbo')  # from 0 to 1, as the maps are
-  figure.colorbar(scale, ax=places, label='share of the maximum', shrink=0.85, pad=0.005)
   return _png(figure)
 
 
-def channels(rows: dict[str, dict[int, np.ndarray]], title: str) -> bytes:
-  """Maps of activations, a row for each branch on a scale of its own.
+def channels(rows: dict[str, dict[int, np.ndarray]], title: str, image: np.ndarray) -> bytes:
+  """An image, and beside it maps of activations, a row for each branch on a scale of its own.
 
   Args:
     rows: maps `[H, W]` from 0 of each branch, by the channel's number.
     title: title of the picture.
+    image: pixels `[H, W, C]` uint8, RGB or gray.
   """
   columns = max(map(len, rows.values()))
-  figure = Figure(figsize=(1.6 * columns + 0.9, 1.85 * len(rows) + 0.6), layout='constrained')
-  figure.get_layout_engine().set(h_pad=0.08)
+  height = max(1.85 * len(rows), 3) + 0.6
+  figure = Figure(figsize=(1.6 * columns + 4.4, height), layout='constrained')
   figure.suptitle(title, fontsize=14)
-  places = figure.subplots(len(rows), columns, squeeze=False)
-  for place in places.ravel():
-    place.axis('off')
-  for line, (branch, maps) in zip(places, rows.items(), strict=True):
-    top = max(float(x.max()) for x in maps.values())
-    for place, (channel, x) in zip(line, maps.items(), strict=False):
-      shown = place.imshow(x, cmap='magma', vmin=0, vmax=top or 1)
-      place.set_title(f'{branch}, channel {channel}', fontsize=8)
-    figure.colorbar(shown, ax=line, shrink=0.85, aspect=12, pad=0.01)
+  grid = figure.add_gridspec(len(rows), 2, width_ratios=(3, 1.6 * columns + 0.9))
+  crop = figure.add_subplot(grid[:, 0])
+  crop.imshow(image.squeeze(), cmap='gray', vmin=0, vmax=255)
+  crop.set_title('image')
+  crop.axis('off')
+  for row, (branch, maps) in enumerate(rows.items()):
+    place = figure.add_subplot(grid[row, 1])  # one for all maps: a place each takes seconds
+    gap = max(1, next(iter(maps.values())).shape[1] // 12)
+    strip = np.concatenate(
+      [np.pad(x, ((0, 0), (0, gap)), constant_values=np.nan) for x in maps.values()], 1
+    )
+    step = strip.shape[1] // len(maps)
+    full = ((0, 0), (0, columns * step - strip.shape[1]))
+    shown = place.imshow(
+      np.pad(strip, full, constant_values=np.nan), cmap='magma', vmin=0, vmax=np.nanmax(strip) or 1
+    )
+    for i, channel in enumerate(maps):
+      middle = i * step + (step - gap) / 2 - 0.5
+      place.text(middle, -0.8, f'channel {channel}', ha='center', va='bottom', fontsize=8)
+    place.set(xticks=[], yticks=[], frame_on=False, ylabel=branch)
+    figure.colorbar(shown, ax=place, shrink=0.85, aspect=12, pad=0.01)
   return _png(figure)
 
 
@@ -168,32 +225,46 @@ def tiles(images: np.ndarray, title: str) -> bytes:
   return _png(figure)
 
 
+BANDS = {'100 and more': 100, '50 to 99': 50, '25 to 49': 25, '12 to 24': 12, 'below 12': 0}
+COSTS = ('parameters (M)', 'multiply-adds (M)', 'kept for the backward pass (MB)')
+
+
 def costs(
-  stages: dict[str, dict[str, tuple[int, int, int]]], errors: dict[str, tuple[float, str]]
+  stages: Mapping[str, Mapping[str, tuple[int, int, int]]],
+  errors: Mapping[str, tuple[float, str]],
 ) -> bytes:
   """Where networks have their parameters, multiply-adds and memory; accuracy against cost.
 
   Args:
     stages: (parameters, multiply-adds, bytes kept for the backward pass) by network and stage; a
       stage is named by the size of its maps.
-    errors: published top-5 error in percent and its source, by network.
+    errors: published top-5 error in percent and the kind of test that gave it, by network.
   """
-  known = [name for name in stages if name in errors]
+  known = {name: errors[name] for name in stages if name in errors}
+  heights = [2.2 + 0.35 * len(stages)] + ([5.5] if len(known) > 1 else [])
+  figure = Figure(figsize=(13, sum(heights)), layout='constrained')
+  parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
+  _cost_bars(parts[0], stages)
+  if len(known) > 1:
+    totals = {name: [sum(x) for x in zip(*stages[name].values(), strict=True)] for name in known}
+    _cost_dots(figure, parts[1].subplots(1, 2, width_ratios=(5, 1)), totals, known)
+  return _png(figure)
+
+
+def _cost_bars(figure, stages) -> None:
+  """Bars of each cost by network, their parts by the size of the maps, with the sum at the end."""
   names = list(stages)
-  figure = Figure(figsize=(13 if known else 10, 2.2 + 0.4 * len(names)), layout='constrained')
-  places = figure.subplots(1, 4 if len(known) > 1 else 3)
-  bands = {'100 and more': 100, '50 to 99': 50, '25 to 49': 25, '12 to 24': 12, 'below 12': 0}
-  palette = matplotlib.colormaps['viridis'](np.linspace(0.95, 0.15, len(bands)))
-  colors = dict(zip(bands, palette, strict=True)) | {'classifier': 'C3'}
+  palette = matplotlib.colormaps['viridis'](np.linspace(0.95, 0.15, len(BANDS)))
+  colors = dict(zip(BANDS, palette, strict=True)) | {'classifier': 'C3'}
 
   def band(size):
     pixels = size.split('x')[0]
     if not pixels.isdigit():
       return size
-    return next(name for name, least in bands.items() if int(pixels) >= least)
+    return next(name for name, least in BANDS.items() if int(pixels) >= least)
 
-  titles = ('parameters (M)', 'multiply-adds (M)', 'kept for the backward pass (MB)')
-  for i, (axes, title) in enumerate(zip(places, titles, strict=False)):
+  places = figure.subplots(1, len(COSTS))
+  for i, (axes, title) in enumerate(zip(places, COSTS, strict=True)):
     left = np.zeros(len(names))
     for name_of, color in colors.items():
       width = np.array(
@@ -201,7 +272,15 @@ def costs(
       )
       axes.barh(names, width / 1e6, left=left, color=color, label=name_of, edgecolor='w', lw=0.3)
       left += width / 1e6
+    for row, total in enumerate(left):  # a small network's bar cannot be seen
+      text = f'{total:,.0f}' if total >= 100 else f'{total:.3g}'
+      axes.annotate(
+        text, (total, row), xytext=(3, 0), textcoords='offset points', va='center', fontsize=8
+      )
     axes.set_title(title)
+    axes.margins(x=0.16, y=0.02)
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.invert_yaxis()
     if i:
       axes.set_yticks([])
@@ -212,20 +291,90 @@ def costs(
     ncols=12,
     fontsize=8,
   )
-  if len(known) > 1:
-    axes = places[-1]
-    for name in known:
-      macs, error = sum(x[1] for x in stages[name].values()) / 1e9, errors[name][0]
-      area = 8 * math.sqrt(sum(x[0] for x in stages[name].values()) / 1e5)
-      axes.scatter(macs, error, s=area, color='C0', alpha=0.5)
-      axes.annotate(name, (macs, error), fontsize=7, xytext=(4, 3), textcoords='offset points')
-    axes.set(xscale='log', xlabel='multiply-adds (G)', title='published top-5 error (%)')
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter('{x:g}')  # its own is mathematics
-    axes.xaxis.set_minor_formatter('')
-    axes.set_xlim(right=2.5 * axes.get_xlim()[1])  # for the names
-    axes.grid(alpha=0.3)
-  return _png(figure)
+
+
+def _cost_dots(figure, places, totals, errors) -> None:
+  """Published error by multiply-adds; a dot's area is the parameters, its colour the test."""
+  axes, side = places
+  largest = max(total[0] for total in totals.values())
+
+  def area(parameters):  # points squared
+    return max(700 * parameters / largest, 12)
+
+  tests = list(dict.fromkeys(test for _, test in errors.values()))
+  points = {name: (totals[name][1] / 1e9, error) for name, (error, _) in errors.items()}
+  for name, point in points.items():
+    color = f'C{tests.index(errors[name][1])}'
+    axes.scatter(*point, s=area(totals[name][0]), color=color, alpha=0.6, lw=0)
+  axes.set(xscale='log', xlabel='multiply-adds (G)', title='published top-5 error (%)')
+  axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+  axes.xaxis.set_major_formatter('{x:g}')  # its own is mathematics
+  axes.xaxis.set_minor_formatter('')
+  axes.margins(0.12)
+  axes.grid(alpha=0.3)
+  kinds = [side.scatter([], [], color=f'C{i}', label=test) for i, test in enumerate(tests)]
+  sizes = [
+    side.scatter([], [], s=area(n), color='gray', label=f'{n / 1e6:.0f} M', alpha=0.6, lw=0)
+    for n in (largest / 25, largest / 5, largest)
+  ]
+  side.axis('off')
+  style = {'fontsize': 8, 'handletextpad': 1.2, 'borderpad': 1}
+  side.add_artist(
+    side.legend(handles=kinds, title='colour: test', loc='upper left', labelspacing=1, **style)
+  )
+  side.legend(handles=sizes, title='area: parameters', loc='lower left', labelspacing=2.2, **style)
+  figure.draw_without_rendering()  # gives everything its place
+  _place_labels(figure, axes, points, {name: area(totals[name][0]) for name in points})
+
+
+def _place_labels(figure, axes, points, areas) -> None:
+  """Names points where no name and no other point is: beside them, or further off with a line.
+
+  Args:
+    figure: figure that has been laid out.
+    axes: place of the points.
+    points: (x, y) by name.
+    areas: areas of the dots, points squared.
+  """
+  renderer, scale = FigureCanvasAgg(figure).get_renderer(), figure.dpi / 72
+  places = {name: axes.transData.transform(point) for name, point in points.items()}
+  radii = {name: scale * math.sqrt(areas[name] / math.pi) for name in points}
+  taken = [
+    Bbox.from_bounds(x - radii[name], y - radii[name], 2 * radii[name], 2 * radii[name])
+    for name, (x, y) in places.items()
+  ]
+  angles = np.radians((0, 180, 90, 270, 30, 330, 150, 210, 60, 300, 120, 240))
+  for name, point in points.items():
+    for gap, angle in itertools.product((2, 10, 20, 32, 46, 62), angles):
+      distance = radii[name] / scale + gap
+      x, y = distance * math.cos(angle), distance * math.sin(angle)
+      sides = 'left' if x > 1 else 'right' if x < -1 else 'center'
+      above = 'bottom' if y > 1 else 'top' if y < -1 else 'center'
+      label = axes.annotate(
+        name,
+        point,
+        fontsize=8,
+        xytext=(x, y),
+        textcoords='offset points',
+        ha=sides,
+        va=above,
+        arrowprops={'arrowstyle': '-', 'lw': 0.5, 'color': 'gray'} if gap > 2 else None,
+      )
+      label.update_positions(renderer)
+      box = Text.get_window_extent(label, renderer)  # the label's own would have the line in it
+      inside = axes.bbox.contains(box.x0, box.y0) and axes.bbox.contains(box.x1, box.y1)
+      if inside and not any(box.overlaps(other) for other in taken):
+        taken.append(box)
+        break
+      label.remove()
+    else:  # no room: over another one, rather than not at all
+      axes.annotate(name, point, fontsize=8)
+
+
+def _short(text: str) -> str:
+  """The text as it is shown, its end left out where it is long."""
+  shown = _shown(text)
+  return shown if len(shown) <= 28 else f'{shown[:26]}...'
 
 
 def _shown(text: str) -> str:

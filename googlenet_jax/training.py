@@ -124,13 +124,13 @@ class Trainer:
     self._validation = Validation(run, splits.get('validation'), *fields)
     self._device_data = parallel.replicate(self._data.device_data)
     warm = run.clock.round(config.schedule.warmup) or math.ceil(run.clock.steps_per_epoch)
-    alarm = DeadHeadAlarm(run.heads, len(self._data.class_names), warm)
+    alarm = DeadHeadAlarm(run.head_titles, len(self._data.class_names), warm)
     first = folder.first
     self._report = Report(run, folder.workdir, first, folder.lines, alarm, run.writers)
     self.history, self._progress = self._report.history, self._report.progress
     self._saver = Saver(folder.checkpoints, self.history, watch, config.checkpoint.minutes)
     restore, say = functools.partial(state_at, run=run, folder=folder), self._progress.say
-    about = config.on_nonfinite, run.heads, run.schedule, folder.checkpoints
+    about = config.on_nonfinite, run.head_titles, run.schedule, folder.checkpoints
     self._recovery = Recovery(*about, restore, say)
     self._set(self._recovery.begin(state))
     watch.add_time(max((line.get('seconds', 0) for line in self.history.lines), default=0))

@@ -327,6 +327,7 @@ CASES = {
     (['--config.init.allow_head=True'], 'needs config.init.weights=FILE'),
     (['--mode=sweep', '--workdir={none}'], '--workdir has no effect in --mode=sweep'),
     ([*photo('explain', 'fine.jpg'), '--module=9z'], "no inception module '9z': use one of 3a"),
+    ([*photo('explain', 'fine.jpg'), '--label=nobody'], '--label=nobody: no such class'),
   ],
   'configs': [
     (['--config=configs/nothing.py'], 'nothing.py'),

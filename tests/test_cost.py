@@ -1,6 +1,7 @@
 """What layers cost, against arithmetic done by hand and published totals."""
 
 import csv
+import functools
 import json
 
 import flax.linen as nn
@@ -15,12 +16,13 @@ from googlenet_jax.models.layers import Outputs
 from googlenet_jax.tools import cost, summarize
 
 
+@functools.cache
 def costs(name, shape=None, **fields):
   return cost.cost(models.create(name, **fields), shape or models.MODELS[name].image_shape)
 
 
-def rows(name, shape=None, **fields):
-  return {row.name: row for row in costs(name, shape, **fields).rows}
+def rows(name, **fields):
+  return {row.name: row for row in costs(name, **fields).rows}
 
 
 class Layers(nn.Module):
@@ -38,7 +40,7 @@ def of(function, shape):
 
 
 def test_alexnets_first_layers():
-  found = rows('alexnet', (227, 227, 3))
+  found = rows('alexnet', shape=(227, 227, 3))
   conv1, pool1 = found['conv1'], found['pool1']
   assert (conv1.shape, conv1.output_bytes / 1024) == ((56, 56, 64), 784)
   assert (conv1.parameters, conv1.macs) == (23_296, 72_855_552)
@@ -193,6 +195,71 @@ def test_modules_of_any_kind_have_their_parameters():
     assert sum(row.parameters for row in found) == parameters, name
     assert sum(row.macs for row in found) == macs, name
     assert name in [row.name for row in found], [row.name for row in found]
+
+
+def test_a_transposed_convolution_multiplies_no_zeros():
+  """Every pixel of the input, times the window: what torch's counters give for it too."""
+
+  def function(x, train):
+    x = nn.Conv(16, (3, 3), (2, 2))(x)  # 16x16, sees 3
+    x = nn.ConvTranspose(32, (2, 2), (2, 2), name='up')(x)
+    return nn.Conv(1, (3, 3))(x)
+
+  _, up, after = of(function, (32, 32, 1))
+  assert (up.kind, up.shape) == ('transposed conv 2x2/2', (32, 32, 32))
+  assert (up.macs, up.parameters) == (16 * 16 * 16 * 32 * 4, 16 * 32 * 4 + 32)
+  # Each of its pixels sees one of the convolution's; three of them in a row see two.
+  assert [(row.receptive_field[0], row.stride[0]) for row in (up, after)] == [(3, 1), (5, 1)]
+
+
+@pytest.mark.parametrize(('layers', 'window', 'field'), [(1, 3, 2), (1, 4, 2), (2, 2, 1)])
+def test_what_pixels_between_those_of_the_image_see(layers, window, field):
+  def function(x, train):
+    for _ in range(layers):
+      x = nn.ConvTranspose(1, (window, window), (2, 2))(x)
+    return x
+
+  row = of(function, (8, 8, 1))[-1]
+  assert (row.receptive_field, row.stride) == ((field, field), (0.5**layers,) * 2)
+
+
+def test_norms_are_in_the_order_that_they_run_in():
+  found = of(lambda x, train: nn.LayerNorm(name='a')(nn.GroupNorm(2, name='b')(x)), (4, 4, 2))
+  assert [row.name for row in found] == ['b', 'a']
+
+
+class Pooled(nn.Module):
+  """A pool without a name in a module."""
+
+  @nn.compact
+  def __call__(self, x):
+    return nn.max_pool(x, (2, 2), (2, 2))
+
+
+def test_pools_without_a_name():
+  def function(x, train):
+    return nn.avg_pool(nn.max_pool(Pooled(name='stage')(x), (2, 2)), (2, 2)).mean((1, 2))
+
+  names = ['stage/max_pool', 'max_pool', 'avg_pool', 'avg_pool_2']
+  assert [row.name for row in of(function, (9, 9, 2))] == names
+
+
+class Plain(nn.Module):
+  """A module that knows nothing of training, of classes or of `Outputs`."""
+
+  @nn.compact
+  def __call__(self, x):
+    return x.mean((1, 2)) @ self.param('weights', nn.initializers.normal(), (x.shape[-1], 5))
+
+
+def test_any_module_has_costs():
+  found = cost.cost(Plain(), (4, 4, 3))
+  assert [(row.name, row.parameters, row.macs) for row in found.rows] == [
+    ('avg_pool', 0, 0),
+    ('linear', 15, 15),
+  ]
+  table = summarize.layers('plain', summarize.Shown(Plain(), (4, 4, 3), found))
+  assert 'classes' not in table.notes[0]
 
 
 def test_batch_norm_keeps_what_it_normalises():

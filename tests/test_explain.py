@@ -1,6 +1,6 @@
 """Pictures of what a network sees, against the network taken apart by hand."""
 
-from functools import partial
+from functools import cache, partial
 
 import cv2
 import flax.linen as nn
@@ -10,11 +10,11 @@ import pytest
 from etils import epath
 from PIL import Image
 
-from googlenet_jax import plots, weights
+from googlenet_jax import models, plots, weights
 from googlenet_jax.errors import InputError
-from googlenet_jax.models import googlenet
+from googlenet_jax.models import feedforward, googlenet, inception_v3
 from googlenet_jax.models.layers import ConvBlock
-from googlenet_jax.tools import explain
+from googlenet_jax.tools import attribution, explain
 from googlenet_jax.train_state import abstract_variables
 
 NAMES = ('ant, emmet', 'bee', 'cat', 'dog', 'a$_$')  # the last is no mathematics
@@ -41,9 +41,17 @@ def drawn(monkeypatch):
 def network(seed=0, channels=3, **fields):
   """A narrow network of random weights and running statistics."""
   fields = {'width': 0.1, 'norm': 'batch', 'stem': 'cifar', 'aux_heads': ()} | fields
+  return with_weights('googlenet', created('googlenet', **fields), seed, channels)
+
+
+@cache  # what is compiled for a network is kept with it
+def created(name, **fields):
+  return models.create(name, num_classes=len(NAMES), **fields)
+
+
+def with_weights(name, model, seed=0, channels=3):
   preprocessing = weights.Preprocessing(32, 32, (127.5,), (63.75,), channels)
-  description = weights.Description('googlenet', fields, preprocessing, NAMES)
-  model = description.create()
+  description = weights.Description(name, {}, preprocessing, NAMES)
   rng = np.random.default_rng(seed)
 
   def drawn_from(x):  # He's for kernels; the others, variances among them, are above zero
@@ -133,7 +141,8 @@ def test_after_the_last_module_grad_cam_is_the_class_activation_map(tmp_path, dr
 def test_gradients_are_differences_of_the_logit():
   """A channel raised everywhere by a little raises the logit by the sum of its gradients."""
   made, image = network(), picture()
-  seen = explain.observe(made, image, 1)
+  layers = tuple(f'inception_4a/{branch}' for branch in explain.BRANCHES)
+  seen = attribution.observe(made, image, 1, layers)
   x = outputs(made, image)['4a']
   step = 1e-3 * np.eye(x.shape[-1], dtype=np.float32)
   logits = jax.jit(jax.vmap(lambda d: rest(made, '4a', x + d)[0, 1]))
@@ -156,7 +165,7 @@ def test_the_predicted_class_is_explained_unless_another_is_asked_for(tmp_path, 
     drawn.clear()
     explain.explain(made, image, epath.Path(tmp_path), label=label)
     seen.append(drawn['overlays'])
-  assert [title for *_, title in seen[:2]] == [f'predicted: {says[first]}'] * 2
+  assert [title for _, _, title, _ in seen[:2]] == [f'predicted: {says[first]}'] * 2
   assert seen[2][2] == f'predicted: {says[first]}; explained: {says[other]}'
   for name, heat in seen[0][1].items():
     np.testing.assert_array_equal(heat, seen[1][1][name])
@@ -184,7 +193,7 @@ def test_branches_are_the_parts_of_the_modules_output(tmp_path, drawn):
 
 def test_where_nothing_speaks_for_a_class_the_map_is_zero():
   activation = np.ones((4, 4, 3), np.float32)
-  assert not explain.grad_cam(activation, -activation, (8, 8)).any()
+  assert not attribution.grad_cam(activation, -activation, (8, 8)).any()
 
 
 def test_filters_are_gray_at_zero_and_each_in_its_own_range():
@@ -209,19 +218,26 @@ def test_tiles_are_in_order_of_rows(tmp_path):
   [
     (3, {}, 4),
     (1, {'module': 'naive', 'classifier': 'fc'}, 3),  # its pool has no convolution
-    (3, {'norm': 'lrn', 'dtype': 'bfloat16', 'stem': 'compact'}, 4),
+    (1, {'norm': 'lrn', 'dtype': 'bfloat16', 'stem': 'compact'}, 4),
   ],
 )
-def test_three_pictures(tmp_path, channels, fields, rows):
-  made = network(channels=channels, **fields)
-  names = ['gradcam', 'branches_3b', 'filters_conv1']
-  written = explain.explain(made, picture(channels), epath.Path(tmp_path), module='3b', label=4)
-  assert written == {name: tmp_path / f'{name}.png' for name in names}
-  assert sorted(tmp_path.iterdir()) == sorted(written.values())
+def test_what_is_written(tmp_path, channels, fields, rows):
+  made, folder = network(channels=channels, **fields), epath.Path(tmp_path)
+  written = explain.explain(made, picture(channels), folder, label=4, path_points=channels - 1)
+  written |= explain.draw_filters(made, folder)
+  maps = written.pop('maps')
+  assert written == {
+    name: folder / f'{name}.png' for name in ('gradcam', 'branches_4a', 'filters_conv1')
+  }
+  assert sorted(tmp_path.iterdir()) == sorted([*written.values(), maps])
+  with np.load(maps) as arrays:
+    np.testing.assert_array_equal(arrays['image'], picture(channels))
+    assert arrays['label'] == 4 and arrays['inception_5a'].shape == (32, 32)
+    assert channels == 1 or arrays['integrated_gradients'].shape == (32, 32, 3)
   for path in written.values():
     pixels = np.asarray(Image.open(path).convert('RGB'), float)
     assert pixels.std() > 20 and min(pixels.shape[:2]) > 300
-  height = Image.open(written['branches_3b']).height
+  height = Image.open(written['branches_4a']).height
   assert height == pytest.approx(110 * (1.85 * rows + 0.6), abs=2)
 
 
@@ -252,5 +268,114 @@ def test_network_without_inception_modules(tmp_path):
   made = network()
   plain = {name: x for name, x in made.variables['params'].items() if 'inception' not in name}
   made = made._replace(variables={'params': plain, 'batch_stats': {}})
-  with pytest.raises(InputError, match='has none of GoogLeNet'):
-    explain.explain(made, picture(), epath.Path(tmp_path))
+  with pytest.raises(InputError, match='googlenet has no inception modules'):
+    explain.explain(made, picture(), epath.Path(tmp_path), module='4a')
+
+
+def test_a_second_image_compiles_nothing(tmp_path, drawn):
+  made, calls = network(), []
+
+  def count(method, args, kwargs, context):
+    calls.append(context.module)
+    return method(*args, **kwargs)
+
+  how = {'module': '4a', 'path_points': 1}
+  explain.explain(made, picture(), epath.Path(tmp_path), **how)
+  with nn.intercept_methods(count):
+    explain.explain(made, picture(seed=1), epath.Path(tmp_path), label=1, **how)
+  assert not calls
+
+
+@pytest.mark.parametrize(
+  ('name', 'stages'),
+  [
+    ('alexnet', ['conv1', 'conv2', 'conv5']),
+    ('vgg11', ['conv3_2', 'conv4_2', 'conv5_2']),
+    ('resnet50', ['conv3_1', 'conv4_1', 'conv5_1']),  # not conv3_1/conv1, of the maps of conv2_1
+    ('inception_v3', ['Mixed_5d', 'Mixed_6e', 'Mixed_7c']),
+    ('nin', ['cccp2', 'cccp4', 'cccp6']),  # the last is a map of each class
+  ],
+)
+def test_stages_of_other_families(monkeypatch, name, stages):
+  few = {'blocks': (1, 1, 1, 1)} if name == 'resnet50' else {'aux_heads': ()}
+  some = ('Mixed_5d', 'Mixed_6a', 'Mixed_6e', 'Mixed_7a', 'Mixed_7c')
+  modules = {name: inception_v3.MODULES[name] for name in some}
+  monkeypatch.setattr(inception_v3, 'MODULES', modules)
+  model, shape = models.create(name, few), models.MODELS[name].image_shape
+  variables = abstract_variables(model, shape)
+  maps = attribution._maps(model.apply, variables, np.zeros((1, *shape), np.float32))
+  assert list(attribution._stages(maps, variables['params'])) == stages
+
+
+def test_a_resnets_grad_cam_is_its_class_activation_map(tmp_path, drawn):
+  fields = {'features': 8, 'blocks': (1, 1), 'stem': 'cifar'}
+  made = with_weights('resnet20', created('resnet20', **fields))
+  explain.explain(made, picture(), epath.Path(tmp_path), label=2)
+  seen = attribution.observe(made, picture(), 2)
+  assert seen.stages == ['conv2_1', 'conv3_1']
+  heat = (
+    seen.activations['conv3_1'] @ np.asarray(made.variables['params']['linear']['kernel'])[:, 2]
+  )
+  np.testing.assert_allclose(drawn['overlays'][1]['conv3_1'], scaled_up(heat), atol=1e-3)
+  assert 'channels' not in drawn
+
+
+def test_grad_cam_of_a_chain_by_its_definition():
+  """Section 3, equations 1 and 2: weights are means of the logit's slopes at each pixel."""
+  table = (
+    feedforward.Conv('conv1', 4, 3),
+    feedforward.Pool('pool1', 2),
+    feedforward.Conv('conv2', 3, 3),
+    feedforward.Linear('fc8', feedforward.CLASSES),
+  )
+  made = with_weights('mine', feedforward.Chain(table, num_classes=len(NAMES)))
+  seen = attribution.observe(made, picture(), 1)
+  assert seen.stages == ['conv1', 'conv2']
+  activation = seen.activations['conv2']
+  slopes = np.asarray(made.variables['params']['fc8']['kernel'])[:, 1].reshape(activation.shape)
+  heat = np.zeros(activation.shape[:2])
+  for k in range(3):
+    heat += slopes[..., k].sum() / slopes[..., k].size * activation[..., k]
+  found = attribution.grad_cam(activation, seen.gradients['conv2'], (32, 32))
+  np.testing.assert_allclose(found, scaled_up(heat), atol=1e-3)
+
+
+def test_integrated_gradients_sum_to_the_difference_of_logits():
+  """Completeness, Sundararajan et al. (2017), proposition 1."""
+  made, image = network(), picture()
+  run = jax.jit(partial(made.model.apply, train=False))
+  both = (np.stack([np.zeros_like(image), image]) - 127.5) / 63.75
+  black, whole = np.asarray(run(made.variables, both).logits[:, 1])
+  errors = []
+  for points in (3, 300):
+    found = attribution.integrated_gradients(made, image, 1, points)
+    assert found.difference == pytest.approx(whole - black, rel=1e-3)
+    errors.append(abs(found.attributions.sum() - found.difference))
+  assert errors[1] < 0.01 * abs(whole - black) < errors[0]
+
+
+def test_integrated_gradients_of_a_linear_network_are_its_products():
+  made = with_weights('mine', feedforward.Chain((feedforward.Linear('fc8', 0),), len(NAMES)))
+  kernel = np.asarray(made.variables['params']['fc8']['kernel'])[:, 3].reshape(32, 32, 3)
+  found = attribution.integrated_gradients(made, picture(), 3, 2)
+  np.testing.assert_allclose(found.attributions, kernel * picture() / 63.75, atol=1e-4)
+
+
+@pytest.mark.parametrize(('given', 'label'), [('', None), ('cat', 2), ('Emmet', 0), ('4', 4)])
+def test_classes_by_name_and_by_number(given, label):
+  assert explain.find_class(NAMES, given) == label
+
+
+@pytest.mark.parametrize(
+  ('given', 'says'),
+  [
+    ('emmit', '--label=emmit: no such class; did you mean emmet?'),
+    ('5', '--label=5: no such class: use a name, or a label from 0 to 4'),
+    ('crane', 'several classes are called that, give a number: 0 (crane, bird), 1 (crane)'),
+  ],
+)
+def test_classes_that_are_not_there(given, says):
+  names = ('crane, bird', 'crane') if given == 'crane' else NAMES
+  with pytest.raises(InputError) as error:
+    explain.find_class(names, given)
+  assert says in str(error.value)

@@ -1,12 +1,13 @@
-"""Losses against numpy definitions."""
+"""Losses against numpy definitions, and the names of heads."""
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import special
 
-from googlenet_jax import losses
+from googlenet_jax import losses, models
 from googlenet_jax.models import Outputs
+from googlenet_jax.run import report
 
 
 def examples():
@@ -54,3 +55,21 @@ def test_guessing_costs_ln_of_the_classes():
 def test_heads_are_named_in_order():
   outputs = Outputs(jnp.array(0), (jnp.array(1), jnp.array(2)))
   assert {k: int(v) for k, v in losses.heads(outputs).items()} == {'main': 0, 'aux1': 1, 'aux2': 2}
+
+
+def test_auxiliary_heads_are_called_by_their_modules():
+  fields = {'aux_heads': ('4d', '4a')}  # lowest first, however they are given
+  assert losses.head_titles(models.create('googlenet', fields)) == {
+    'aux1': 'aux1 (4a)',
+    'aux2': 'aux2 (4d)',
+  }
+  assert losses.head_titles(models.create('inception_v3')) == {'aux1': 'aux1 (Mixed_6e)'}
+  assert losses.head_titles(models.create('lenet5')) == {}
+
+
+def test_a_head_that_learns_nothing_is_named_once():
+  alarm = report.DeadHeadAlarm({'main': 'main', 'aux1': 'aux1 (4a)'}, 10, 5)
+  line = {'main_loss': 0.5, 'main_top1': 0.9, 'aux1_loss': 2.303, 'aux1_top1': 0.1}
+  (warning,) = alarm.warnings(5, line)
+  assert warning.startswith("WARNING: head 'aux1 (4a)' is still at ln(10) = 2.303 at step 5")
+  assert alarm.warnings(6, line) == []

@@ -73,7 +73,8 @@ def test_a_record_clears_all_counts_but_the_streak():
 def test_a_streak_ends_the_run(tmp_path):
   said = []
   checkpoints = Checkpoints(epath.Path(tmp_path))
-  recovery = nonfinite.Recovery('skip', HEADS, lambda step: 0.5, checkpoints, None, said.append)
+  titles = {head: head.replace('aux1', 'aux1 (4a)') for head in HEADS}
+  recovery = nonfinite.Recovery('skip', titles, lambda step: 0.5, checkpoints, None, said.append)
   almost = parallel.replicate(walk('skip', '.', *['gradient'] * 19)[-1])
   recovery.check_skips(almost, 20)
   assert said == [
@@ -82,7 +83,7 @@ def test_a_streak_ends_the_run(tmp_path):
   ]
   both = parallel.replicate(walk('skip', 'both')[-1])
   recovery.check_skips(both, 1)
-  assert 'the loss of main, aux1 is not finite' in said[1]  # not in the order of a tree's keys
+  assert 'the loss of main, aux1 (4a) is not finite' in said[1]  # not in the order of a tree's keys
   last = parallel.replicate(walk('skip', '.', *['gradient'] * 20)[-1])
   with pytest.raises(InputError, match=r'^20 steps in a row up to 21: .* no checkpoint yet'):
     recovery.check_skips(last, 21)

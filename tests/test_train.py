@@ -296,7 +296,7 @@ def poisoned(monkeypatch, bad_step, batch_size):
 def test_what_is_not_finite_ends_the_run_and_overwrites_nothing(tiny, tmp_path, monkeypatch):
   poisoned(monkeypatch, 5, tiny.train.batch_size)
   tiny.eval.every = '2 steps'
-  says = r'step 6: the loss of main, aux1, aux2 is not finite at learning rate 0.05; .* step 4: low'
+  says = r'step 6: the loss of main, aux1 \(3a\), aux2 \(4a\) is not finite .* 0.05; .* step 4: low'
   for _ in range(2):  # the same command again comes to the same end
     with pytest.raises(InputError, match=says):
       run(tiny, tmp_path)
@@ -321,7 +321,8 @@ def test_a_step_that_is_not_finite_is_skipped(tiny, tmp_path, monkeypatch, capsy
   assert [line.get('skipped', 0) for line in lines] == [0, 1, 0, 0]
   assert np.isfinite([line['loss'] for line in lines]).all()
   assert (
-    '1 of the last steps up to 6 skipped: the loss of main, aux1, aux2' in capsys.readouterr().out
+    '1 of the last steps up to 6 skipped: the loss of main, aux1 (3a), aux2 (4a)'
+    in capsys.readouterr().out
   )
   assert int(last_state(tiny, tmp_path).step) == 11
 

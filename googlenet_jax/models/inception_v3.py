@@ -131,6 +131,12 @@ MODULES: dict[str, Branches] = {
 AUX = 'Mixed_6e'  # the module that the auxiliary classifier follows
 
 
+def branch_ends(module: str) -> list[str]:
+  """Names of the convolutions that a module's branches end in, in the order of its output."""
+  ends = [branch[-1] for branch in MODULES[module] if branch[-1] != 'max']
+  return [conv.name for end in ends for conv in (end.convs if isinstance(end, Split) else (end,))]
+
+
 class InceptionModule(nn.Module):
   """Parallel branches over one input, concatenated."""
 

@@ -8,7 +8,8 @@ seconds since 1970. Event files and curves are made from it and can be made agai
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from etils import epath
 
@@ -38,6 +39,7 @@ class MetricsLog:
     active: whether this process writes at all.
     lines: what `read` gave; None reads it.
     writers: what is told of every line too (`writers.WRITERS`).
+    titles: titles of the heads in the curves, by name.
   """
 
   def __init__(
@@ -47,11 +49,12 @@ class MetricsLog:
     active: bool = True,
     lines: list[dict] | None = None,
     writers: Sequence[Callable[[epath.Path], Writer]] = (TensorBoard,),
+    titles: Mapping[str, str] = MappingProxyType({}),
   ):
     self.lines = read(workdir) if lines is None else lines
     self._workdir, self._path, self._active = workdir, workdir / 'metrics.jsonl', active
     self._remote = '://' in str(workdir)
-    self._makers, self._writers = writers, []
+    self._makers, self._writers, self._titles = writers, [], titles
     self.rewind(step)
 
   def rewind(self, step: int | None) -> None:
@@ -100,7 +103,7 @@ class MetricsLog:
     if self.lines:
       from googlenet_jax import plots  # Matplotlib: a second, in which the first step is done
 
-      files.write(self._workdir / 'curves.png', plots.curves(self.lines))
+      files.write(self._workdir / 'curves.png', plots.curves(self.lines, self._titles))
 
   def _write(self):
     files.write(self._path, ''.join(json.dumps(line) + '\n' for line in self.lines))
@@ -110,4 +113,16 @@ if __name__ == '__main__':
   if len(sys.argv) != 2 or not (epath.Path(sys.argv[1]) / 'metrics.jsonl').exists():
     print('error: give one folder that holds metrics.jsonl', file=sys.stderr)
     sys.exit(2)
-  MetricsLog(epath.Path(sys.argv[1]), None).close()  # a run that is at work there loses no line
+  from googlenet_jax import losses
+  from googlenet_jax.errors import InputError
+  from googlenet_jax.run import workdir as workdirs
+
+  folder, titles = epath.Path(sys.argv[1]), {}
+  try:
+    if (folder / 'network.json').exists():
+      titles = losses.head_titles(workdirs.network(folder).create())
+    # A run that is at work there loses no line.
+    MetricsLog(folder, None, titles=titles).close()
+  except InputError as error:
+    print(f'error: {error}', file=sys.stderr)
+    sys.exit(2)

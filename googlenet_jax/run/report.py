@@ -1,7 +1,7 @@
 """What a run says and records while it trains."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from etils import epath
@@ -49,13 +49,13 @@ class DeadHeadAlarm:
   """Notices a head whose loss and accuracy have stayed at those of guessing, ln(classes).
 
   Args:
-    heads: names of the heads.
+    heads: titles of the heads by name.
     classes: number of classes.
     begin: step from which a head should have learnt something.
   """
 
-  def __init__(self, heads: tuple[str, ...], classes: int, begin: int):
-    self._heads, self._classes, self._begin = list(heads), classes, begin
+  def __init__(self, heads: Mapping[str, str], classes: int, begin: int):
+    self._heads, self._classes, self._begin = dict(heads), classes, begin
 
   def warnings(self, step: int, line: dict) -> list[str]:
     """A warning for each such head, once.
@@ -73,10 +73,9 @@ class DeadHeadAlarm:
       if abs(line[f'{head}_loss'] - guessing) < 0.01 * guessing
       and line[f'{head}_top1'] < 1.5 / self._classes  # a loss may pass there on its way
     ]
-    self._heads = [h for h in self._heads if h not in dead]
     return [
-      f'WARNING: head {head!r} is still at ln({self._classes}) = {guessing:.3f} at step '
-      f'{step:,}: it has learnt nothing. Try batch norm, another '
+      f'WARNING: head {self._heads.pop(head)!r} is still at ln({self._classes}) = {guessing:.3f} '
+      f'at step {step:,}: it has learnt nothing. Try batch norm, another '
       'optimizer.lr or a warm-up'
       for head in dead
     ]
@@ -108,7 +107,7 @@ class Report:
     writers: Sequence[Callable[[epath.Path], Writer]],
   ):
     self._run, self._alarm = run, alarm
-    self.history = MetricsLog(workdir, step, parallel.is_main(), lines, writers)
+    self.history = MetricsLog(workdir, step, parallel.is_main(), lines, writers, run.head_titles)
     self.progress = Progress(run.clock.total_steps, step, parallel.is_main())
 
   def begin(self, step: int, dataset: str, size: int) -> None:

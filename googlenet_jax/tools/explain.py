@@ -1,49 +1,46 @@
-"""Pictures of what a network sees in an image: Grad-CAM, a module's branches, first filters."""
+"""Pictures of what a network sees in an image: where it looks, branches, first filters."""
 
+import io
 from functools import partial
-from typing import NamedTuple
 
-import flax.linen as nn
 import flax.traverse_util
-import jax
 import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
 from googlenet_jax import files, plots, weights
 from googlenet_jax.data import boxes, decode, pixels
-from googlenet_jax.errors import InputError
-from googlenet_jax.models import googlenet
-from googlenet_jax.tools import predict
+from googlenet_jax.errors import InputError, hint
+from googlenet_jax.models import inception_v3
+from googlenet_jax.tools import attribution, predict
 
 BRANCHES = ('conv_1x1', 'conv_3x3', 'conv_5x5', 'pool_proj')  # in the order of a module's output
 CHANNELS = 8  # shown of a branch
 
 
-class Seen(NamedTuple):
-  """What an image makes of a network.
-
-  Attributes:
-    label: class that is explained, int32.
-    probabilities: softmax of the logits, `[classes]`.
-    activations: outputs `[H, W, C]` of the inception modules and what is in them, by path.
-    gradients: gradients `[H, W, C]` of the label's logit by the inception modules' outputs.
-  """
-
-  label: jax.Array
-  probabilities: jax.Array
-  activations: dict[str, jax.Array]
-  gradients: dict[str, jax.Array]
-
-
 def explain_photos(
-  network: weights.Network, images: list[str], workdir: epath.Path, *, module: str = '4a'
+  network: weights.Network,
+  images: list[str],
+  workdir: epath.Path,
+  *,
+  module: str = '',
+  label: str = '',
+  path_points: int = 0,
 ) -> dict[str, epath.Path]:
-  """Explains photos, the pictures of each in a folder `explain/NAME` of the workdir.
+  """Explains photos: what is drawn of each in a folder `explain/NAME` of the workdir, the first
+  filters beside these.
+
+  Args:
+    network: network of any family.
+    images: files, and folders of photos.
+    workdir: folder that `explain` is made in.
+    module, path_points: see `explain`.
+    label: class that is explained, by name or number; '' for the predicted one.
 
   Raises:
     InputError: see `explain`; or, after all others are done, some photos cannot be read.
   """
+  explained = find_class(network.description.class_names, label)
   preprocessing, written, unreadable = network.description.preprocessing, {}, []
   choose = partial(
     boxes.centre_box, resize_shorter=preprocessing.resize_shorter, size=preprocessing.size
@@ -60,8 +57,11 @@ def explain_photos(
     same = [other.stem for other in paths].count(path.stem) > 1
     name = f'{path.stem}_{i}' if same else path.stem
     folder = workdir / 'explain' / name
-    found = explain(network, image, folder, module=module)
+    how = {'module': module, 'label': explained, 'path_points': path_points}
+    found = explain(network, image, folder, **how)
     written |= {f'{name}, {what}': picture for what, picture in found.items()}
+  if written:
+    written |= draw_filters(network, workdir / 'explain')
   if unreadable:
     raise InputError(
       f'{len(unreadable)} of {len(paths)} photos cannot be read: leave out, or replace, '
@@ -75,116 +75,130 @@ def explain(
   image: np.ndarray,
   folder: epath.Path,
   *,
-  module: str = '4a',
+  module: str = '',
   label: int | None = None,
+  path_points: int = 0,
 ) -> dict[str, epath.Path]:
-  """Writes `gradcam.png`, `branches_MODULE.png` and `filters_conv1.png`.
+  """Writes `gradcam.png`, its maps as `gradcam.npz`, and `branches_MODULE.png`.
+
+  The maps are Grad-CAM's `[S, S]` by the layer's path, and `integrated_gradients` `[S, S, C]`;
+  beside them are `image`, `label` and `probabilities`. What is compiled is kept for the next image.
 
   Args:
-    network: network whose submodules are named as GoogLeNet's.
+    network: network of any family; those without inception modules have no branches to draw.
     image: crop that the network sees, `[S, S, C]` uint8, RGB or gray, not normalised.
     folder: place of the pictures; made where absent.
-    module: inception module whose branches are shown, a key of `googlenet.MODULES`.
-    label: class that Grad-CAM explains; None for the predicted one.
+    module: inception module whose branches are shown, '4a'; '' for 4a, or the one in the middle.
+    label: class that is explained; None for the predicted one.
+    path_points: number of points of the path of integrated gradients; 0 for none.
 
   Returns:
-    The path of each picture, by its name without '.png'.
+    The path of each file, by its name without an end, the maps as 'maps'.
 
   Raises:
-    InputError: the network has no inception modules, not this one, or no such class.
+    InputError: no such module or class, or no layer of the network gives a map.
   """
-  params, names = network.variables['params'], network.description.class_names
-  modules = [name for name in googlenet.MODULES if f'inception_{name}' in params]
-  if not modules:
-    raise InputError(
-      f"{network.source}: {network.description.model} has none of GoogLeNet's inception modules"
-    )
-  if module not in modules:
-    raise InputError(f'no inception module {module!r}: use one of {", ".join(modules)}')
+  names, branches = network.description.class_names, _branches(network, module)
   if label is not None and not 0 <= label < len(names):
     raise InputError(f'no class {label}: use a label from 0 to {len(names) - 1}')
-
   files.make_folder(folder)
-  seen = jax.tree.map(np.asarray, observe(network, image, label))
-  maps = {}
-  for name in {name[0]: f'inception_{name}' for name in modules}.values():  # last of each stage
-    maps[name] = grad_cam(seen.activations[name], seen.gradients[name], image.shape[:2])
-  paths = {branch: f'inception_{module}/{branch}' for branch in BRANCHES}
-  rows = {x: strongest(seen.activations[p]) for x, p in paths.items() if p in seen.activations}
+  seen = attribution.observe(network, image, label, tuple(branches.values()))
   predicted, label = int(seen.probabilities.argmax()), int(seen.label)
+  size = image.shape[:2]
+  maps = {
+    name: attribution.grad_cam(seen.activations[name], seen.gradients[name], size)
+    for name in seen.stages
+  }
+  arrays = {'image': image, 'label': label, 'probabilities': seen.probabilities} | maps
+  signed = {}
+  if path_points:
+    path = attribution.integrated_gradients(network, image, label, path_points)
+    arrays['integrated_gradients'] = path.attributions
+    total = path.attributions.sum()
+    name = f'integrated gradients, {path_points} points:\nsum {total:.2f} of {path.difference:.2f}'
+    signed[name] = path.attributions.sum(-1)
   classes = {'predicted': predicted} | ({} if label == predicted else {'explained': label})
   title = '; '.join(
     f'{what}: {names[i].split(",")[0]} ({seen.probabilities[i]:.1%})' for what, i in classes.items()
   )
-  title_branches = f'inception_{module}: the channels of greatest mean activation'
-  filters = about_zero(np.asarray(params['conv1']['kernel'], np.float32))
-  pictures = {
-    'gradcam': plots.overlays(image, maps, title),
-    f'branches_{module}': plots.channels(rows, title_branches),
-    'filters_conv1': plots.tiles(filters, 'filters of conv1, each in its own range about zero'),
+  written = {
+    'gradcam': (folder / 'gradcam.png', plots.overlays(image, maps, title, signed)),
+    'maps': (folder / 'gradcam.npz', _npz(arrays)),
   }
-  for name, picture in pictures.items():
-    files.write(folder / f'{name}.png', picture)
-  return {name: folder / f'{name}.png' for name in pictures}
+  if branches:
+    rows = {branch: strongest(seen.activations[path]) for branch, path in branches.items()}
+    shown = next(iter(branches.values())).rpartition('/')[0]
+    name = f'branches_{shown.removeprefix("inception_")}'
+    title = f'{shown}: the channels of greatest mean activation'
+    written[name] = folder / f'{name}.png', plots.channels(rows, title, image)
+  for path, content in written.values():
+    files.write(path, content)
+  return {name: path for name, (path, _) in written.items()}
 
 
-def observe(network: weights.Network, image: np.ndarray, label: int | None) -> Seen:
-  """Runs a network on an image `[H, W, C]` in [0, 255], and back from the logit of a class.
-
-  Args:
-    network: network with inception modules.
-    image: pixels, not normalised.
-    label: label of the class; None for the predicted one.
-  """
-  preprocessing = network.description.preprocessing
-  images = pixels.normalise(image, preprocessing.mean, preprocessing.std)[None]
-  apply = partial(network.model.apply, train=False)
-
-  @jax.jit
-  def run(variables, images, label):
-    def classify(zeros):
-      given = variables | {'perturbations': zeros}
-      outputs, state = apply(given, images, capture_intermediates=True, mutable=['intermediates'])
-      return outputs.logits[0], state['intermediates']
-
-    with nn.intercept_methods(_perturb):
-      zeros = apply(variables, images, mutable=['perturbations'])[1]['perturbations']
-      logits, pull, captured = jax.vjp(classify, zeros, has_aux=True)
-    label = jnp.argmax(logits) if label is None else label
-    (gradients,) = pull(jax.nn.one_hot(label, len(logits)))
-    activations = {
-      path.removesuffix('/__call__'): outputs[0][0].astype(jnp.float32)
-      for path, outputs in flax.traverse_util.flatten_dict(captured, sep='/').items()
-      if path.startswith('inception_')
-    }
-    gradients = {name: x['output'][0].astype(jnp.float32) for name, x in gradients.items()}
-    return Seen(label, jax.nn.softmax(logits), activations, gradients)
-
-  return run(network.variables, images, label)
-
-
-def _perturb(method, args, kwargs, context):
-  """Adds a zero to the output of an inception module: its gradient is the activation's."""
-  output, module = method(*args, **kwargs), context.module
-  if context.method_name == '__call__' and (module.name or '').startswith('inception_'):
-    return module.perturb('output', output)
-  return output
-
-
-def grad_cam(activation: np.ndarray, gradient: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-  """Where an image speaks for a class: Selvaraju et al. (2017), arXiv 1610.02391, section 3.
-
-  Args:
-    activation: output of a module, `[H, W, C]`.
-    gradient: gradient `[H, W, C]` of the class's logit by it.
-    size: height and width of the image, pixels.
+def draw_filters(network: weights.Network, folder: epath.Path) -> dict[str, epath.Path]:
+  """Writes `filters_LAYER.png`, the first convolution's, where the network has one.
 
   Returns:
-    Map of that size in [0, 1], shares of the maximum; zero where nothing speaks for the class.
+    The path of the picture, by its name without '.png'.
   """
-  heat = np.maximum(activation @ gradient.mean((0, 1)), 0)
-  heat = np.asarray(jax.image.resize(heat, size, 'bilinear'))
-  return heat / (heat.max() or 1)
+  channels = network.description.preprocessing.channels
+  for path, kernel in flax.traverse_util.flatten_dict(network.variables['params']).items():
+    if path[-1] == 'kernel' and kernel.ndim == 4 and kernel.shape[2] == channels:
+      layer = '_'.join(path[:-1])
+      filters = about_zero(np.asarray(kernel, np.float32))
+      picture = plots.tiles(filters, f'filters of {layer}, each in its own range about zero')
+      files.make_folder(folder)
+      files.write(folder / f'filters_{layer}.png', picture)
+      return {f'filters_{layer}': folder / f'filters_{layer}.png'}
+  return {}
+
+
+def find_class(names: tuple[str, ...], given: str) -> int | None:
+  """The label of a class by its name, or one of its names between commas, or by its number.
+
+  Args:
+    names: names of the classes, in label order.
+    given: name or number; '' for none.
+
+  Raises:
+    InputError: no such class, or several.
+  """
+  if not given:
+    return None
+  labels = {}
+  for label, name in enumerate(names):
+    for known in {name, *name.split(',')}:
+      labels.setdefault(known.strip().casefold(), []).append(label)
+  found = labels.get(given.strip().casefold(), [])
+  if len(found) > 1:
+    which = ', '.join(f'{label} ({names[label]})' for label in found)
+    raise InputError(f'--label={given}: several classes are called that, give a number: {which}')
+  if found:
+    return found[0]
+  if given.isdecimal() and int(given) < len(names):
+    return int(given)
+  near = hint(given.casefold(), labels) or f': use a name, or a label from 0 to {len(names) - 1}'
+  raise InputError(f'--label={given}: no such class{near}')
+
+
+def _branches(network: weights.Network, module: str) -> dict[str, str]:
+  """Paths of what a module concatenates, by branch; none for a network without such modules."""
+  params, modules = network.variables['params'], {}
+  for path in sorted(params):
+    if path.startswith('inception_'):
+      modules[path.removeprefix('inception_')] = path, [x for x in BRANCHES if x in params[path]]
+    elif path in inception_v3.MODULES:
+      modules[path] = path, inception_v3.branch_ends(path)
+  if not modules and not module:
+    return {}
+  if not modules:
+    raise InputError(f'{network.source}: {network.description.model} has no inception modules')
+  module = module or ('4a' if '4a' in modules else sorted(modules)[len(modules) // 2])
+  if module not in modules:
+    raise InputError(f'no inception module {module!r}: use one of {", ".join(modules)}')
+  path, branches = modules[module]
+  return {branch: f'{path}/{branch}' for branch in branches}
 
 
 def strongest(activation: np.ndarray) -> dict[int, np.ndarray]:
@@ -198,3 +212,9 @@ def about_zero(kernel: np.ndarray) -> np.ndarray:
   filters = np.moveaxis(kernel, -1, 0)
   largest = np.abs(filters).max((1, 2, 3), keepdims=True)
   return np.round(127.5 + 127.5 * filters / np.where(largest, largest, 1)).astype(np.uint8)
+
+
+def _npz(arrays: dict[str, np.ndarray]) -> bytes:
+  buffer = io.BytesIO()
+  np.savez_compressed(buffer, **arrays)
+  return buffer.getvalue()

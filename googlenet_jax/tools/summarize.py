@@ -31,22 +31,30 @@ TABLE_1 = {
   'linear': (1000, 1),
 }
 
-# Top-5 error on ImageNet's validation set of one network, in percent, and who published it.
+
+class Published(NamedTuple):
+  """Top-5 error of one network on ImageNet's validation set, percent; how and where published."""
+
+  error: float
+  test: str
+  source: str
+
+
 PUBLISHED = {
-  'alexnet': (20.93, "torchvision's weights, 1 crop"),
-  'alexnet_grouped': (18.2, 'Krizhevsky et al. 2012, Table 2'),
-  'zfnet': (16.5, 'arXiv 1311.2901, Table 2'),
-  'zfnet_wide': (16.0, 'arXiv 1311.2901, Table 2'),
-  'vgg11': (10.4, 'arXiv 1409.1556, Table 3'),
-  'vgg13': (9.9, 'arXiv 1409.1556, Table 3'),
-  'vgg16': (8.1, 'arXiv 1409.1556, Table 3'),
-  'vgg19': (8.0, 'arXiv 1409.1556, Table 3'),
-  'googlenet': (10.07, 'arXiv 1409.4842, Table 3, 1 crop'),
-  'resnet34': (7.46, 'arXiv 1512.03385, Table 3, 10 crops'),
-  'resnet50': (6.71, 'arXiv 1512.03385, Table 3, 10 crops'),
-  'resnet101': (6.05, 'arXiv 1512.03385, Table 3, 10 crops'),
-  'resnet152': (5.71, 'arXiv 1512.03385, Table 3, 10 crops'),
-  'inception_v3': (5.6, 'arXiv 1512.00567, Table 3, 1 crop'),
+  'alexnet': Published(20.93, '1 crop', "torchvision's weights"),
+  'alexnet_grouped': Published(18.2, '10 crops', 'Krizhevsky et al. 2012, Table 2'),
+  'zfnet': Published(16.5, '10 crops', 'arXiv 1311.2901, Table 2'),
+  'zfnet_wide': Published(16.0, '10 crops', 'arXiv 1311.2901, Table 2'),
+  'vgg11': Published(10.4, 'whole image, 1 scale', 'arXiv 1409.1556, Table 3'),
+  'vgg13': Published(9.9, 'whole image, 1 scale', 'arXiv 1409.1556, Table 3'),
+  'vgg16': Published(8.1, 'whole image, 1 scale', 'arXiv 1409.1556, Table 3'),
+  'vgg19': Published(8.0, 'whole image, 1 scale', 'arXiv 1409.1556, Table 3'),
+  'googlenet': Published(10.07, '1 crop', 'arXiv 1409.4842, Table 3'),
+  'resnet34': Published(7.46, '10 crops', 'arXiv 1512.03385, Table 3'),
+  'resnet50': Published(6.71, '10 crops', 'arXiv 1512.03385, Table 3'),
+  'resnet101': Published(6.05, '10 crops', 'arXiv 1512.03385, Table 3'),
+  'resnet152': Published(5.71, '10 crops', 'arXiv 1512.03385, Table 3'),
+  'inception_v3': Published(5.6, '1 crop', 'arXiv 1512.00567, Table 3'),
 }
 
 
@@ -110,9 +118,11 @@ def layers(name: str, network: Shown) -> Table:
     rows.append(line('= training only', '', '', found.training_rows))
   xla = cost.flops(network.model, network.image_shape)
   dtype = getattr(network.model, 'dtype', jnp.float32)
+  classes = getattr(network.model, 'num_classes', '')
+  classes = f', {classes} classes' if classes else ''
   notes = (
-    f'images of {"x".join(map(str, network.image_shape))}, {network.model.num_classes} classes; KB '
-    f'are 1024 bytes, an image; computed in {jnp.dtype(dtype).name}',
+    f'images of {"x".join(map(str, network.image_shape))}{classes}; KB are 1024 bytes, an image; '
+    f'computed in {jnp.dtype(dtype).name}',
     f'training keeps {found.kept_bytes / 1024:,.0f} KB for the backward pass (the input, every '
     'output, what batch norm normalises); inference has at most '
     f'{found.peak_bytes / 1024:,.0f} KB alive at once',
@@ -127,8 +137,8 @@ def compare(networks: dict[str, Shown]) -> Table:
   rows = []
   for name, network in networks.items():
     found = network.cost
-    error, source = PUBLISHED.get(name, (None, ''))
-    fields = [row.receptive_field for row in found.rows if row.kind.startswith('conv')]
+    published = PUBLISHED.get(name)
+    fields = [row.receptive_field for row in found.rows if 'conv' in row.kind]
     rows.append(
       (
         name,
@@ -140,8 +150,8 @@ def compare(networks: dict[str, Shown]) -> Table:
         found.kept_bytes / 1024,
         found.peak_bytes / 1024,
         _side(tuple(map(max, zip(*fields, strict=True)))) if fields else '',
-        error,
-        source,
+        published and published.error,
+        f'{published.source}, {published.test}' if published else '',
       )
     )
   columns = (
@@ -230,7 +240,9 @@ def summarize(
     from googlenet_jax import plots  # Matplotlib: half a second that a table needs not
 
     stages = {name: _stages(network.cost) for name, network in networks.items()}
-    files.write(pathlib.Path(plot), plots.costs(stages, PUBLISHED))
+    files.write(
+      pathlib.Path(plot), plots.costs(stages, {name: x[:2] for name, x in PUBLISHED.items()})
+    )
   return '\n\n'.join(map(tables.text, shown))
 
 
