@@ -34,10 +34,8 @@ def by_device() -> NamedSharding:
 
 
 def replicate(tree):
-  """Puts a tree of arrays (the same in every process) on every device; what is there stays."""
+  """Puts a tree of host arrays (the same in every process) on every device."""
   sharding = replicated()
-  if not several_processes():
-    return jax.device_put(tree, sharding)
   return jax.tree.map(
     lambda x: jax.make_array_from_callback(np.shape(x), sharding, np.asarray(x).__getitem__), tree
   )

@@ -5,6 +5,8 @@ import io
 import json
 import os
 import pathlib
+import subprocess
+import sys
 
 import flax.linen as nn
 import jax
@@ -207,3 +209,24 @@ def test_a_test_by_crops_leaves_the_records_of_others_as_they_are(folder, two_cl
     'digest': folders.records(str(two_classes), 'all').digest(),
   }
   assert len(list((folder / 'run').iterdir())) == 3
+
+
+def test_a_first_photo_waits_for_no_import_of_training(folder, networks):
+  weights.save('a.safetensors', networks[0])
+  save(folder / '1.png')
+  code = (
+    'import atexit, sys\natexit.register(lambda: print(*sys.modules))\n'
+    'from googlenet_jax import cli\ncli.main()'
+  )
+  arguments = ['--mode=predict', '--weights=a.safetensors', '--images=1.png', '--top=1']
+  environment = os.environ | {'PYTHONPATH': str(pathlib.Path(__file__).resolve().parents[1])}
+  done = subprocess.run(
+    [sys.executable, '-c', code, *arguments],
+    capture_output=True,
+    text=True,
+    check=True,
+    env=environment,
+  )
+  name, best, modules = done.stdout.splitlines()
+  assert name == '1.png' and best.endswith('%  e')
+  assert not {'matplotlib', 'orbax', 'grain', 'googlenet_jax.training'} & set(modules.split())
