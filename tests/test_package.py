@@ -41,7 +41,7 @@ def test_the_wheel_holds_all_files_and_asks_for_the_one_list(wheel):
     str(path.relative_to(ROOT)).removeprefix('googlenet_jax/').removeprefix('configs/')
     for folder in ('googlenet_jax', 'configs')
     for path in (ROOT / folder).rglob('*')
-    if path.suffix in ('.py', '.txt', '.typed')
+    if path.suffix in ('.npz', '.py', '.txt', '.typed')
   }
   held = {name.removeprefix('googlenet_jax/').removeprefix('configs/') for name in names}
   assert sources == {name for name in held if '.dist-info/' not in name}
