@@ -103,8 +103,7 @@ def explain(
     raise InputError(f'no class {label}: use a label from 0 to {len(names) - 1}')
   files.make_folder(folder)
   seen = attribution.observe(network, image, label, tuple(branches.values()))
-  predicted, label = int(seen.probabilities.argmax()), int(seen.label)
-  size = image.shape[:2]
+  label, size = int(seen.label), image.shape[:2]
   maps = {
     name: attribution.grad_cam(seen.activations[name], seen.gradients[name], size)
     for name in seen.stages
@@ -117,10 +116,7 @@ def explain(
     total = path.attributions.sum()
     name = f'integrated gradients, {path_points} points:\nsum {total:.2f} of {path.difference:.2f}'
     signed[name] = path.attributions.sum(-1)
-  classes = {'predicted': predicted} | ({} if label == predicted else {'explained': label})
-  title = '; '.join(
-    f'{what}: {names[i].split(",")[0]} ({seen.probabilities[i]:.1%})' for what, i in classes.items()
-  )
+  title = _title(names, seen.probabilities, label)
   written = {
     'gradcam': (folder / 'gradcam.png', plots.overlays(image, maps, title, signed)),
     'maps': (folder / 'gradcam.npz', _npz(arrays)),
@@ -134,6 +130,15 @@ def explain(
   for path, content in written.values():
     files.write(path, content)
   return {name: path for name, (path, _) in written.items()}
+
+
+def _title(names, probabilities, label) -> str:
+  """'predicted: cat (83.3%)', and the class that is explained where it is another."""
+  predicted = int(probabilities.argmax())
+  classes = {'predicted': predicted} | ({} if label == predicted else {'explained': label})
+  return '; '.join(
+    f'{what}: {names[i].split(",")[0]} ({probabilities[i]:.1%})' for what, i in classes.items()
+  )
 
 
 def draw_filters(network: weights.Network, folder: epath.Path) -> dict[str, epath.Path]:
