@@ -250,7 +250,8 @@ def test_a_tilde_is_the_home_and_errors_name_the_flag_that_was_given(tmp_path):
   done = program.run(*arguments, '--workdir=~/run', **env)
   assert done.returncode == 0, done.stderr
   assert (tmp_path / 'run' / 'summary.json').exists() and not (ROOT / '~').exists()
-  start = ['--workdir=~/other', '--config.init.weights=~/run']
+  # An average begins as the parameters: what a step destroys must not be one array of both.
+  start = ['--workdir=~/other', '--config.init.weights=~/run', '--config.average.name=ema']
   done = program.run(*arguments, *start, **env)
   assert done.returncode == 0, done.stderr
   done = program.run(*arguments, '--config.init.weights=~/none.onnx', **env)
