@@ -4,14 +4,14 @@ import subprocess
 import sys
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
 import googlenet_jax as gj
-from googlenet_jax import models, weights
+from googlenet_jax import weights
 from googlenet_jax.errors import InputError
+from tests import networks
 
 SMALL = {
   'train.duration': '2 steps',
@@ -119,14 +119,13 @@ def test_features_are_what_the_network_computes(run):
 
 
 def test_features_have_the_names_of_the_paper(tmp_path):
-  fields = {'width': 0.1, 'norm': 'batch', 'stem': 'cifar', 'aux_heads': ()}
-  model = models.create('googlenet', num_classes=3, **fields)
-  variables = jax.jit(lambda: model.init(jax.random.key(0), jnp.ones((1, 8, 8, 1)), train=False))()
+  modules = {'3a': (8, 4, 8, 4, 8, 8)}
+  fields = {'modules': modules, 'width': 0.1, 'norm': 'batch', 'stem': 'cifar', 'aux_heads': ()}
   statistics = weights.Preprocessing(
     size=8, resize_shorter=8, mean=(77.9,), std=(95.9,), channels=1
   )
   description = weights.Description('googlenet', fields, statistics, ('a', 'b', 'c'))
-  weights.save(str(tmp_path / 'w.safetensors'), weights.Network(description, model, variables, ''))
+  weights.save(str(tmp_path / 'w.safetensors'), networks.drawn(description))
   network = gj.load(tmp_path / 'w.safetensors')
   found = network.features(split(2, 5)[0], 'inception_3a', 'inception_3a/conv_1x1')
   module, branch = found.activations.values()

@@ -8,8 +8,6 @@ import signal
 import subprocess
 import sys
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import program
 import pytest
@@ -19,6 +17,7 @@ from configs import default
 from googlenet_jax import checks, startup, weights
 from googlenet_jax.data import decode
 from googlenet_jax.errors import InputError
+from tests import networks
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CONFIGS = sorted(path.stem for path in (ROOT / 'configs').glob('*.py') if path.stem != '__init__')
@@ -144,13 +143,12 @@ def test_cifar10_is_trained_and_scored_without_tensorflow(tmp_path, cifar10_dir)
 
 @pytest.mark.newest
 def test_weights_from_the_command_line(tmp_path, two_classes):
-  fields = {'width': 0.1, 'stem': 'cifar', 'norm': 'batch', 'aux_heads': ()}
+  modules = {'3a': (8, 4, 8, 4, 8, 8)}
+  fields = {'modules': modules, 'width': 0.1, 'stem': 'cifar', 'norm': 'batch', 'aux_heads': ()}
   statistics = weights.Preprocessing(size=32, resize_shorter=36, mean=(120.0,), std=(60.0,))
   description = weights.Description('googlenet', fields, statistics, ('dusk', 'noon'))
-  model = description.create()
-  variables = model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), train=False)
   file, output = tmp_path / 'small.safetensors', tmp_path / 'top.json'
-  weights.save(str(file), weights.Network(description, model, variables, 'made'))
+  weights.save(str(file), networks.drawn(description))
 
   (tmp_path / 'broken.png').write_bytes(b'no image')
   images = f'--images={two_classes}/dusk,{tmp_path}/broken.png,{tmp_path}/nothing.jpg'

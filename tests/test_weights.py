@@ -463,7 +463,8 @@ def test_nothing_to_classify(tmp_path, monkeypatch, images):
 
 
 def test_an_ensemble_averages_probabilities(two_classes, tmp_path):
-  networks = [small(2, seed, names=('dusk', 'noon')) for seed in (1, 2)]
+  fields = {'names': ('dusk', 'noon'), 'modules': {'3a': (8, 4, 8, 4, 8, 8)}, 'aux_heads': ()}
+  networks = [small(2, seed, **fields) for seed in (1, 2)]
   c = default.get_config()
   c.dataset.name, c.dataset.data_dir = 'folder', str(two_classes)
   c.dataset.train = c.dataset.validation = c.dataset.test = 'all'
