@@ -19,7 +19,7 @@ from ml_collections import config_flags
 
 from benchmarks import machine
 from googlenet_jax import checks, experiment, parallel
-from googlenet_jax.data import augment, pipeline, sources
+from googlenet_jax.data import augmentations, pipeline, sources
 
 CONFIG = config_flags.DEFINE_config_file('config', 'configs/imagenet_bn.py', 'config to compile')
 TOPOLOGY = flags.DEFINE_list('topology', ['v5e:2x2'], 'as jax names them; v5e:16x16 is 256 chips')
@@ -43,7 +43,7 @@ def lower(config, devices):
     std=config.dataset.std,
     image_size=size,
     resize_shorter=size,
-    augment=augment.Augment(**config.augment),
+    augment=augmentations.create(**config.augment.to_dict()),
   )
   run = experiment.Run(config, data)
   batch = (len(devices), 1, BATCH.value)

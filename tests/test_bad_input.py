@@ -470,10 +470,11 @@ def with_files(arguments, folder, request):
 
 
 def contents(root):
-  """What lies in a folder, links not followed."""
+  """What lies in a folder, links not followed, but for what Python compiled of a config."""
   return {
     str(path.relative_to(root)): path.read_bytes() if path.is_file() else path.is_symlink()
     for path in root.rglob('*')
+    if '__pycache__' not in path.parts
   }
 
 
