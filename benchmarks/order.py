@@ -15,7 +15,7 @@ from absl import app, flags
 from benchmarks import interleave, machine, step
 from configs import cifar10
 from googlenet_jax import experiment, parallel, startup
-from googlenet_jax.data import augment, pipeline, sources
+from googlenet_jax.data import augmentations, pipeline, sources
 
 EXAMPLES = flags.DEFINE_integer('examples', 45_000, 'size of the training set')
 
@@ -42,7 +42,8 @@ def build(examples: int, whole: bool):
   labels = (np.arange(examples) % 10).astype(np.int32)
   split = sources.Split(pixels, labels, np.ones(examples, bool), tuple('0123456789'))
   fields = {'mean': config.dataset.mean, 'std': config.dataset.std}
-  data = pipeline.in_memory(split, train=True, augment=augment.Augment(**config.augment), **fields)
+  steps = augmentations.create(**config.augment.to_dict())
+  data = pipeline.in_memory(split, train=True, augment=steps, **fields)
   run = experiment.Run(config, data)
   device_data, state = parallel.replicate(data.device_data), run.initial_state()
 
