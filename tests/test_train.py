@@ -216,7 +216,7 @@ def test_several_steps_a_call_are_the_same_steps(tiny, tmp_path):
 
 def test_it_learns(tiny, tmp_path):
   tiny.dataset.train = 'train[:480]'
-  tiny.train.duration = '12 epochs'
+  tiny.train.batch_size, tiny.train.duration = 48, '12 epochs'
   tiny.schedule.name = 'cosine'
   tiny.log.norms = True
   tiny.profile = '2:4'
