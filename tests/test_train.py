@@ -183,6 +183,10 @@ def test_an_evaluation_leaves_the_record_of_another_as_it_is(tiny, straight):
   assert other['about']['dataset'].items() >= {'name': 'digits', 'examples_of': 'test[:20]'}.items()
   (network,) = other['about']['networks']
   assert network['step'] == summary['tested_step'] and network['preprocessing']['size'] == 8
+  tiny.eval.flip = True
+  score.evaluate(tiny, epath.Path(folder))
+  both = json.loads((folder / 'evaluation_test_3.json').read_text())
+  assert both['loss_unflipped'] == pytest.approx(other['loss'], rel=1e-5) != both['loss']
 
 
 @pytest.mark.xdist_group('straight')

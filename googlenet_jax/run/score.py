@@ -20,8 +20,9 @@ def evaluate(config: ConfigDict, folder: epath.Path, arrays: inputs.Arrays | Non
     arrays: splits in place of those that the config names.
 
   Returns:
-    The scores; `evaluation_SPLIT.json` holds them, the confusion matrix and what they are about. An
-    evaluation of another checkpoint, data or metrics has a file of its own (`record.place`).
+    The scores; `evaluation_SPLIT.json` holds them, the confusion matrix and what they are about.
+    An evaluation of another checkpoint or data, or by other metrics, has a file of its own
+    (`record.place`).
 
   Raises:
     InputError: no such run, or a run of another config.
@@ -69,7 +70,8 @@ def score(
   description = workdir.network(folder)
   if parallel.is_main():
     told = record.about(config, split, data.digest, [record.network(description, step=step)])
-    told |= {'metrics': list(config.eval.metrics)}
+    chosen = config.eval.to_dict()
+    told |= {name: chosen[name] for name in ('metrics', 'metric_fields', 'flip')}
     path = record.place(folder, f'evaluation_{split}', told)
     details = scores | {name: x.tolist() for name, x in result.arrays().items()}
     if 'confusion' in result.values:

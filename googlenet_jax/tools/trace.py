@@ -121,8 +121,8 @@ Axes = tuple[_Axis, _Axis]
 class _Map(NamedTuple):
   """What is known of an array that depends on the images."""
 
-  buffers: frozenset[int]  # that hold it
-  axes: Axes  # of height and width
+  buffers: frozenset[int]  # buffers that hold the array
+  axes: Axes  # height and width
 
   @property
   def numbers(self) -> tuple[Pair, Pair]:
