@@ -9,6 +9,7 @@ import pytest
 from googlenet_jax import models, weights
 from googlenet_jax.errors import InputError
 from googlenet_jax.weights import files, graph, lineage, published
+from googlenet_jax.weights.arrays import traced
 
 LIGHT = importlib.resources.files(onnx) / 'backend/test/data/light'
 # Networks by the names of the zoo's graphs.
@@ -31,7 +32,7 @@ def light(name):
 @functools.cache
 def layers(name):
   model = models.create(ZOO[name], aux_heads=())
-  return graph.layers(model, (224, 224, 3), LAYOUTS[ZOO[name]].name)
+  return graph.layers(traced(model, (224, 224, 3))[1], LAYOUTS[ZOO[name]].name)
 
 
 def check(name, read):

@@ -13,6 +13,18 @@ def expected(model: nn.Module, image_shape: tuple[int, int, int]) -> dict:
   return flatten_dict(train_state.abstract_variables(model, image_shape))
 
 
+def traced(model: nn.Module, image_shape: tuple[int, int, int]) -> tuple[dict, dict]:
+  """`expected`, and the network's modules by path; one trace, which takes a second."""
+  modules = {}
+
+  def record(method, args, kwargs, context):
+    modules[context.module.path] = context.module
+    return method(*args, **kwargs)
+
+  with nn.intercept_methods(record):
+    return expected(model, image_shape), modules
+
+
 def differences(wanted: dict, arrays: dict) -> str:
   """What is missing, extra and of another shape, by name; '' for nothing."""
   shapes = [

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 
-from googlenet_jax import train_state
 from googlenet_jax.errors import InputError
 from googlenet_jax.models.layers import ConvBlock
+from googlenet_jax.weights.arrays import Path
 
 WINDOW = {
   'auto_pad': 'NOTSET',
@@ -118,22 +118,13 @@ OURS: dict[type, tuple[str, tuple[str, ...], Callable[[Any], dict]]] = {
 }
 
 
-def layers(
-  model: nn.Module, image_shape: tuple[int, int, int], name: Callable[[tuple[str, ...]], str]
-) -> dict[str, Layer]:
+def layers(modules: Mapping[Path, nn.Module], name: Callable[[Path], str]) -> dict[str, Layer]:
   """The layers of a network that have parameters, by path, 'inception_3a/conv_1x1'.
 
   Args:
+    modules: modules by path (`arrays.traced`).
     name: function `(path of an array of ours) -> name in the file`; KeyError where it has none.
   """
-  modules = {}
-
-  def record(method, args, kwargs, context):
-    modules[context.module.path] = context.module
-    return method(*args, **kwargs)
-
-  with nn.intercept_methods(record):
-    train_state.abstract_variables(model, image_shape)
   result = {}
   for path, module in modules.items():
     if type(module) not in OURS:

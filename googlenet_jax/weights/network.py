@@ -12,7 +12,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from googlenet_jax.data import class_lists
 from googlenet_jax.errors import InputError
 from googlenet_jax.weights import files, graph, lineage, published, variants
-from googlenet_jax.weights.arrays import differences, expected
+from googlenet_jax.weights.arrays import differences, traced
 from googlenet_jax.weights.description import Description
 
 KEY = 'googlenet_jax'  # name of our metadata in a safetensors file
@@ -76,7 +76,7 @@ def _load(place, name, preprocessing, overrides):
   if preprocessing:
     description = description._replace(preprocessing=preprocessing)
   model = description.create()
-  wanted = expected(model, description.image_shape)
+  wanted, modules = traced(model, description.image_shape)
   if layout:
     arrays = layout.rename(arrays, wanted)
   if hasattr(model, 'aux_heads'):
@@ -95,8 +95,7 @@ def _load(place, name, preprocessing, overrides):
   if tensors and tensors.nodes:
     if layout.graph is None:
       raise InputError(f'no ONNX graph of {layout.model} is known: save the arrays as .safetensors')
-    layers = graph.layers(model, description.image_shape, layout.name)
-    graph.check(tensors.nodes, layers, layout.graph(tensors))
+    graph.check(tensors.nodes, graph.layers(modules, layout.name), layout.graph(tensors))
   for path, x in arrays.items():
     if not np.isfinite(x).all():
       raise InputError(f'{"/".join(path)} holds values that are not finite')
