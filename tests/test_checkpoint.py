@@ -1,16 +1,16 @@
 """What a disk does to checkpoints: kept apart, gone around, told in one line."""
 
 import json
-import os
+import resource
 import subprocess
 import sys
 
 import jax
 import numpy as np
+import program
 import pytest
 from etils import epath
 from processes import CONFIG, DIGITS, SCORED
-from program import ROOT
 
 from googlenet_jax import nonfinite, parallel, train_state
 from googlenet_jax.errors import InputError
@@ -135,7 +135,7 @@ def test_a_second_run_is_refused_and_a_stale_lock_is_none(tmp_path):
     'with workdir.locked(epath.Path(sys.argv[1])):\n  print("held", flush=True)\n  time.sleep(60)\n'
   )
   command = [sys.executable, '-c', hold, str(tmp_path)]
-  with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as other:
+  with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=program.ROOT) as other:
     assert other.stdout.readline() == 'held\n'
     with (
       pytest.raises(InputError, match=f'process {other.pid} .* trains there'),
@@ -151,33 +151,25 @@ def test_a_second_run_is_refused_and_a_stale_lock_is_none(tmp_path):
 def test_a_full_disk_is_one_line_and_earlier_checkpoints_stay(tmp_path):
   """A limit on the size of a file stands for the disk: the same error from the system."""
   (tmp_path / 'config.py').write_text(CONFIG)
-  command = [
-    sys.executable,
-    str(ROOT / 'main.py'),
+  arguments = (
     f'--config={tmp_path}/config.py',
-    f'--workdir={tmp_path}/run',
     *DIGITS,
     *SCORED,
     '--config.train.duration=6 steps',
     '--config.eval.every=3 steps',
-  ]
-
-  def program(blocks='unlimited'):
-    return subprocess.run(
-      ['sh', '-c', f'ulimit -f {blocks}; exec "$@"', 'sh', *command],
-      capture_output=True,
-      text=True,
-      check=False,
-      cwd=ROOT,
-      env=os.environ | {'JAX_NUM_CPU_DEVICES': '1', 'JAX_ENABLE_COMPILATION_CACHE': '0'},
-    )
-
-  done = program(60)
-  assert done.returncode == 2, done.stderr
-  assert done.stderr.startswith('error: ') and done.stderr.count('\n') == 1, done.stderr
-  assert 'cannot be written' in done.stderr
+  )
+  one = {'JAX_NUM_CPU_DEVICES': '1'}
+  # A run before it, so that nothing is left to compile: what is compiled is a file as well.
+  assert program.run(*arguments, f'--workdir={tmp_path}/before', **one).returncode == 0
+  arguments = (*arguments, f'--workdir={tmp_path}/run')
+  running = program.Program(*arguments, **one)
+  resource.prlimit(running.pid, resource.RLIMIT_FSIZE, (30_000, 30_000))
+  _, errors = running.communicate()
+  assert running.returncode == 2, errors
+  assert errors.startswith('error: ') and errors.count('\n') == 1, errors
+  assert 'cannot be written' in errors
   assert not (tmp_path / 'run' / 'summary.json').exists()
   assert Checkpoints(epath.Path(tmp_path / 'run'), read_only=True).latest() is None
-  done = program()
+  done = program.run(*arguments, **one)
   assert done.returncode == 0, done.stderr
   assert json.loads((tmp_path / 'run' / 'summary.json').read_text())['steps'] == 6

@@ -132,7 +132,7 @@ def test_cifar10_is_trained_and_scored_without_tensorflow(tmp_path, cifar10_dir)
     '--config.dataset.validation=train[49900:]',
     '--config.dataset.test=test[:200]',
     '--config.train.duration=2 steps',
-    '--config.model.width=0.1',
+    "--config.model.fields={'modules': {'3a': (8, 4, 8, 4, 8, 8)}}",
   ]
   env = os.environ | {'PYTHONPATH': str(tmp_path / 'path')}
   done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=env)

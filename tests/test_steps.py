@@ -1,5 +1,7 @@
 """The step over four devices against one device with the whole batch."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -13,6 +15,8 @@ from googlenet_jax.data import pipeline, sources
 from googlenet_jax.evaluation import Evaluator
 from googlenet_jax.models import Outputs
 
+CAPTURED = {'capture_intermediates': True}
+NARROW = (8, 4, 8, 4, 8, 8)  # channels of a module
 SCORED = metrics.create(('loss', 'top1', 'top5', 'confusion'), {}, losses.cross_entropy)
 
 
@@ -45,9 +49,10 @@ def test_gradients_of_four_devices_are_those_of_the_whole_batch():
     np.eye(10, dtype=np.float32)[rng.integers(0, 10, 16)],
     mask,
   )
-  fields = {'num_classes': 10, 'width': 0.1, 'stem': 'compact', 'norm': 'batch', 'dropout': 0.0}
+  fields = {'num_classes': 10, 'stem': 'compact', 'norm': 'batch', 'dropout': 0.0}
+  fields['modules'] = {name: NARROW for name in ('3a', '4a', '4d')}
   model = models.create('googlenet', aux_dropout=0.0, bn_axis=parallel.AXIS, **fields)
-  variables = model.init(jax.random.key(1), batch.image[:1], train=True)
+  variables = jax.jit(lambda key: model.init(key, batch.image[:1], train=True))(jax.random.key(1))
   grads, batch_stats, sums = gradients_over_devices(model, variables, batch)
 
   one = models.create('googlenet', aux_dropout=0.0, **fields)
@@ -192,7 +197,8 @@ def noise(size=16, channels=3):
 
 
 def test_frozen_layers_stay_bit_for_bit_and_keep_nothing():
-  fields = {'num_classes': 8, 'width': 0.1, 'stem': 'compact', 'norm': 'batch'}
+  fields = {'num_classes': 8, 'stem': 'compact', 'norm': 'batch', 'aux_heads': ('4a',)}
+  fields['modules'] = {name: NARROW for name in ('3a', '3b', '4a', '5a')}
   model, frozen = models.create('googlenet', **fields), ('conv', 'inception_3')
   first, *_, last = trained(model, noise(), 50, frozen=frozen, average='ema', average_decay=0.9)
   for layer in last.params:
@@ -213,9 +219,8 @@ def test_frozen_layers_stay_bit_for_bit_and_keep_nothing():
       images = np.random.default_rng(1).normal(size=(4, 16, 16, 3)).astype(np.float32)
       variables, rngs = train_state.variables(last), {'dropout': jax.random.key(0)}
       kept = ['intermediates', 'batch_stats']
-      _, found = model.apply(
-        variables, images, train=train, rngs=rngs, mutable=kept, capture_intermediates=True
-      )
+      applied = jax.jit(functools.partial(model.apply, train=train, mutable=kept, **CAPTURED))
+      _, found = applied(variables, images, rngs=rngs)
     return found['intermediates']['inception_3b']['__call__'][0]
 
   np.testing.assert_array_equal(seen(True, *frozen), seen(False))
