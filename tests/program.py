@@ -57,11 +57,11 @@ class Program:
   def __init__(self, *arguments: str, limit: float = 300.0, cwd=ROOT, **environment: str):
     environment = os.environ | environment
     environment.pop('PYTEST_CURRENT_TEST', None)
-    server = _server(*sorted(environment.items()))
+    server = _server()
     says, output = os.pipe()
     told, end = os.pipe()
     self._errors = tempfile.TemporaryFile('w+', encoding='utf-8')  # noqa: SIM115
-    request = json.dumps([str(cwd), *arguments]).encode()
+    request = json.dumps([str(cwd), environment, arguments]).encode()
     socket.send_fds(server, [request], [output, self._errors.fileno(), end])
     self.pid = int(server.recv(100))
     os.close(output)
@@ -99,12 +99,12 @@ def run(*arguments: str, cwd=ROOT, **environment: str) -> subprocess.CompletedPr
 
 
 @functools.cache
-def _server(*environment: tuple[str, str]) -> socket.socket:
-  """The connection to the process that forks, one for each environment; it ends with this one."""
+def _server() -> socket.socket:
+  """The connection to the process that forks; it ends with this one."""
   ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
   command = [sys.executable, __file__, str(its.fileno())]
   # One thread: what is forked has only the one that asks for it.
-  env = dict(environment) | {'OPENBLAS_NUM_THREADS': '1'}
+  env = os.environ | {'OPENBLAS_NUM_THREADS': '1'}
   options = {'cwd': ROOT, 'env': env, 'pass_fds': [its.fileno()]}
   process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, **options)
   its.close()
@@ -121,8 +121,8 @@ def _import_all() -> None:
   logging.root.handlers.clear()  # Orbax adds one where main.py has not been first
 
 
-def _serve(server: socket.socket) -> list[str]:
-  """Forks for each request; returns in the new process, with its folder and arguments."""
+def _serve(server: socket.socket) -> tuple[str, dict[str, str], list[str]]:
+  """Forks for each request; returns in the new process: its folder, environment and arguments."""
   while True:
     with contextlib.suppress(ChildProcessError):  # those that wait, once they have told
       while os.waitpid(-1, os.WNOHANG)[0]:
@@ -150,12 +150,25 @@ def _serve(server: socket.socket) -> list[str]:
   return json.loads(request)
 
 
+def _set_environment(environment: dict[str, str]) -> None:
+  """Sets all variables; those that jax read when it was imported, in its own settings too."""
+  import jax
+
+  for name, value in environment.items():
+    known = name.startswith('JAX_') and hasattr(jax.config, name.lower())
+    if known and os.environ.get(name) != value:
+      jax.config.update(name.lower(), int(value) if value.isdecimal() else value)
+  os.environ.clear()
+  os.environ.update(environment)
+
+
 if __name__ == '__main__':
   sys.path[0] = str(ROOT)
   _import_all()
   threads = os.listdir('/proc/self/task')
   assert len(threads) == 1, f'{len(threads)} threads: a fork would lack them'
-  cwd, *sys.argv[1:] = _serve(socket.socket(fileno=int(sys.argv[1])))
+  cwd, environment, sys.argv[1:] = _serve(socket.socket(fileno=int(sys.argv[1])))
+  _set_environment(environment)
   os.chdir(cwd)
   sys.argv[0] = str(ROOT / 'main.py')
   runpy.run_path(sys.argv[0], run_name='__main__')
