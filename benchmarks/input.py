@@ -46,7 +46,7 @@ def ours(photos: str):
 
   @jax.jit
   def finish(host_batch, positions, key):
-    host_batch = jax.tree.map(lambda x: x[0, 0], host_batch)  # of one device, one step
+    host_batch = jax.tree.map(lambda x: x[0, 0], host_batch)  # one device's, one step's
     return data.make_batch((), host_batch, positions, key).image
 
   key = jax.random.key(0)

@@ -18,7 +18,7 @@ from googlenet_jax import parallel
 from googlenet_jax.errors import InputError
 
 ON_NONFINITE = ('stop', 'skip', 'rollback')
-ROLLBACKS = 3  # from one checkpoint, before the run ends
+ROLLBACKS = 3  # returns to one checkpoint before the run ends
 MAX_CONSECUTIVE_SKIPS = 20  # before the run ends
 
 

@@ -152,7 +152,7 @@ def overlays(
     place.imshow(gray, cmap='gray', vmin=0, vmax=255)
     place.imshow(heat, cmap='turbo', vmin=0, vmax=1, alpha=np.minimum(2 * heat, 0.6))
     place.set_title(name if heat.any() else f'{name}: nothing speaks for it')
-  scale = matplotlib.cm.ScalarMappable(cmap='turbo')  # from 0 to 1, as the maps are
+  scale = matplotlib.cm.ScalarMappable(cmap='turbo')  # maps go from 0 to 1
   figure.colorbar(scale, ax=heated, label='share of the maximum', shrink=0.85, pad=0.005)
   for place, (name, x) in zip(others, signed.items(), strict=True):
     most = float(np.percentile(np.abs(x), 99.5)) or 1  # a few pixels have most of it

@@ -23,7 +23,7 @@ from googlenet_jax.models.googlenet import CHOICES, MODULES
 from googlenet_jax.optimizers import OPTIMIZERS
 from googlenet_jax.writers import WRITERS
 
-COLUMNS = 100  # of a terminal
+COLUMNS = 100  # width of a terminal
 
 
 class Rule(NamedTuple):
@@ -455,7 +455,7 @@ def check(config: ConfigDict) -> None:
       continue  # None is left to the network
     try:
       fine = field.rule.test(given[name])
-    except (TypeError, ValueError, KeyError, AttributeError):  # of another type than the rule's
+    except (TypeError, ValueError, KeyError, AttributeError):  # another type than the rule's
       fine = False
     if not fine:
       raise InputError(f'config.{name}={given[name]!r}: use {field.rule.text}')

@@ -148,7 +148,7 @@ def test_a_second_run_is_refused_and_a_stale_lock_is_none(tmp_path):
     pass
 
 
-def test_a_full_disk_is_one_line_and_earlier_checkpoints_stay(tmp_path):
+def test_a_full_disk_is_one_line_and_the_same_command_goes_on_later(tmp_path):
   """A limit on the size of a file stands for the disk: the same error from the system."""
   (tmp_path / 'config.py').write_text(CONFIG)
   arguments = (

@@ -15,7 +15,6 @@ from googlenet_jax.data import pipeline, sources
 from googlenet_jax.evaluation import Evaluator
 from googlenet_jax.models import Outputs
 
-CAPTURED = {'capture_intermediates': True}
 NARROW = (8, 4, 8, 4, 8, 8)  # channels of a module
 SCORED = metrics.create(('loss', 'top1', 'top5', 'confusion'), {}, losses.cross_entropy)
 
@@ -218,8 +217,8 @@ def test_frozen_layers_stay_bit_for_bit_and_keep_nothing():
     with steps.as_in_evaluation(held):
       images = np.random.default_rng(1).normal(size=(4, 16, 16, 3)).astype(np.float32)
       variables, rngs = train_state.variables(last), {'dropout': jax.random.key(0)}
-      kept = ['intermediates', 'batch_stats']
-      applied = jax.jit(functools.partial(model.apply, train=train, mutable=kept, **CAPTURED))
+      how = {'mutable': ['intermediates', 'batch_stats'], 'capture_intermediates': True}
+      applied = jax.jit(functools.partial(model.apply, train=train, **how))
       _, found = applied(variables, images, rngs=rngs)
     return found['intermediates']['inception_3b']['__call__'][0]
 

@@ -93,4 +93,4 @@ def test_boxes(width: int, height: int, crops: int, size: int, resize_shorter: i
       if crops == 144:
         squares.append((left, top, side))
       boxes += [(a * x, b * y, (a + n) * x, (b + n) * y) for a, b, n in squares]
-  return [(a, b, min(c, width), min(d, height)) for a, b, c, d in boxes]  # of rounding
+  return [(a, b, min(c, width), min(d, height)) for a, b, c, d in boxes]  # for rounding

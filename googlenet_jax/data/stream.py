@@ -183,7 +183,7 @@ class Stream:
     share, devices = batch_size // self._processes, jax.local_device_count()
     first = self._process * share
 
-    def position(index):  # of this process's `index`-th example
+    def position(index):  # position of this process's `index`-th example
       return index // share * batch_size + first + index % share
 
     def shape(x):

@@ -56,7 +56,7 @@ def _backward(window, stride, padding, saved, cotangent):
     spans = [(n - 1) * stride + 1 for n in y.shape[1:3]]
     offsets = [(row, column) for row in range(window) for column in range(window)]
     winner = jnp.full(y.shape, -1, jnp.int8)  # offset of each window's maximum
-    for k, (row, column) in reversed(list(enumerate(offsets))):  # of equal ones the first
+    for k, (row, column) in reversed(list(enumerate(offsets))):  # the first of equals wins
       ends = (batch, row + spans[0], column + spans[1], channels)
       view = lax.slice(x, (0, row, column, 0), ends, (1, stride, stride, 1))
       winner = jnp.where(view == y, jnp.int8(k), winner)

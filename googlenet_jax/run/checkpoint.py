@@ -44,7 +44,7 @@ class Checkpoints(Stored):
     self._keep, self._saving = keep, None
 
   @functools.cached_property
-  def _manager(self):  # of Orbax; made when it is first needed, as it makes folders
+  def _manager(self):  # Orbax's; made when first needed, as it makes folders
     best = policies.BestN(
       get_metric_fn=lambda scores: scores[SCORE], n=1, keep_checkpoints_without_metrics=False
     )

@@ -94,7 +94,7 @@ def _unreadable(lines, epochs, tested_step) -> dict[str, int]:
   """Records of each split that could not be read; in training the mean of an epoch."""
   total = sum(line.get('unreadable', 0) for line in lines if line['split'] == 'train')
   found = {'train': round(total / max(epochs, 1))}
-  for line in lines:  # of several at a step the last one
+  for line in lines:  # the last of several at a step
     if line['step'] == tested_step and line['split'] in ('validation', 'test'):
       found[line['split']] = line.get('unreadable', 0)
   return found

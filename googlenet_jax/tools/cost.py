@@ -70,7 +70,7 @@ def cost(model, image_shape: tuple[int, int, int]) -> Cost:
   names = {row.name for row in rows}
   extra = tuple(row for row in in_training if row.name not in names)
   left = sum(counts.values()) - sum(row.parameters for row in (*rows, *extra))
-  if left:  # of modules that do nothing with the images
+  if left:  # modules that do nothing with the images
     rows += (Row('elsewhere', 'other', (), left, 0, 0, 0, 0, (0, 0), (0, 0)),)
   return Cost(rows, extra, 4 * math.prod(image_shape), peak)
 

@@ -147,7 +147,7 @@ class _Trace:
   """Rows of a computation, and when its buffers live."""
 
   def __init__(self):
-    self.rows, self.seen = [], {}  # of the modules: when and what each made last
+    self.rows, self.seen = [], {}  # modules: when and what each made last
     self._bytes, self._born, self._last, self._now = [], [], [], 0
 
   def new(self, size, axes) -> _Map:
@@ -172,7 +172,7 @@ class _Trace:
       if inner is not None:
         before = len(self.rows)
         results = self.walk(inner, inputs[skipped:], names)
-        times = equation.params.get('length', 1)  # of a scan
+        times = equation.params.get('length', 1)  # steps of a scan
         self.rows[before:] = [
           row._replace(macs=times * row.macs, pool_ops=times * row.pool_ops)
           for row in self.rows[before:]
@@ -246,7 +246,7 @@ def _convolution(equation, axes):
   params, out = equation.params, equation.outvars[0].aval
   numbers = params['dimension_numbers']
   image, kernel = (x.aval.shape for x in equation.invars[:2])
-  step, window, dilation, zeros = (  # of one dimension, the other is 1
+  step, window, dilation, zeros = (  # those of one dimension; the other is 1
     (*x, 1)[:2]
     for x in (
       params['window_strides'],
@@ -279,7 +279,7 @@ def _sides(window, step):
 def _inner(equation):
   """The jaxpr that an equation runs, and how many of its inputs are not that one's."""
   params = equation.params
-  if equation.primitive.name == 'cond':  # of platforms: the last is any other
+  if equation.primitive.name == 'cond':  # one branch a platform; the last is any other
     return params['branches'][-1].jaxpr, 1
   for name in ('jaxpr', 'call_jaxpr', 'fun_jaxpr'):
     inner = params.get(name)
@@ -316,7 +316,7 @@ def _with_parameters(trace, counts, normalised):
     ]
     used |= set(below)
     twice = any(f'{module}/'.startswith(f'{row.name}/') for module in normalised)
-    name = row.name or _word(row.kind)  # of the network itself
+    name = row.name or _word(row.kind)  # the network itself has no name
     names[name] = names.get(name, 0) + 1
     name = name if names[name] == 1 else f'{name}_{names[name]}'
     rows[i] = row._replace(

@@ -104,7 +104,7 @@ def _torch(path):
 
   data = io.BytesIO(path.read_bytes())  # a file makes room for as much as a pickle claims to hold
   try:
-    with warnings.catch_warnings():  # of pickles that are then refused
+    with warnings.catch_warnings():  # pickles warn, and are then refused
       warnings.simplefilter('ignore')
       state = torch.load(data, map_location='cpu', weights_only=True)
   except pickle.UnpicklingError as error:  # torch advises to read it all the same

@@ -35,12 +35,12 @@ DEFAULTS: dict[str, dict[str, Any]] = {
   'Relu': {},
   'Sum': {},
 }
-RESHAPES = ('Flatten', 'Reshape')  # of a map, before the linear layers
+RESHAPES = ('Flatten', 'Reshape')  # nodes that flatten a map before the linear layers
 # Ops whose first output has the values of the first input, in their order.
 SAME_VALUES = ('Dropout', 'Identity', *RESHAPES)
 # Ops that are not of our network; the softmax of the logits is, but our networks end before it.
 FREE = ('Constant', 'ConstantOfShape', 'Softmax', *SAME_VALUES)
-IGNORED = ('momentum', 'broadcast')  # of training; of a bias, once
+IGNORED = ('momentum', 'broadcast')  # one is for training, one was for a bias once
 
 
 class Node(NamedTuple):

@@ -215,7 +215,7 @@ LAYOUTS = (
     name=_inception_name,
     ignored=('.num_batches_tracked',),
   ),
-  Layout(  # of the ONNX model zoo, from Caffe
+  Layout(  # the ONNX model zoo's, from Caffe
     model='vgg19',
     recognise=lambda names: 'conv5_4_w_0' in names,
     preprocessing='vgg',
@@ -225,7 +225,7 @@ LAYOUTS = (
     ignored=('OC2_DUMMY_1',),
     classifier='fc8',
   ),
-  Layout(  # of the ONNX model zoo, from Caffe
+  Layout(  # the ONNX model zoo's, from Caffe
     model='alexnet_bvlc',
     recognise=lambda names: {'conv5_w_0', 'fc8_w_0'} <= set(names),
     preprocessing='caffe',
@@ -235,7 +235,7 @@ LAYOUTS = (
     ignored=('OC2_DUMMY_1',),
     classifier='fc8',
   ),
-  Layout(  # of the ONNX model zoo, from Caffe2
+  Layout(  # the ONNX model zoo's, from Caffe2
     model='zfnet_512',  # its preprocessing is not published: as Intel's neural-compressor feeds it
     recognise=lambda names: {'gpu_0/conv5_w_0', 'gpu_0/fc8_w_0'} <= set(names),
     preprocessing='vgg',
@@ -245,7 +245,7 @@ LAYOUTS = (
     ignored=('OC2_DUMMY_1',),
     classifier='fc8',
   ),
-  Layout(  # of the ONNX model zoo, from Caffe2
+  Layout(  # the ONNX model zoo's, from Caffe2
     model='resnet50',
     recognise=lambda names: 'gpu_0/res5_2_branch2c_w_0' in names,
     preprocessing='torchvision_v1',

@@ -59,7 +59,7 @@ def load(
     return _load(place, model, chosen, overrides)._replace(source=str(path))
   except InputError as error:
     raise InputError(f'{flag}={path}: {error}') from error
-  except Exception as error:  # of a broken file, and libraries raise anything then
+  except Exception as error:  # libraries raise anything for a broken file
     first = f'{type(error).__name__}: {error}'.splitlines()[0]
     raise InputError(f'{flag}={path}: no usable weights file: {first}') from error
 

@@ -16,7 +16,7 @@ PREPROCESSINGS: dict[str, Preprocessing] = {
   'torchvision_inception_v3': Preprocessing(299, 342, (127.5,), (127.5,)),
   'bvlc': Preprocessing(mean=(123.0, 117.0, 104.0)),  # BVLC GoogLeNet's train_val.prototxt
   'caffe': Preprocessing(mean=(122.679, 116.669, 104.007)),  # mean pixel of Caffe's ILSVRC 2012
-  'vgg': Preprocessing(mean=(123.68, 116.779, 103.939)),  # of VGG's authors
+  'vgg': Preprocessing(mean=(123.68, 116.779, 103.939)),  # means of VGG's authors
   # Of our configs for photos.
   'imagenet': Preprocessing(mean=(123.7, 116.3, 103.5), std=(58.4, 57.1, 57.4)),
 }
