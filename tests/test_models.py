@@ -334,17 +334,58 @@ def test_max_pool_gradient_is_the_stock_one(window, stride, size, padding):
   np.testing.assert_allclose(ours_vjp(cotangent)[0], stock_vjp(cotangent)[0], atol=2e-6)
 
 
-def test_cpu_forms_are_for_cpus_alone():
-  def loss(x):
-    return cpu_forms.max_pool(x, 3, 2, ((0, 1), (0, 1))).sum()
+def stock_convolution(x, kernel, padding):
+  sides = [(pad, pad) for pad in padding]
+  return jax.lax.conv_general_dilated(
+    x, kernel, (1, 1), sides, dimension_numbers=('NHWC', 'HWIO', 'NHWC')
+  )
 
-  gradients = jax.jit(jax.grad(loss)).trace(jnp.ones((1, 6, 6, 4)))
-  lowered = {
+
+CONVOLUTIONS = {  # map, window, padding
+  '1x1': ((6, 5), (1, 1), (0, 0)),
+  '5x5 on 4x4': ((4, 4), (5, 5), (2, 2)),
+  '7x7 on 4x7': ((4, 7), (7, 7), (3, 3)),
+  '3x3 on 1x1': ((1, 1), (3, 3), (1, 1)),
+  '1x7 on 3x3': ((3, 3), (1, 7), (0, 3)),
+  '5x5 on 4x4, no more than it needs': ((4, 4), (5, 5), (1, 1)),
+}
+
+
+@pytest.mark.parametrize('case', CONVOLUTIONS)
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+def test_convolution_and_its_gradients_are_the_stock_ones(case, dtype):
+  size, window, padding = CONVOLUTIONS[case]
+  rng = np.random.default_rng(0)
+  x = jnp.asarray(rng.normal(size=(2, *size, 3)), dtype)
+  kernel = jnp.asarray(rng.normal(size=(*window, 3, 4)), dtype)
+  stock, stock_vjp = jax.vjp(lambda *x: stock_convolution(*x, padding), x, kernel)
+  ours, ours_vjp = jax.vjp(lambda *x: cpu_forms.convolution(*x, 1, padding, 1), x, kernel)
+  cotangent = jnp.asarray(rng.normal(size=stock.shape), dtype)
+  for a, b in zip((ours, *ours_vjp(cotangent)), (stock, *stock_vjp(cotangent)), strict=True):
+    assert a.dtype == b.dtype
+    tolerance = 1e-5 if dtype == 'float32' else 0.1
+    np.testing.assert_allclose(np.float32(a), np.float32(b), atol=tolerance, rtol=tolerance)
+
+
+def lowered(loss, *arguments):
+  """The gradient's program for each platform."""
+  gradients = jax.jit(jax.grad(loss, tuple(range(len(arguments))))).trace(*arguments)
+  return {
     platform: gradients.lower(lowering_platforms=(platform,)).as_text()
     for platform in ('cpu', 'cuda', 'tpu')
   }
-  for platform, text in lowered.items():
-    assert ('select_and_scatter' in text) == (platform != 'cpu')
+
+
+def test_cpu_forms_are_for_cpus_alone():
+  x, one, five = (jnp.ones(shape) for shape in ((1, 4, 4, 3), (1, 1, 3, 4), (5, 5, 3, 4)))
+  pools = lowered(lambda x: cpu_forms.max_pool(x, 3, 2, ((0, 1), (0, 1))).sum(), x)
+  products = lowered(lambda *x: cpu_forms.convolution(*x, 1, (0, 0), 1).sum(), x, one)
+  pads = lowered(lambda *x: cpu_forms.convolution(*x, 1, (2, 2), 1).sum(), x, five)
+  for platform in ('cpu', 'cuda', 'tpu'):
+    cpu = platform == 'cpu'
+    assert ('select_and_scatter' in pools[platform]) != cpu
+    assert ('dot_general' in products[platform]) == cpu
+    assert ('optimization_barrier' in pads[platform]) == cpu
 
 
 @pytest.mark.parametrize('size', [(14, 14), (13, 7), (4, 5), (3, 3)])

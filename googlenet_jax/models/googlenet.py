@@ -11,13 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from googlenet_jax.errors import InputError
+from googlenet_jax.models import cpu_forms
 from googlenet_jax.models.layers import (
   POOL_ROUNDINGS,
   ConvBlock,
   Outputs,
   adaptive_avg_pool,
   checked,
-  convolution,
   initializer,
   local_response_norm,
   max_pool,
@@ -150,7 +150,8 @@ class InceptionModule(nn.Module):
     if self.is_initializing():  # each makes its own parameters
       return [block(x, train=train) for block in blocks]
     kernels = [self.get_variable('params', name)['kernel'] for name in names]
-    y = convolution(x, jnp.concatenate(kernels, -1).astype(x.dtype))
+    kernel = jnp.concatenate(kernels, -1).astype(x.dtype)
+    y = cpu_forms.convolution(x, kernel, stride=1, padding=(0, 0), groups=1)
     parts = jnp.split(y, np.cumsum(widths)[:-1], axis=-1)
     return [
       block(part, train=train, convolved=True) for block, part in zip(blocks, parts, strict=True)

@@ -112,20 +112,6 @@ def scaled(channels: int, width: float) -> int:
   return max(8, int(channels * width / 8 + 0.5) * 8)
 
 
-def convolution(
-  x: jax.Array, kernel: jax.Array, stride: int = 1, padding: tuple = (0, 0), groups: int = 1
-) -> jax.Array:
-  """The convolution of `[B, H, W, C]` with an HWIO kernel; padding on both sides, pixels."""
-  return lax.conv_general_dilated(
-    x,
-    kernel,
-    window_strides=(stride, stride),
-    padding=[(pad, pad) for pad in padding],
-    dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
-    feature_group_count=groups,
-  )
-
-
 class ConvBlock(nn.Module):
   """Convolution, then a bias or batch norm, then an activation.
 
@@ -199,7 +185,7 @@ class ConvBlock(nn.Module):
     shape = (*window, x.shape[-1] // self.groups, self.features)
     kernel = self.param('kernel', self.kernel_init, shape)
     x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
-    return convolution(x, kernel, self.strides, padding, self.groups)
+    return cpu_forms.convolution(x, kernel, self.strides, padding, self.groups)
 
 
 CLASSIFIERS = ('linear', 'fc5', 'fc8', 'cccp6')  # names of the layers to the classes
