@@ -28,5 +28,5 @@ def __getattr__(name: str):
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
   from googlenet_jax import startup
 
-  startup.set_xla_flags()  # before jax starts
+  startup.prepare()  # before jax starts
   return getattr(importlib.import_module(f'googlenet_jax.{_FILES[name]}'), name)

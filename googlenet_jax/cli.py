@@ -259,7 +259,7 @@ def _start(file: str) -> int:
   from googlenet_jax import checks, effects
   from googlenet_jax.run.signals import Interrupted
 
-  os.environ['XLA_FLAGS'] = startup.xla_flags()
+  startup.prepare()
   values = flags.FLAGS
   if values.mode not in PRINTS:
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a closed connection raises

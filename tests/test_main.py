@@ -4,6 +4,7 @@ import importlib
 import json
 import os
 import pathlib
+import platform
 import signal
 import subprocess
 import sys
@@ -305,3 +306,37 @@ print('ynn' in jax.jit(conv.apply).lower(variables, jnp.ones((8, 28, 28, 96))).c
   assert not in_ynnpack(code)
   assert in_ynnpack(code.replace('= startup.xla_flags()', "= ''"))
   assert in_ynnpack(code, startup.XLA_FLAG.replace('-individual', '+individual'))
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='the settings are of glibc')
+def test_what_a_step_frees_serves_the_next():
+  code = """
+import ctypes, resource, threading
+from googlenet_jax import startup
+startup.keep_memory()
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+
+def use(size=100_000_000):
+  memory = ctypes.c_void_p(libc.malloc(ctypes.c_size_t(size)))
+  libc.memset(memory, 1, ctypes.c_size_t(size))
+  libc.free(memory)
+
+def faults():
+  before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+  thread = threading.Thread(target=use)
+  thread.start()
+  thread.join()
+  return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+first, *others = [faults() for _ in range(4)]
+print(max(others) / first)
+"""
+
+  def faults_again(**given):
+    command = [sys.executable, '-c', code]
+    environment = os.environ | {'GLIBC_TUNABLES': ''} | given
+    return float(subprocess.check_output(command, cwd=ROOT, env=environment, text=True))
+
+  assert faults_again() < 0.01
+  assert faults_again(MALLOC_TRIM_THRESHOLD_='100000') > 0.9  # what a person set stays
