@@ -80,7 +80,8 @@ def fit(config: ConfigDict, given: Collection[str]) -> None:
       free, part = _at(config, fields), find(chosen)
       for field in [x for x in free if not registry.takes(part, x)]:
         LOG.warning('WARNING: config.%s of %r is dropped: %s lacks it', fields, field, chosen)
-        del free[field]
+        with free.unlocked():
+          del free[field]
   network = models.find(config.model.name).module
   for field in [x for x in config.model if x not in ('name', 'fields')]:
     value = config.model[field]

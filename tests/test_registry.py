@@ -3,7 +3,17 @@
 import jax
 import pytest
 
-from googlenet_jax import checks, effects, models, optim, registry, schedules, schema, train_state
+from googlenet_jax import (
+  checks,
+  config_files,
+  effects,
+  models,
+  optim,
+  registry,
+  schedules,
+  schema,
+  train_state,
+)
 from googlenet_jax.errors import InputError
 from googlenet_jax.losses import LOSSES
 from googlenet_jax.models import googlenet
@@ -74,6 +84,15 @@ def test_a_network_of_ones_own_on_a_config_written_for_googlenet(own, caplog):
   c.model.width = 0.25
   with pytest.raises(InputError, match=r'--config.model.width=0.25: registry_mine:Net has no such'):
     effects.fit(c, {'model.name', 'model.width'})
+
+
+def test_free_fields_that_a_file_set_are_dropped_too(own, caplog):
+  c = config_files.load('cifar10').lock()  # as absl gives it
+  c.model.name = 'registry_mine:Net'
+  effects.fit(c, {'model.name'})
+  said = [record.getMessage() for record in caplog.records]
+  assert "WARNING: config.model.fields of 'modules' is dropped: registry_mine:Net lacks it" in said
+  assert dict(c.model.fields) == {}
 
 
 def test_fields_are_checked_against_the_signature(own):
