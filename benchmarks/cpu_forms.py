@@ -1,18 +1,21 @@
-"""The gain from each CPU-specific form: the training step with it and without.
+"""What each CPU-specific form gains, and what the guard costs: the training step with and without.
 
     python -m benchmarks.cpu_forms --case=training|cifar10 [--json=FILE]
 
 The cases and flags are those of `benchmarks.step`, whose figure for this project is the first
-line here. A form is replaced by XLA's own, or XLA's flag left out, each in a process of its own,
-all in turn.
-About ten minutes on two cores.
+line here. One after another, a part is replaced: by XLA's max pool or its convolutions, by malloc's
+own settings, by YNNPACK's convolutions, by no guard against steps that are not finite. Each
+variant runs in a process of its own, all in turn.
+About twenty minutes on two cores.
 """
+
+import os
 
 import flax.linen as nn
 from absl import app
 
 from benchmarks import interleave, machine, step
-from googlenet_jax import startup
+from googlenet_jax import startup, steps
 from googlenet_jax.models import cpu_forms
 
 
@@ -21,31 +24,41 @@ def stock_max_pool(x, window, stride, padding):
   return nn.max_pool(x, (window, window), (stride, stride), padding)
 
 
-STOCK = {'max_pool': stock_max_pool}
-# Forms that are replaced; whether XLA's flag is set.
+def no_guard(state, changed, *_, **__):
+  """The state after a step, whatever it is."""
+  return changed.replace(step=state.step + 1, nonfinite=state.nonfinite)
+
+
+# What stands in for a part: file, name, replacement.
+REPLACEMENTS = {
+  'stock max pool': (cpu_forms, 'max_pool', stock_max_pool),
+  'stock convolutions': (cpu_forms, 'convolution', cpu_forms.stock_convolution),
+  'memory not kept': (startup, 'keep_memory', lambda: None),
+  'YNNPACK convolutions': (startup, 'xla_flags', lambda: os.environ.get('XLA_FLAGS', '')),
+  'no guard': (steps, 'guard', no_guard),
+}
 VARIANTS = {
-  'this project': ((), True),
-  'stock max pool': (('max_pool',), True),
-  'YNNPACK convolutions': ((), False),
-  'all stock': (('max_pool',), False),
+  'this project': (),
+  **{name: (name,) for name in REPLACEMENTS},
+  'all of these': tuple(REPLACEMENTS),
 }
 
 
-def build(case: step.Case, forms: tuple[str, ...]):
-  """The training step with some forms replaced."""
-  for name in forms:
-    setattr(cpu_forms, name, STOCK[name])
+def build(case: step.Case, replaced: tuple[str, ...]):
+  """The training step with some parts replaced."""
+  for name in replaced:
+    setattr(*REPLACEMENTS[name])
   return step.ours(case)
 
 
 def main(_):
   """Prints the table."""
-  case, contestants = step.CASES[step.CASE.value], {}
-  for name, (forms, flag) in VARIANTS.items():
-    environment = {'XLA_FLAGS': startup.xla_flags()} if flag else {}
-    contestants[name] = interleave.Contestant(build, (case, forms), environment)
-  steps = step.STEPS.value or (10 if case.size == 32 else 2)
-  results = interleave.run(contestants, rounds=step.ROUNDS.value, steps=steps)
+  case = step.CASES[step.CASE.value]
+  contestants = {
+    name: interleave.Contestant(build, (case, replaced)) for name, replaced in VARIANTS.items()
+  }
+  count = step.STEPS.value or (10 if case.size == 32 else 2)
+  results = interleave.run(contestants, rounds=step.ROUNDS.value, steps=count)
   about = machine.describe('flax')
   interleave.report(results, case.batch, f'{step.CASE.value}: {about}', step.JSON.value)
 

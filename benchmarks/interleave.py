@@ -12,17 +12,15 @@ import statistics
 import time
 from collections.abc import Callable
 from typing import NamedTuple
-from unittest import mock
 
 from benchmarks import machine
 
 
 class Contestant(NamedTuple):
-  """What is timed: `build(*arguments)` gives the step, in a child with this environment."""
+  """What is timed: `build(*arguments)` gives the step, in a process of its own."""
 
   build: Callable
   arguments: tuple
-  environment: dict[str, str]  # added to this process's own
 
 
 def run(contestants: dict[str, Contestant], *, rounds: int, steps: int) -> dict[str, dict]:
@@ -43,8 +41,7 @@ def run(contestants: dict[str, Contestant], *, rounds: int, steps: int) -> dict[
   for name, contestant in contestants.items():
     ends[name], child = context.Pipe()
     processes.append(context.Process(target=_serve, args=(child, contestant), daemon=True))
-    with mock.patch.dict(os.environ, contestant.environment):
-      processes[-1].start()
+    processes[-1].start()
     results[name]['first_step'] = ends[name].recv()
     os.kill(processes[-1].pid, signal.SIGSTOP)  # threads of one that waits may spin
   for turn in range(rounds + 1):

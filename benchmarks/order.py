@@ -34,6 +34,7 @@ def permuted(key: jax.Array, positions: jax.Array, count: int) -> jax.Array:
 
 def build(examples: int, whole: bool):
   """The training step; `whole` permutes the whole set."""
+  startup.prepare()
   step.keep_compiled()
   if whole:
     pipeline.shuffled = permuted
@@ -57,9 +58,8 @@ def build(examples: int, whole: bool):
 
 def main(_):
   """Prints the table."""
-  environment = {'XLA_FLAGS': startup.xla_flags()}
   contestants = {
-    name: interleave.Contestant(build, (EXAMPLES.value, whole), environment)
+    name: interleave.Contestant(build, (EXAMPLES.value, whole))
     for name, whole in (('at the positions', False), ('whole permutation', True))
   }
   results = interleave.run(contestants, rounds=step.ROUNDS.value, steps=step.STEPS.value or 10)

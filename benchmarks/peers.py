@@ -3,7 +3,7 @@
 import flax.linen as nn
 import jax.numpy as jnp
 
-from googlenet_jax.models.googlenet import MODULES, STEMS
+from googlenet_jax.models.googlenet import STEMS
 from googlenet_jax.models.layers import scaled
 
 
@@ -12,8 +12,9 @@ class PlainFlax(nn.Module):
 
   classes: int
   stem: str
-  width: float
+  width: float  # of the stem
   kernel_5x5: int
+  modules: dict
 
   @nn.compact
   def __call__(self, x, *, train):
@@ -29,10 +30,10 @@ class PlainFlax(nn.Module):
         x = block(x, scaled(features, self.width), window, stride)
       elif name.startswith('pool'):
         x = pool(x, stride)
-    for name, widths in MODULES.items():
-      if name in ('4a', '5a'):
-        x = pool(x, 2)
-      w = [scaled(width, self.width) for width in widths]
+    stage = '3'
+    for name, w in self.modules.items():
+      if name[0] != stage:
+        x, stage = pool(x, 2), name[0]
       branches = (
         block(x, w[0]),
         block(block(x, w[1]), w[2], 3),
@@ -43,7 +44,7 @@ class PlainFlax(nn.Module):
     return nn.Dense(self.classes)(x.mean((1, 2)))
 
 
-def torch_network(classes: int, stem: str, width: float, kernel_5x5: int):
+def torch_network(classes: int, stem: str, width: float, kernel_5x5: int, modules: dict):
   """The same network as a `torch.nn.Module` of channels-first images."""
   import torch
   from torch import nn as tnn
@@ -77,10 +78,11 @@ def torch_network(classes: int, stem: str, width: float, kernel_5x5: int):
       channels = scaled(features, width)
     elif name.startswith('pool'):
       layers.append(pool(stride))
-  for name, widths in MODULES.items():
-    if name in ('4a', '5a'):
+  stage = '3'
+  for name, w in modules.items():
+    if name[0] != stage:
       layers.append(pool(2))
-    w = [scaled(size, width) for size in widths]
+      stage = name[0]
     layers.append(Module(channels, w))
     channels = w[0] + w[2] + w[4] + w[5]
   head = (tnn.AdaptiveAvgPool2d(1), tnn.Flatten(), tnn.Linear(channels, classes))

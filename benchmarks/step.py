@@ -25,6 +25,7 @@ from benchmarks import interleave, machine, peers
 from configs import cifar10, default
 from googlenet_jax import experiment, models, parallel, startup
 from googlenet_jax.data import pipeline, sources
+from googlenet_jax.models.googlenet import MODULES
 
 LR, MOMENTUM = 0.01, 0.9
 
@@ -39,8 +40,8 @@ class Case(NamedTuple):
   network: dict  # fields of the peers
 
 
-IMAGENET = {'classes': 1000, 'stem': 'imagenet', 'width': 1.0, 'kernel_5x5': 3}
-CIFAR = {'classes': 10, 'stem': 'compact', 'width': 0.25, 'kernel_5x5': 5}
+IMAGENET = {'stem': 'imagenet', 'width': 1.0, 'kernel_5x5': 3, 'modules': MODULES}
+CIFAR = {'stem': 'compact', 'width': cifar10.WIDTH, 'kernel_5x5': 5, 'modules': cifar10.MODULES}
 CASES = {
   'training': Case(True, 224, 32, 1000, IMAGENET),
   'inference': Case(False, 224, 32, 1000, IMAGENET),
@@ -61,6 +62,7 @@ def _batch(case: Case):
 
 def ours(case: Case):
   """The step of the training loop, or the network's logits."""
+  startup.prepare()
   keep_compiled()
   config = cifar10.get_config() if case.size == 32 else default.get_config()
   if case.size == 224:
@@ -95,7 +97,7 @@ def ours(case: Case):
 def plain_flax(case: Case):
   """nn.Conv, nn.BatchNorm, nn.max_pool, optax, jit."""
   keep_compiled()
-  model = peers.PlainFlax(**case.network)
+  model = peers.PlainFlax(case.classes, **case.network)
   images, labels = map(jnp.asarray, _batch(case))
   variables = jax.jit(lambda: model.init(jax.random.key(0), images[:1], train=False))()
   if not case.train:
@@ -135,7 +137,7 @@ def pytorch(case: Case):
       num_classes=case.classes, aux_logits=False, init_weights=False
     )
   else:
-    model = peers.torch_network(**case.network)
+    model = peers.torch_network(case.classes, **case.network)
   model = model.to(memory_format=torch.channels_last).train(case.train)
   images, labels = map(torch.tensor, _batch(case))
   images = images.permute(0, 3, 1, 2)  # channels-last in memory already
@@ -166,12 +168,8 @@ def main(_):
   """Prints the table."""
   case = CASES[CASE.value]
   contestants = {
-    name: interleave.Contestant(build, (case,), environment)
-    for name, build, environment in (
-      ('this project', ours, {'XLA_FLAGS': startup.xla_flags()}),
-      ('plain Flax', plain_flax, {}),
-      ('PyTorch', pytorch, {}),
-    )
+    name: interleave.Contestant(build, (case,))
+    for name, build in (('this project', ours), ('plain Flax', plain_flax), ('PyTorch', pytorch))
   }
   steps = STEPS.value or (10 if case.size == 32 else 2)
   results = interleave.run(contestants, rounds=ROUNDS.value, steps=steps)
