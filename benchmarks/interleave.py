@@ -42,6 +42,7 @@ def run(contestants: dict[str, Contestant], *, rounds: int, steps: int) -> dict[
     ends[name], child = context.Pipe()
     processes.append(context.Process(target=_serve, args=(child, contestant), daemon=True))
     processes[-1].start()
+    child.close()  # else the end of a process that fails is not seen
     results[name]['first_step'] = ends[name].recv()
     os.kill(processes[-1].pid, signal.SIGSTOP)  # threads of one that waits may spin
   for turn in range(rounds + 1):

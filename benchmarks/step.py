@@ -5,8 +5,8 @@
 
 `training` and `inference`: torchvision's GoogLeNet (batch norm, no auxiliary heads) at 224x224,
 batch 32, float32, PyTorch's in channels-last. `cifar10`: the network of `configs/cifar10.py`,
-training, batch 128. Ours is the step of the training loop without augmentation: shuffling,
-normalisation, loss, gradients, optimizer, averages and metrics; the others' have neither
+training, batch 128. All with SGD. Ours is the step of the training loop without augmentation:
+shuffling, normalisation, loss, gradients, optimizer, averages and metrics; the others' have neither
 shuffling nor normalisation, averages nor metrics. Each runs in a process of its own on all cores.
 The second run of this command is the one to read memory from: it finds the programs compiled.
 About ten minutes each on two cores.
@@ -68,6 +68,7 @@ def ours(case: Case):
   if case.size == 224:
     config.model.update(name='googlenet_torchvision', aux_heads=(), transform_input=False)
   config.train.batch_size = case.batch
+  config.optimizer.name = 'sgd'  # as the others
   if not case.train:
     model = models.create(**config.model.to_dict(), num_classes=case.classes)
     images, _ = _batch(case)

@@ -38,17 +38,19 @@ def get_config():
   c.model.stem = 'compact'
   c.model.aux_heads = ()
   c.model.dropout = 0.0
+  c.augment.alternate = True
 
-  c.train.duration = '20 epochs'
-  c.train.batch_size = 64
+  c.train.duration = '12 epochs'
+  c.train.batch_size = 128
   c.train.label_smoothing = 0.1
-  c.optimizer.lr = 0.1
-  c.optimizer.nesterov = True
-  c.optimizer.weight_decay = 5e-4
+  c.optimizer.name = 'muon'
+  c.optimizer.lr = 0.01
+  c.optimizer.weight_decay = 0.01
   c.schedule.name = 'piecewise_linear'
   c.schedule.points = (('0 epochs', 0.2), ('25%', 1.0), ('100%', 0.0))
   c.average.name = 'ema'
   c.average.decay = 0.998
   c.eval.every = '4 epochs'
+  c.eval.flip = True
   c.log.every = '100 steps'
   return c

@@ -133,6 +133,7 @@ def test_cifar10_is_trained_and_scored_without_tensorflow(tmp_path, cifar10_dir)
     '--config.dataset.validation=train[49900:]',
     '--config.dataset.test=test[:200]',
     '--config.train.duration=2 steps',
+    '--config.train.batch_size=32',
     "--config.model.fields={'modules': {'3a': (8, 4, 8, 4, 8, 8)}}",
   ]
   env = os.environ | {'PYTHONPATH': str(tmp_path / 'path')}
