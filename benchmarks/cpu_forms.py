@@ -1,4 +1,4 @@
-"""What each CPU-specific form gains, and what the guard costs: the training step with and without.
+"""Gains of the forms for CPUs, and the price of the guard: the training step with each and without.
 
     python -m benchmarks.cpu_forms --case=training|cifar10 [--json=FILE]
 
