@@ -12,7 +12,7 @@ class PlainFlax(nn.Module):
 
   classes: int
   stem: str
-  width: float  # of the stem
+  width: float  # width of the stem
   kernel_5x5: int
   modules: dict
 

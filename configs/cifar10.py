@@ -8,7 +8,7 @@ was chosen: results/cifar10/pilots.md.
 
 from googlenet_jax import schema
 
-WIDTH = 0.375  # of the stem
+WIDTH = 0.375  # width of the stem
 MODULES = {
   '3b': (64, 64, 96, 16, 48, 32),
   '4a': (96, 48, 112, 16, 32, 32),
