@@ -11,7 +11,7 @@ import pytest
 
 from googlenet_jax import models
 from googlenet_jax.errors import InputError
-from googlenet_jax.models import cpu_forms, layers
+from googlenet_jax.models import cpu_forms, inception, layers
 
 
 def shapes(train, size=224, channels=3, **fields):
@@ -226,6 +226,73 @@ def test_width_scales_the_auxiliary_heads():
   assert params['aux1/fc/kernel'] == (1024, 512)
 
 
+def test_linear_classifier_keeps_places():
+  params, _ = shapes(False, classifier='linear', aux_heads=())
+  assert params['linear/kernel'] == (7 * 7 * 1024, 1000)
+  assert 'fc/kernel' not in params
+
+
+FULL = inception.Widths(8, 4, 16, 4, 8, 8)
+
+
+def branches(x, widths=FULL, reduced=True, **fields):
+  """A module's outputs and parameters; those of a name are the same in every module."""
+  module = inception.InceptionModule(widths, reduced, 5, layers.ConvBlock, **fields)
+  made = module.init(jax.random.key(0), x, train=False)
+  return module.apply(made, x, train=False), made['params']
+
+
+@pytest.mark.parametrize('reduced', [True, False])
+def test_a_width_of_0_leaves_a_branch_out(reduced):
+  x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 6, 6, 12)), jnp.float32)
+  whole, params = branches(x, reduced=reduced)
+  ends = np.cumsum([8, 16, 8])
+  names = ('conv_1x1', 'conv_3x3', 'conv_5x5', 'pool_proj')
+  parts = dict(zip(names, np.split(whole, ends, -1), strict=True))
+  assert parts['pool_proj'].shape[-1] == (8 if reduced else 12)
+  for left_out in parts:
+    own = {left_out, left_out.replace('conv', 'reduce')} & set(FULL._fields)
+    y, kept = branches(x, FULL._replace(**dict.fromkeys(own, 0)), reduced)
+    assert params.keys() - kept.keys() == own & params.keys()
+    expected = np.concatenate([part for name, part in parts.items() if name != left_out], -1)
+    np.testing.assert_allclose(y, expected, atol=1e-5)
+
+
+def test_pool_branch_may_average():
+  x = np.random.default_rng(0).normal(size=(1, 4, 4, 3)).astype(np.float32)
+  y, _ = branches(jnp.asarray(x), reduced=False, pool_branch='average')
+  corner, middle = x[0, :2, :2].mean((0, 1)), x[0, :3, :3].mean((0, 1))  # padding does not count
+  np.testing.assert_allclose(y[0, 0, 0, -3:], corner, rtol=1e-5)
+  np.testing.assert_allclose(y[0, 1, 1, -3:], middle, rtol=1e-5)
+
+
+def test_two_3x3_for_a_5x5():
+  x = jnp.zeros((1, 9, 9, 12)).at[0, 4, 4].set(1.0)
+  y, params = branches(x, stacked=True)
+  assert params['conv_5x5_first']['kernel'].shape == (3, 3, 4, 8)
+  assert params['conv_5x5']['kernel'].shape == (3, 3, 8, 8)
+  seen = jnp.abs(y[0, ..., 24:32]).max(-1) > 0
+  assert not seen[:2].any() and not seen[-2:].any()  # no further than a 5x5
+  assert seen[2:7].any() and seen[:, 2:7].any()
+
+
+def test_no_relu_after_reductions():
+  x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 6, 6, 12)), jnp.float32)
+  y, params = branches(x, reduction_relu=False)
+  reduced = jnp.einsum('bhwi,io->bhwo', x, params['reduce_3x3']['kernel'][0, 0])
+  assert reduced.min() < 0
+  expected = nn.relu(
+    jax.lax.conv_general_dilated(
+      reduced,
+      params['conv_3x3']['kernel'],
+      (1, 1),
+      'SAME',
+      dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+    )
+  )
+  np.testing.assert_allclose(y[..., 8:24], expected, atol=1e-5)
+
+
 def test_fully_connected_classifier():
   params, _ = shapes(False, classifier='fc')
   assert params['fc/kernel'] == (7 * 7 * 1024, 1024)  # 51.4 million
@@ -241,6 +308,9 @@ def test_fully_connected_classifier():
     {'widht': 2},
     {'kernel_init': 'one'},
     {'pool_rounding': 'valid'},
+    {'pool_branch': 'median'},
+    {'modules': {'3a': (0, 8, 0, 8, 0, 0)}},
+    {'modules': {'3a': (8, 0, 8, 8, 8, 8)}},
   ],
 )
 def test_unknown_fields_are_named(fields):

@@ -3,15 +3,14 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from googlenet_jax.errors import InputError
-from googlenet_jax.models import cpu_forms
+from googlenet_jax.models.inception import MODULES, POOL_BRANCHES, InceptionModule, Widths
 from googlenet_jax.models.layers import (
   POOL_ROUNDINGS,
   ConvBlock,
@@ -23,31 +22,6 @@ from googlenet_jax.models.layers import (
   max_pool,
   scaled,
 )
-
-
-class Widths(NamedTuple):
-  """Output channels of a module's six convolutions (Table 1, a row)."""
-
-  conv_1x1: int
-  reduce_3x3: int
-  conv_3x3: int
-  reduce_5x5: int
-  conv_5x5: int
-  pool_proj: int
-
-
-# Table 1. The stages 3 to 5 are separated by max pools.
-MODULES: dict[str, Widths] = {
-  '3a': Widths(64, 96, 128, 16, 32, 32),
-  '3b': Widths(128, 128, 192, 32, 96, 64),
-  '4a': Widths(192, 96, 208, 16, 48, 64),
-  '4b': Widths(160, 112, 224, 24, 64, 64),
-  '4c': Widths(128, 128, 256, 24, 64, 64),
-  '4d': Widths(112, 144, 288, 32, 64, 64),
-  '4e': Widths(256, 160, 320, 32, 128, 128),
-  '5a': Widths(256, 160, 320, 32, 128, 128),
-  '5b': Widths(384, 192, 384, 48, 128, 128),
-}
 
 # (layer, channels, window, stride); pools have no channels.
 STEMS: dict[str, tuple[tuple[str, int, int, int], ...]] = {
@@ -86,7 +60,8 @@ CHOICES: dict[str, tuple] = {
   'norm': ('none', 'lrn', 'batch'),
   'kernel_5x5': (5, 3),
   'stem': tuple(STEMS),
-  'classifier': ('avgpool', 'fc'),
+  'classifier': ('avgpool', 'fc', 'linear'),
+  'pool_branch': tuple(POOL_BRANCHES),
   'pool_rounding': POOL_ROUNDINGS,
   'last_pool': (3, 2),
   'aux_pool': ('5x5', 'adaptive'),
@@ -94,68 +69,6 @@ CHOICES: dict[str, tuple] = {
 
 # ImageNet's statistics of RGB in [0, 1], as torchvision normalises with.
 TORCHVISION_MEAN, TORCHVISION_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-
-class InceptionModule(nn.Module):
-  """Four parallel branches over one input, concatenated (Figure 2).
-
-  Attributes:
-    widths: output channels of the convolutions.
-    reduced: True for 1x1 reductions before the 3x3 and 5x5 convolutions and a 1x1
-      projection after the pool (Figure 2b); False for the naive version (Figure 2a),
-      whose pool branch keeps all input channels.
-    kernel_5x5: side of the "5x5" convolution's window, pixels.
-    conv: the convolution block, a partial of `ConvBlock`.
-  """
-
-  widths: Widths
-  reduced: bool
-  kernel_5x5: int
-  conv: Callable
-
-  @nn.compact
-  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-    widths = self.widths
-
-    def conv(name, x, size):
-      return self.conv(getattr(widths, name), size, name=name)(x, train=train)
-
-    with jax.named_scope('pool'):
-      pooled = max_pool(x, 3, 1, 'same')
-    if self.reduced:
-      first, reduced_3x3, reduced_5x5 = self._of_input(x, train)
-      branches = (
-        first,
-        conv('conv_3x3', reduced_3x3, 3),
-        conv('conv_5x5', reduced_5x5, self.kernel_5x5),
-        conv('pool_proj', pooled, 1),
-      )
-    else:
-      branches = (
-        conv('conv_1x1', x, 1),
-        conv('conv_3x3', x, 3),
-        conv('conv_5x5', x, self.kernel_5x5),
-        pooled,
-      )
-    return jnp.concatenate(branches, axis=-1)
-
-  def _of_input(self, x, train):
-    """The three 1x1 convolutions of the input, run as one and stored as three.
-
-    A TPU reads the input once then: 5% less memory traffic in a training step.
-    """
-    names = ('conv_1x1', 'reduce_3x3', 'reduce_5x5')
-    widths = [getattr(self.widths, name) for name in names]
-    blocks = [self.conv(n, name=name) for n, name in zip(widths, names, strict=True)]
-    if self.is_initializing():  # each makes its own parameters
-      return [block(x, train=train) for block in blocks]
-    kernels = [self.get_variable('params', name)['kernel'] for name in names]
-    kernel = jnp.concatenate(kernels, -1).astype(x.dtype)
-    y = cpu_forms.convolution(x, kernel, stride=1, padding=(0, 0), groups=1)
-    parts = jnp.split(y, np.cumsum(widths)[:-1], axis=-1)
-    return [
-      block(part, train=train, convolved=True) for block, part in zip(blocks, parts, strict=True)
-    ]
 
 
 class AuxHead(nn.Module):
@@ -199,15 +112,17 @@ class GoogLeNet(nn.Module):
     width: multiplier of all channel counts but the input's and the classes', rounded
       to multiples of 8.
     modules: channels of each module, exactly: `width` does not scale these; None for Table 1's.
-      `{'3a': (64, 96, 128, 16, 32, 32), ...}`, in the order of `Widths`.
+      `{'3a': (64, 96, 128, 16, 32, 32), ...}`, in the order of `Widths`; a 0 leaves a branch out.
     module: 'reduced' (Figure 2b) or 'naive' (Figure 2a).
     norm: 'none', 'lrn' (twice in the stem, Figure 3) or 'batch' (after every
       convolution, in place of its bias).
     kernel_5x5: window of the "5x5" branch: 5, or 3 as in torchvision.
+    stacked, reduction_relu, pool_branch: see `InceptionModule`.
     stem: a key of `STEMS`.
     aux_heads: modules that an auxiliary classifier follows; () for none.
-    classifier: 'avgpool' (global average pool, dropout, linear) or 'fc' (the flattened
-      map through a hidden linear layer of 1024, dropout, linear).
+    classifier: 'avgpool' (global average pool, dropout, linear), 'fc' (the flattened
+      map through a hidden linear layer of 1024, dropout, linear) or 'linear' (the flattened map,
+      dropout, linear).
     dropout, aux_dropout: share of the activations dropped, main and auxiliary.
     pool_rounding: rounding of the max pools' sizes: 'same', 'ceil' or 'floor'
       (`layers.pool_padding`).
@@ -227,6 +142,9 @@ class GoogLeNet(nn.Module):
   module: str = 'reduced'
   norm: str = 'lrn'
   kernel_5x5: int = 5
+  stacked: bool = False
+  reduction_relu: bool = True
+  pool_branch: str = 'max'
   stem: str = 'imagenet'
   aux_heads: tuple[str, ...] = ('4a', '4d')
   classifier: str = 'avgpool'
@@ -275,6 +193,7 @@ class GoogLeNet(nn.Module):
         x = jnp.mean(x, axis=(1, 2))  # [B, 1024]
     else:
       x = x.reshape(x.shape[0], -1)  # [B, 50176]
+    if self.classifier == 'fc':
       x = nn.relu(linear(scaled(1024, self.width), name='fc')(x))
     x = nn.Dropout(self.dropout, deterministic=not train)(x)
     logits = linear(self.num_classes, bias_init=nn.initializers.zeros, name='linear')(x)
@@ -316,6 +235,9 @@ class GoogLeNet(nn.Module):
         widths=widths,
         reduced=self.module == 'reduced',
         kernel_5x5=self.kernel_5x5,
+        stacked=self.stacked,
+        reduction_relu=self.reduction_relu,
+        pool_branch=self.pool_branch,
         conv=conv,
         name=f'inception_{name}',
       )(x, train=train)
@@ -350,13 +272,15 @@ class GoogLeNet(nn.Module):
     if not isinstance(modules, Mapping):
       raise InputError(f'GoogLeNet.modules={modules!r}: use a dict of modules')
     for name, widths in modules.items():
-      whole = isinstance(widths, Sequence) and all(isinstance(w, int) and w > 0 for w in widths)
+      whole = isinstance(widths, Sequence) and all(isinstance(w, int) and w >= 0 for w in widths)
       six = whole and len(widths) == len(Widths._fields)
       if not six or not re.fullmatch('[345][a-z]', name):
         raise InputError(
           f'GoogLeNet.modules={{{name!r}: {widths}}}: name modules 3a to 5z, and give each '
           f'six channel counts: {", ".join(Widths._fields)}'
         )
+      if missing := Widths(*widths).missing(reduced=self.module == 'reduced'):
+        raise InputError(f'GoogLeNet.modules={{{name!r}: {widths}}}: {missing}')
     modules = modules or MODULES
     if set(self.aux_heads) - set(modules):
       raise InputError(f'GoogLeNet.aux_heads={self.aux_heads!r}: use modules of {tuple(modules)}')
