@@ -21,11 +21,13 @@ class Result(NamedTuple):
     examples: number of examples scored.
     unreadable: number of those that could not be read.
     values: what each metric gives, by name: a number or an array.
+    correct: `[size]` bool, whether each example of the split is right; None where not asked for.
   """
 
   examples: int
   unreadable: int
   values: dict[str, Any]
+  correct: np.ndarray | None = None
 
   def numbers(self) -> dict[str, float]:
     """The scores that are one number each; what a record holds."""
@@ -46,6 +48,7 @@ class Evaluator:
     metrics: metrics by name (`metrics.create`).
     batch_size: examples over all devices, rounded up to a multiple of them.
     flip: score an image and its mirror image together (`steps.make_eval_step`), and alone too.
+    each: tell of every example whether it is right.
   """
 
   def __init__(
@@ -55,20 +58,29 @@ class Evaluator:
     metrics: Mapping[str, Metric],
     batch_size: int,
     flip: bool = False,
+    each: bool = False,
   ):
     devices = jax.device_count()
     self._batch_size = -(-min(batch_size, data.size) // devices) * devices
-    self._data = data
+    self._data, self._marked = data, data.size if each else 0
     self._metrics = metrics | (steps.unflipped(metrics) if flip else {})
     self._device_data = parallel.replicate(data.device_data)
     self._step = parallel.compile_step(
-      steps.make_eval_step(model, data.make_batch, metrics, batch_size=self._batch_size, flip=flip),
+      steps.make_eval_step(
+        model,
+        data.make_batch,
+        metrics,
+        batch_size=self._batch_size,
+        flip=flip,
+        size=self._marked,
+      ),
       arguments=3,
     )
 
   def __call__(self, variables, stop: Callable[[], Any] = lambda: False) -> Result | None:
     """Scores `{'params', 'batch_stats'}`, replicated; None where `stop()` ended it early."""
-    sums = parallel.replicate(steps.eval_sums(self._metrics, len(self._data.class_names)))
+    classes = len(self._data.class_names)
+    sums = parallel.replicate(steps.eval_sums(self._metrics, classes, self._marked))
     count = -(-self._data.size // self._batch_size)
     with contextlib.closing(self._data):
       for i in passing(count, 'evaluating', parallel.is_main()):
@@ -83,4 +95,4 @@ class Evaluator:
     if bad > self._data.max_bad:  # sum over all processes
       raise stream.too_many_bad(bad, self._data.size, self._data.max_bad, 'those named above')
     values = {name: metric.result(sums[name]) for name, metric in self._metrics.items()}
-    return Result(examples, bad, values)
+    return Result(examples, bad, values, sums[steps.CORRECT] == 1 if self._marked else None)

@@ -261,11 +261,21 @@ def make_train_step(
   return repeat(step, looped=looped)
 
 
-def eval_sums(scored: Mapping[str, Metric], classes: int) -> dict[str, Any]:
-  """What an evaluation step adds to, zero: the examples and the sums of each metric."""
+CORRECT = 'correct'  # of each example, beside the metrics
+
+
+def eval_sums(scored: Mapping[str, Metric], classes: int, size: int = 0) -> dict[str, Any]:
+  """What an evaluation step adds to, zero: the examples and the sums of each metric.
+
+  Args:
+    scored: metrics by name.
+    classes: number of classes.
+    size: examples of which each is marked, as by `make_eval_step`.
+  """
   logits = jax.ShapeDtypeStruct((1, classes), jnp.float32)
   mask = jax.ShapeDtypeStruct((1,), jnp.float32)
   shapes = {name: jax.eval_shape(x.sums, logits, logits, mask) for name, x in scored.items()}
+  shapes |= {CORRECT: jax.ShapeDtypeStruct((size,), jnp.int8)} if size else {}
   return {'examples': jnp.zeros(())} | jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
 
 
@@ -281,6 +291,7 @@ def make_eval_step(
   *,
   batch_size: int,
   flip: bool = False,
+  size: int = 0,
 ) -> Callable:
   """An evaluation step: `(sums, host_batch, device_data, variables, start) -> sums`.
 
@@ -288,21 +299,30 @@ def make_eval_step(
   batch's first example. Places without an example add nothing, so the sums are exact for
   any size of set, batch and number of devices. With `flip` the logits that are scored are the
   logarithm of the mean softmax of an image and its mirror image; the image alone is scored as
-  `unflipped` names it.
+  `unflipped` names it. With `size`, the number of examples, each that is right is marked with a 1
+  under `CORRECT`.
   """
 
   def add(logits, batch):
     return {name: x.sums(logits, batch.label, batch.mask) for name, x in scored.items()}
 
+  def marked(logits, batch, places):
+    right = metrics.correct(logits, batch.label) * batch.mask
+    # The last batch has places beyond the end: they are dropped.
+    return jnp.zeros(size, jnp.int8).at[places].add(right.astype(jnp.int8), mode='drop')
+
   def step(sums, host_batch, device_data, variables, start):
     host_batch = jax.tree.map(lambda x: x[0], host_batch)
-    batch = make_batch(device_data, host_batch, positions(start, batch_size), None)
+    places = positions(start, batch_size)
+    batch = make_batch(device_data, host_batch, places, None)
     logits = model.apply(variables, batch.image, train=False).logits
     new = add(logits, batch)
     if flip:
       mirrored = model.apply(variables, batch.image[:, :, ::-1], train=False).logits
       both = jnp.logaddexp(jax.nn.log_softmax(logits), jax.nn.log_softmax(mirrored)) - jnp.log(2.0)
-      new = add(both, batch) | unflipped(new)
+      logits, new = both, add(both, batch) | unflipped(new)
+    if size:
+      new[CORRECT] = marked(logits, batch, places)
     new['examples'] = batch.mask.sum()
     return jax.tree.map(jnp.add, sums, lax.psum(new, AXIS))
 

@@ -14,6 +14,7 @@ from googlenet_jax import losses, metrics, models, optim, parallel, steps, train
 from googlenet_jax.data import pipeline, sources
 from googlenet_jax.evaluation import Evaluator
 from googlenet_jax.models import Outputs
+from googlenet_jax.run import record
 
 NARROW = (8, 4, 8, 4, 8, 8)  # channels of a module
 SCORED = metrics.create(('loss', 'top1', 'top5', 'confusion'), {}, losses.cross_entropy)
@@ -107,7 +108,7 @@ def test_evaluation_is_exact_for_any_batch_size():
   np.add.at(confusion, (truth, order[:, 0]), 1)
   log_softmax = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
   for batch_size in (1, 10, 36, 64):
-    evaluator = Evaluator(Pixel(), data, SCORED, batch_size)
+    evaluator = Evaluator(Pixel(), data, SCORED, batch_size, each=True)
     result = evaluator({'params': {'unused': np.zeros(1, np.float32)}})
     values = result.values
     assert result.examples == 36
@@ -117,6 +118,9 @@ def test_evaluation_is_exact_for_any_batch_size():
     )
     np.testing.assert_allclose(values['loss'], -log_softmax[np.arange(36), truth].mean(), rtol=1e-5)
     np.testing.assert_array_equal(values['confusion'], confusion)
+    np.testing.assert_array_equal(result.correct[valid], order[:, 0] == truth)
+    assert not result.correct[5]
+    np.testing.assert_array_equal(record.flags(record.bits(result.correct), 37), result.correct)
 
 
 def test_mirror_images_are_averaged_in():
@@ -125,12 +129,13 @@ def test_mirror_images_are_averaged_in():
   labels = rng.integers(0, 8, 20).astype(np.int32)
   split = sources.Split(images, labels, np.ones(20, bool), tuple('abcdefgh'))
   data = pipeline.in_memory(split, train=False, mean=(0.0,), std=(50.0,))
-  values = Evaluator(Pixel(), data, SCORED, 8, flip=True)(
-    {'params': {'unused': np.zeros(1)}}
-  ).values
+  evaluator = Evaluator(Pixel(), data, SCORED, 8, flip=True, each=True)
+  result = evaluator({'params': {'unused': np.zeros(1)}})
+  values = result.values
   logits = images[:, 0, :, 0] / 50.0
   one = special.softmax(logits, -1)
   both = (one + special.softmax(logits[:, ::-1], -1)) / 2
+  np.testing.assert_array_equal(result.correct, both.argmax(-1) == labels)
   for name, shares in (('', both), ('_unflipped', one)):
     right = (shares.argmax(-1) == labels).mean()
     np.testing.assert_allclose(values[f'top1{name}'], right, rtol=1e-6)

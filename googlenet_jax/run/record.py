@@ -1,5 +1,6 @@
 """Records of evaluations: which networks, on which data, prepared how. None replaces another's."""
 
+import base64
 import hashlib
 import importlib.metadata
 import itertools
@@ -62,6 +63,17 @@ def digest(variables: dict) -> str:
     found.update(jax.tree_util.keystr(path).encode())
     found.update(np.ascontiguousarray(array).tobytes())
   return found.hexdigest()
+
+
+def bits(flags: np.ndarray) -> str:
+  """A flag an example as text: base64 of their bits, the first one highest."""
+  return base64.b64encode(np.packbits(flags).tobytes()).decode()
+
+
+def flags(text: str, count: int) -> np.ndarray:
+  """The flags `[count]` bool that `bits` wrote."""
+  packed = np.frombuffer(base64.b64decode(text), np.uint8)
+  return np.unpackbits(packed, count=count).astype(bool)
 
 
 def overrides(config: ConfigDict, earlier: ConfigDict) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def score(
 ) -> dict | None:
   """Scores a checkpoint on a split, and writes the scores and a picture; None where stopped."""
   fields = config.eval.batch_size, config.eval.flip
-  evaluator = Evaluator(model, data, experiment.scored(config), *fields)
+  evaluator = Evaluator(model, data, experiment.scored(config), *fields, each=True)
   result = evaluator(checkpoints.variables(model, data.image_shape, step), stop)
   if result is None:
     return None
@@ -74,6 +74,7 @@ def score(
     told |= {name: chosen[name] for name in ('metrics', 'metric_fields', 'flip')}
     path = record.place(folder, f'evaluation_{split}', told)
     details = scores | {name: x.tolist() for name, x in result.arrays().items()}
+    details['correct'] = record.bits(result.correct)
     if 'confusion' in result.values:
       confusion = result.values['confusion']
       details['per_class_top1'] = _per_class(confusion, data.class_names)
