@@ -22,6 +22,10 @@ ROLLBACKS = 3  # returns to one checkpoint before the run ends
 MAX_CONSECUTIVE_SKIPS = 20  # before the run ends
 
 
+class Diverged(InputError):
+  """A run ended because its loss, its gradients or its parameters were not finite."""
+
+
 class Counts(flax.struct.PyTreeNode):
   """Steps that were not finite, int32; all but the streak since the last training record.
 
@@ -127,7 +131,7 @@ class Recovery:
       step: steps that were dispatched.
 
     Raises:
-      InputError: the run ends instead.
+      Diverged: the run ends instead.
     """
     if self._on_nonfinite == 'skip' or step == self._looked:
       return None
@@ -157,7 +161,7 @@ class Recovery:
       step: step of the record.
 
     Raises:
-      InputError: too many were skipped one after another.
+      Diverged: too many were skipped one after another.
     """
     counts = parallel.fetch(state.nonfinite)
     what = self._what(counts, step)
@@ -175,7 +179,7 @@ class Recovery:
     self._checkpoints.wait()
     latest = self._checkpoints.latest()
     kept = 'there is no checkpoint yet' if latest is None else f'the last is of step {latest:,}'
-    raise InputError(
+    raise Diverged(
       f'{what}; no checkpoint was overwritten, {kept}: lower --config.optimizer.lr in another '
       '--workdir, or go on here with --config.on_nonfinite=skip or rollback'
     )

@@ -36,6 +36,7 @@ def train(
   stop_at: int = 0,
   given: Collection[str] = (),
   arrays: inputs.Arrays | None = None,
+  deadline: float = math.inf,
 ) -> dict | None:
   """Trains, or goes on with the run in the workdir, and scores the test split at its end.
 
@@ -45,6 +46,7 @@ def train(
     stop_at: step to save and stop at, as an interrupted run would; 0 for the end.
     given: fields that were set on the command line, 'optimizer.lr'.
     arrays: splits in place of those that the config names.
+    deadline: time to save and stop at, by `time.monotonic`.
 
   Returns:
     What `summary.json` holds; None when stopped before the end.
@@ -52,7 +54,7 @@ def train(
   Raises:
     InputError: unusable data, an unusable workdir or one of another run, or a loss that is not
       finite.
-    Interrupted: a signal came.
+    Interrupted: a signal came, or the deadline.
   """
   watch = Stopwatch()
   workdirs.check(config, workdir)
@@ -71,7 +73,7 @@ def train(
     folder.check_data(run.description, splits)
     state = state_at(folder.latest, run, folder)
     folder.begin(run.description)
-    signals = stack.enter_context(Signals())
+    signals = stack.enter_context(Signals(deadline))
     trainer = Trainer(config, run, splits, folder, state, watch, signals)
     trainer.train(stop_at or run.clock.total_steps)
     if trainer.step == run.clock.total_steps and not signals.stop:

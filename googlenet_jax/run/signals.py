@@ -1,6 +1,8 @@
-"""SIGINT and SIGTERM, which stop a run between two steps."""
+"""SIGINT and SIGTERM, or a time that is up, which stop a run between two steps."""
 
+import math
 import signal
+import time
 
 from googlenet_jax import parallel
 
@@ -19,12 +21,15 @@ class Signals:
   Before `begin` a signal ends the process at once, as there is nothing to be saved. Of several
   processes any may get it, and jax agrees on where all of them stop, after the first step.
 
+  Args:
+    deadline: time at which a run of one process stops as by SIGALRM, by `time.monotonic`.
+
   Attributes:
     stop: number of the signal, once all processes have agreed to stop; 0 before.
   """
 
-  def __init__(self):
-    self._received, self._asked, self._old = 0, 0, {}
+  def __init__(self, deadline: float = math.inf):
+    self._received, self._asked, self._old, self._deadline = 0, 0, {}, deadline
     self.stop = 0
 
   def __enter__(self):
@@ -52,7 +57,8 @@ class Signals:
       return self.stop
     self._asked += 1
     if not parallel.several_processes():
-      self.stop = self._received
+      late = time.monotonic() > self._deadline
+      self.stop = self._received or (signal.SIGALRM if late else 0)
     elif parallel.agreed_to_stop(self._asked):
       self.stop = self._received or signal.SIGTERM
     return self.stop

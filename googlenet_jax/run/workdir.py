@@ -25,6 +25,10 @@ CHANGES = 'config_changes.jsonl'
 ANSWERED = ('dataset.test', 'eval.checkpoint')  # what the summary of a finished run is about
 
 
+class Busy(InputError):
+  """Another process trains in a workdir."""
+
+
 def check(config: ConfigDict, workdir: epath.Path) -> None:
   """Raises InputError if the workdir is a file, or holds a run of another config or version."""
   try:
@@ -175,7 +179,8 @@ def locked(workdir: epath.Path) -> Iterator[None]:
   In an object store nothing is locked.
 
   Raises:
-    InputError: another run is in it, or it cannot be written.
+    Busy: another run is in it.
+    InputError: it cannot be written.
   """
   files.make_folder(workdir)
   if '://' in str(workdir):
@@ -190,7 +195,7 @@ def locked(workdir: epath.Path) -> Iterator[None]:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
       file.seek(0)
-      raise InputError(
+      raise Busy(
         f'--workdir={workdir}: {file.read().strip()} trains there: wait for it, or give another'
       ) from error
     except OSError as error:  # a file system without locks
