@@ -35,7 +35,8 @@ MODES = {
   'preview': 'draw some training and evaluation images into the workdir',
   'summarize': 'print what every layer of the network of the config, or --model, costs',
   'prepare': 'download and prepare, or convert, the TFDS set of the config',
-  'sweep': "list the points of the config's sweep(), one per line",
+  'sweep': "list the points of the config's sweep(), one per line; with --run, run them",
+  'report': "compare the arms of the config's sweep() by their records, or any --runs",
 }
 
 
@@ -59,7 +60,7 @@ FLAGS = {
   'workdir': Flag(
     '',
     'folder of the run (gs:// too); runs/<config name> by default',
-    ('train', 'evaluate', 'preview', 'explain', 'summarize'),
+    ('train', 'evaluate', 'preview', 'explain', 'summarize', 'sweep', 'report'),
   ),
   'weights': Flag(
     [],
@@ -74,7 +75,9 @@ FLAGS = {
   ),
   'images': Flag('', 'photos, and folders of photos, commas between them', ('predict', 'explain')),
   'output': Flag(
-    '', 'file that is written, .json or .csv of --mode=predict', ('predict', 'export', 'summarize')
+    '',
+    'file that is written, .json or .csv of --mode=predict; folder of --mode=report',
+    ('predict', 'export', 'summarize', 'report'),
   ),
   'top': Flag('5', "number of classes of a photo; 'all' for all", ('predict',)),
   'model': Flag(
@@ -89,6 +92,14 @@ FLAGS = {
   'image_shape': Flag([], 'H,W,C of the images of --mode=summarize', ('summarize',)),
   'plot': Flag('', 'PNG file that --mode=summarize draws', ('summarize',)),
   'sweep': Flag(-1, "point of the config's sweep() that is run; -1 for none", (*RUNS, 'preview')),
+  'run': Flag(False, 'run the points of the sweep that have no record', ('sweep',)),
+  'minutes': Flag(0, 'time after which --run saves and stops; 0 for none', ('sweep',)),
+  'records': Flag(
+    '',
+    "folder of the finished points' records; that of their runs by default",
+    ('train', 'sweep', 'report'),
+  ),
+  'runs': Flag([], 'folders of runs that --mode=report compares', ('report',)),
   'module': Flag(
     '', 'inception module that --mode=explain draws the branches of; 4a by default', ('explain',)
   ),
@@ -114,12 +125,14 @@ class Call(NamedTuple):
     config: checked.
     workdir: folder of the run, an `epath.Path`.
     given: fields of the config that the command line sets, 'optimizer.lr'.
+    file: the config's file; '' for that of a run.
   """
 
   flags: flags.FlagValues
   config: Any
   workdir: Any
   given: set[str]
+  file: str
 
 
 def main() -> None:
@@ -263,25 +276,27 @@ def _start(file: str) -> int:
   values = flags.FLAGS
   if values.mode not in PRINTS:
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a closed connection raises
-  if values.mode == 'sweep':
+  if values.mode == 'sweep' and not values.run:
+    for flag in ('workdir', 'minutes', 'records'):
+      if values[flag].present:
+        raise InputError(f'--{flag} has no effect in --mode=sweep without --run')
     for point in config_files.points(file):
       print(*(f'{field}={value!r}' for field, value in point.items()))
     return 0
   workdir = epath.Path(values.workdir or f'runs/{pathlib.Path(file).stem}').expanduser()
   given = _set_by(sys.argv) | ({'model.name'} if values.model else set())
-  call = Call(values, values.config, workdir, given)
+  call = Call(values, values.config, workdir, given, file)
   if values.model:
     call.config.model.name = values.model
   if values.sweep >= 0:
-    point = _take_point(call, config_files.points(file))
-    given |= point.keys()
-    call = call._replace(workdir=workdir / f'sweep_{values.sweep}', given=given)
+    point = _take_point(call)
+    call = call._replace(workdir=workdir / f'sweep_{values.sweep}', given=given | point.keys())
   if not values.weights:
-    effects.fit(call.config, given)
+    effects.fit(call.config, call.given)
   checks.check(call.config, weights=bool(values.weights))
   _join_cluster(call)
   # Once jax knows which process this is.
-  effects.check(call.config, values.mode, given, weights=bool(values.weights))
+  effects.check(call.config, values.mode, call.given, weights=bool(values.weights))
   try:
     result = _run(call)
   except Interrupted as interrupted:
@@ -291,18 +306,17 @@ def _start(file: str) -> int:
   return 0
 
 
-def _take_point(call: Call, points: list[dict]) -> dict:
-  """Puts the point of --sweep, which it returns, into the config; no flag may set its fields."""
+def _take_point(call: Call) -> dict:
+  """Puts the point of --sweep into the config; returns its fields, which no flag may set."""
   from googlenet_jax import schema
+  from googlenet_jax.evidence import design
 
-  number = call.flags.sweep
+  number, points = call.flags.sweep, config_files.points(call.file)
   if number >= len(points):
     raise InputError(f'--sweep={number}: the points of sweep() are 0 to {len(points) - 1}')
-  twice = [field for field in points[number] if field in call.given]
-  if twice:
-    raise InputError(f'--config.{twice[0]} contradicts --sweep={number}, which sets it')
-  schema.update(call.config, points[number], 'sweep(): ')
-  return points[number]
+  _, fields = design.named(points[number], call.given)
+  schema.update(call.config, fields, 'sweep(): ')
+  return fields
 
 
 def _join_cluster(call: Call) -> None:
@@ -345,9 +359,14 @@ def _run(call: Call) -> dict:
   if values.mode == 'train':
     if values.weights:
       raise InputError('--mode=train starts from --config.init.weights=FILE, not from --weights')
-    from googlenet_jax import training
+    return _train(call) | shown
+  if values.mode == 'sweep':
+    from googlenet_jax.evidence import design, sweep
 
-    return training.train(config, call.workdir, given=call.given) | shown
+    experiment = design.load(call.file, config, call.given)
+    return sweep.run(experiment, call.workdir, _records(call), values.minutes)
+  if values.mode == 'report':
+    return _report(call, output)
   if values.mode == 'evaluate' and not values.weights:
     if values.preprocessing:
       raise InputError('--preprocessing has no effect without --weights')
@@ -355,6 +374,49 @@ def _run(call: Call) -> dict:
 
     return score.evaluate(config, call.workdir) | shown
   return _run_weights(call, output)
+
+
+def _train(call: Call) -> dict:
+  """Trains; a point of a sweep leaves its record."""
+  from googlenet_jax import parallel, training
+
+  summary = training.train(call.config, call.workdir, given=call.given)
+  if call.flags.sweep >= 0 and parallel.is_main():
+    from googlenet_jax.evidence import design, result
+
+    arm, fields = design.named(config_files.points(call.file)[call.flags.sweep])
+    point = design.Point(arm, fields, call.config, design.key(call.config))
+    records = _records(call)
+    folder = call.workdir if records == call.workdir else records / point.key
+    result.write(point, pathlib.Path(call.file).stem, call.workdir, folder)
+  return summary
+
+
+def _report(call: Call, output: str) -> dict:
+  """Compares the arms of an experiment, or any runs, and writes tables and a page."""
+  from etils import epath
+
+  folder = epath.Path(output or f'reports/{pathlib.Path(call.file).stem}')
+  if call.flags.runs:
+    from googlenet_jax.evidence import leaderboard
+
+    leaderboard.save([epath.Path(x).expanduser() for x in call.flags.runs], folder)
+    return {'written': folder}
+  from googlenet_jax.evidence import design, page, report, result
+
+  experiment = design.load(call.file, call.config, call.given)
+  comparison = report.compare(experiment, result.read(_records(call)))
+  page.save(comparison, folder)
+  for finding in comparison.findings:
+    print(f'{finding.claim.text}\n  {page.sentence(finding)}')
+  return {'written': folder / 'index.html'}
+
+
+def _records(call: Call):
+  """The folder of the records of finished points."""
+  from etils import epath
+
+  return epath.Path(call.flags.records).expanduser() if call.flags.records else call.workdir
 
 
 def _described(call: Call) -> dict:

@@ -45,13 +45,31 @@ def points(path: str) -> list[dict]:
   Raises:
     InputError: it has none, or none that is of this form.
   """
-  made = runpy.run_path(path).get('sweep')
-  if made is None:
+  found = _made_by(path, 'sweep')
+  if found is None:
     raise InputError(f'--config={path} has no sweep(): a function that returns [{{FIELD: VALUE}}]')
-  try:
-    found = list(made())
-  except Exception as error:  # raised by the user's function
-    raise InputError(f'--config={path}: sweep(): {type(error).__name__}: {error}') from error
   if not found or not all(isinstance(point, dict) and point for point in found):
     raise InputError(f'--config={path}: sweep() must return some {{FIELD: VALUE}}, not {found!r}')
   return found
+
+
+def claims(path: str) -> list:
+  """What a config file's `claims()` returns; none where it has no such function."""
+  return _made_by(path, 'claims') or []
+
+
+def title(path: str) -> str:
+  """The first line of a config file's docstring."""
+  text = runpy.run_path(path).get('__doc__') or ''
+  return text.strip().partition('\n')[0]
+
+
+def _made_by(path: str, name: str) -> list | None:
+  """What a function of the file returns, as a list; None where it has none of this name."""
+  function = runpy.run_path(path).get(name)
+  if function is None:
+    return None
+  try:
+    return list(function())
+  except Exception as error:  # raised by the user's function
+    raise InputError(f'--config={path}: {name}(): {type(error).__name__}: {error}') from error

@@ -14,25 +14,27 @@ class Table(NamedTuple):
     columns: titles of the columns; the first column holds text.
     rows: values of the columns: numbers, text, or None for nothing.
     notes: lines below it.
+    digits: decimals of a number below 100 where a person reads it.
   """
 
   title: str
   columns: tuple[str, ...]
   rows: list[tuple]
   notes: tuple[str, ...] = ()
+  digits: int = 1
 
 
-def _shown(x) -> str:
+def _shown(x, digits: int) -> str:
   if x is None:
     return ''
   if isinstance(x, float):
-    return f'{x:,.1f}' if abs(x) < 100 else f'{x:,.0f}'
+    return f'{x:,.{digits}f}' if abs(x) < 100 else f'{x:,.0f}'
   return f'{x:,}' if isinstance(x, int) else x
 
 
 def text(table: Table) -> str:
   """A table for a terminal: columns side by side, text to the left and numbers to the right."""
-  cells = [table.columns, *([_shown(x) for x in row] for row in table.rows)]
+  cells = [table.columns, *([_shown(x, table.digits) for x in row] for row in table.rows)]
   widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
   left = [all(isinstance(x, str) for x in column) for column in zip(*table.rows, strict=True)]
   lines = [
@@ -47,7 +49,7 @@ def text(table: Table) -> str:
 
 def _markdown(table: Table) -> str:
   rows = [table.columns, ['---'] * len(table.columns)]
-  rows += [[_shown(x) for x in row] for row in table.rows]
+  rows += [[_shown(x, table.digits) for x in row] for row in table.rows]
   lines = [f'| {" | ".join(row)} |' for row in rows]
   return '\n'.join([*lines, '', *table.notes]) + '\n'
 

@@ -1,0 +1,55 @@
+"""Do auxiliary heads carry gradient to the input, and do they help?
+
+    python main.py --config=configs/experiments/heads.py --mode=sweep --run
+
+Two heads (after 4a and 4d, weight 0.3) or none, with batch norm and without. Without it the rate is
+0.02, and gradients are clipped at 1.
+"""
+
+from googlenet_jax.configs.experiments import base
+from googlenet_jax.evidence import Claim, grid
+
+HEADS = {'model.aux_heads': ('4a', '4d')}
+BARE = {'model.norm': 'none', 'optimizer.lr': 0.02, 'optimizer.clip_norm': 1.0}
+ARMS = {
+  'base': {},
+  'heads': HEADS,
+  'no batch norm': BARE,
+  'no batch norm, heads': HEADS | BARE,
+}
+PAPER = 'arXiv 1409.4842, section 5'
+
+
+def get_config():
+  """See the module's docstring."""
+  return base.proxy()
+
+
+def sweep():
+  """Arms by seeds."""
+  return grid(ARMS, seeds=3, more={'base': 5})
+
+
+def claims():
+  """What is said of auxiliary heads, with batch norm and as the paper had it, without."""
+  found = []
+  for a, b, where in (
+    ('no batch norm, heads', 'no batch norm', 'without batch norm'),
+    ('heads', 'base', 'with batch norm'),
+  ):
+    found += [
+      Claim(
+        f'Heads carry gradient to the first layer, {where}',
+        PAPER,
+        a,
+        b,
+        'gradient_reach',
+        'higher',
+        0.1,
+      ),
+      Claim(
+        f'Heads speed up the first epoch, {where}', PAPER, a, b, 'first_epoch_top1', 'higher', 1.0
+      ),
+      Claim(f'Heads raise the accuracy, {where}', PAPER, a, b, 'test_top1', 'higher', 1.0),
+    ]
+  return found

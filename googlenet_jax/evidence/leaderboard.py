@@ -1,0 +1,86 @@
+"""Any runs side by side: what differs between them, and how well they do."""
+
+import html
+import statistics
+from collections.abc import Sequence
+
+from etils import epath
+
+from googlenet_jax import files, schema
+from googlenet_jax.errors import InputError
+from googlenet_jax.evidence import design, page
+from googlenet_jax.run import workdir
+from googlenet_jax.tools import tables
+from googlenet_jax.tools.tables import Table
+
+
+def save(folders: Sequence[epath.Path], output: epath.Path) -> None:
+  """Writes the leaderboard of the runs in folders as a page, Markdown, CSV and JSON.
+
+  Raises:
+    InputError: there is no finished run, or one cannot be read.
+  """
+  board = table(folders)
+  files.make_folder(output)
+  for ending, text in tables.WRITERS.items():
+    files.write(output / f'table{ending}', text(board))
+  parts = [f'<h1>{html.escape(board.title)}</h1>', page.table(board)]
+  parts += [f'<p class="notes">{html.escape(note)}</p>' for note in board.notes]
+  files.write(output / 'index.html', page.document(board.title, parts))
+
+
+def table(folders: Sequence[epath.Path]) -> Table:
+  """A row for all runs that differ by their seed alone, the best mean first.
+
+  Args:
+    folders: folders of runs, or folders that hold some.
+  """
+  runs = [run for folder in folders for run in _finished(folder)]
+  if not runs:
+    raise InputError(f'--runs={",".join(map(str, folders))}: no finished run is there')
+  configs = [schema.flat(workdir.config(run).to_dict()) for run in runs]
+  varied = [
+    name
+    for name, value in configs[0].items()
+    if name != 'seed' and design.counts(name) and any(x[name] != value for x in configs)
+  ]
+  groups = {}
+  for run, config in zip(runs, configs, strict=True):
+    shown = ', '.join(f'{name}={config[name]!r}' for name in varied)
+    groups.setdefault(shown, []).append(files.read_json(run / 'summary.json'))
+  rows = [_row(shown, found) for shown, found in groups.items()]
+  rows.sort(key=lambda row: -(row[3] if row[3] is not None else -1))
+  columns = (
+    *('what differs', 'runs', 'test top-1 (%)', 'mean', 'standard deviation', 'validation top-1'),
+    *('parameters', 'images/s', 'minutes'),
+  )
+  return Table(
+    'Runs', columns, rows, digits=2, notes=('Runs that differ by their seed alone are one row.',)
+  )
+
+
+def _finished(folder):
+  """The finished runs in a folder: itself, and folders in it and in those."""
+  paths = [path for form in ('', '*/', '*/*/') for path in folder.glob(f'{form}summary.json')]
+  return sorted(path.parent for path in paths)
+
+
+def _row(shown, found):
+  tests = [100 * x['test_top1'] for x in found if x['test_top1'] is not None]
+  validated = [100 * x['validation_top1'] for x in found if x['validation_top1'] is not None]
+  return (
+    shown or 'nothing',
+    len(found),
+    ' '.join(f'{x:.2f}' for x in tests),
+    round(statistics.mean(tests), 2) if tests else None,
+    round(statistics.stdev(tests), 2) if len(tests) > 1 else None,
+    round(statistics.mean(validated), 2) if validated else None,
+    found[0]['parameters'],
+    _middle(x['images_per_second'] for x in found),
+    _middle(x['seconds'] / 60 for x in found),
+  )
+
+
+def _middle(values):
+  known = [x for x in values if x is not None]
+  return round(statistics.median(known), 1) if known else None

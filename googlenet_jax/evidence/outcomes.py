@@ -1,0 +1,139 @@
+"""What a run is judged by: a table of numbers, each read off what the run left."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+FIRST_STEPS = 500  # whose gradients are looked at
+
+
+class Course(NamedTuple):
+  """What a finished run left.
+
+  Attributes:
+    lines: its training records (`metrics.jsonl`), in order.
+    summary: `summary.json`.
+    norms: gradient-to-parameter norm of each layer over the first steps (`norms`).
+  """
+
+  lines: Sequence[dict]
+  summary: dict
+  norms: dict[str, float]
+
+
+class Outcome(NamedTuple):
+  """A row of the table.
+
+  Attributes:
+    title: name for a person.
+    unit: unit of the number.
+    value: `Course -> number`; None where the run does not tell.
+  """
+
+  title: str
+  unit: str
+  value: Callable[[Course], float | None]
+
+
+def norms(lines: Sequence[dict], until: int = FIRST_STEPS) -> dict[str, float]:
+  """Mean norm of the gradient over that of the parameters, by layer; {} where none were logged.
+
+  Args:
+    lines: training records.
+    until: last step that counts.
+  """
+  early = [line for line in lines if line['step'] <= until] or list(lines[:1])
+  gradients = [name for name in (early[0] if early else ()) if name.startswith('gradient_norm/')]
+  found = {}
+  for name in gradients:
+    layer = name.removeprefix('gradient_norm/')
+    ratios = [line[name] / line[f'parameter_norm/{layer}'] for line in early]
+    found[layer] = float(np.mean(ratios))
+  return found
+
+
+def _percent(name: str):
+  def value(course):
+    share = course.summary[name]
+    return None if share is None else 100 * share
+
+  return value
+
+
+def _online(name: str, inside: Callable[[float, float], bool]):
+  """The mean of a number over the training records that end where `inside(epoch, end)` says."""
+
+  def value(course):
+    counts, values, before = [], [], 0
+    for line in course.lines:
+      if inside(line['epoch'], course.lines[-1]['epoch']):
+        counts.append(line['step'] - before)
+        values.append(line[name])
+      before = line['step']
+    return float(np.average(values, weights=counts)) if values else None
+
+  return value
+
+
+def _first_epoch(epoch, end):
+  del end
+  return epoch <= 1
+
+
+def _last_epoch(epoch, end):
+  return epoch > end - 1 + 1e-6
+
+
+def _scaled(value: Callable, factor: float):
+  def scaled(course):
+    found = value(course)
+    return None if found is None else factor * found
+
+  return scaled
+
+
+def _gap(course):
+  train, test = (OUTCOMES[name].value(course) for name in ('train_top1', 'test_top1'))
+  return None if None in (train, test) else train - test
+
+
+def _decades(first: str, last: str = ''):
+  """The logarithm to base 10 of a layer's norm, over another layer's where one is named."""
+
+  def value(course):
+    over, under = course.norms.get(first), course.norms.get(last) if last else 1.0
+    return math.log10(over / under) if over and under else None  # a dead layer has none
+
+  return value
+
+
+OUTCOMES: dict[str, Outcome] = {
+  'test_top1': Outcome('test top-1', '%', _percent('test_top1')),
+  'test_loss': Outcome('test loss', 'nats', lambda course: course.summary['test_loss']),
+  'train_top1': Outcome(
+    'top-1 in the last epoch of training', '%', _scaled(_online('main_top1', _last_epoch), 100)
+  ),
+  'train_loss': Outcome(
+    'loss in the last epoch of training', 'nats', _online('main_loss', _last_epoch)
+  ),
+  'gap': Outcome('top-1 in the last epoch of training less that of the test', 'points', _gap),
+  'first_epoch_top1': Outcome(
+    'top-1 in the first epoch of training', '%', _scaled(_online('main_top1', _first_epoch), 100)
+  ),
+  'conv1_gradient': Outcome(
+    f'gradient over parameters of conv1, first {FIRST_STEPS} steps', 'decades', _decades('conv1')
+  ),
+  'gradient_reach': Outcome(
+    f'the same over that of inception_5b, first {FIRST_STEPS} steps',
+    'decades',
+    _decades('conv1', 'inception_5b'),
+  ),
+}
+
+
+def measure(course: Course) -> dict[str, float]:
+  """All outcomes that a run tells."""
+  found = {name: outcome.value(course) for name, outcome in OUTCOMES.items()}
+  return {name: value for name, value in found.items() if value is not None}

@@ -1,0 +1,278 @@
+"""Arms compared: from an experiment and its records to tables and verdicts. Trains nothing."""
+
+import collections
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from googlenet_jax.errors import InputError
+from googlenet_jax.evidence import design, statistics
+from googlenet_jax.evidence.design import BASE, Claim, Experiment
+from googlenet_jax.evidence.outcomes import OUTCOMES
+from googlenet_jax.evidence.result import Result
+from googlenet_jax.evidence.statistics import LEAST_SEEDS, LEVEL, Difference
+from googlenet_jax.tools.tables import Table
+
+MAIN = 'test_top1'  # what arms are compared by beside the claims
+ALIKE = 'package', 'versions'  # what all records of an experiment have in common
+
+
+class Arm(NamedTuple):
+  """An arm and what is known of it.
+
+  Attributes:
+    name: its name.
+    fields: what it changes.
+    results: records of its runs that ended, by seed.
+    failed: number of those that did not.
+    planned: number of its seeds.
+  """
+
+  name: str
+  fields: dict
+  results: tuple[Result, ...]
+  failed: int
+  planned: int
+
+  def values(self, outcome: str) -> list[float]:
+    """An outcome of each run that tells it."""
+    return [x.outcomes[outcome] for x in self.results if outcome in x.outcomes]
+
+
+class Finding(NamedTuple):
+  """What is known of a claim.
+
+  Attributes:
+    claim: the claim.
+    difference: a's outcome less b's; None before the spread is known.
+    images: standard error of that difference by the choice of test images; None where it is no
+      accuracy.
+    verdict: see `statistics.verdict`; 'not yet run' before there are `LEAST_SEEDS` of each arm.
+  """
+
+  claim: Claim
+  difference: Difference | None
+  images: float | None
+  verdict: str
+
+
+class Comparison(NamedTuple):
+  """An experiment and its records.
+
+  Attributes:
+    experiment: the experiment.
+    arms: its arms by name, in order.
+    control: name of the arm that the others are compared with.
+    outcomes: outcomes that are compared, `MAIN` or that of the first claim first.
+    to_control: by outcome and arm, its difference to the control.
+    findings: one a claim.
+  """
+
+  experiment: Experiment
+  arms: dict[str, Arm]
+  control: str
+  outcomes: tuple[str, ...]
+  to_control: dict[str, dict[str, Difference]]
+  findings: tuple[Finding, ...]
+
+  def finished(self) -> list[Result]:
+    """The records of all runs that ended."""
+    return [result for arm in self.arms.values() for result in arm.results]
+
+
+def compare(experiment: Experiment, results: Sequence[Result]) -> Comparison:
+  """Compares the arms of an experiment by the records of its points.
+
+  Raises:
+    InputError: records that cannot be compared: of other code, versions or data, or of fields
+      that the experiment does not declare.
+  """
+  by_key = {result.told['key']: result for result in results}
+  _check_declared(experiment, results)
+  arms = {}
+  for name, points in experiment.arms().items():
+    found = [by_key[point.key] for point in points if point.key in by_key]
+    ended = tuple(x for x in found if not x.told['failed'])
+    fields = {x: y for x, y in points[0].fields.items() if x != 'seed'}
+    arms[name] = Arm(name, fields, ended, len(found) - len(ended), len(points))
+  _check_alike([result for arm in arms.values() for result in arm.results])
+  control = BASE if BASE in arms else next(iter(arms))
+  claimed = list(dict.fromkeys(claim.outcome for claim in experiment.claims))
+  to_control = {x: _to_control(arms, x, control) for x in claimed or [MAIN]}
+  findings = tuple(_finding(arms, claim, experiment.claims, LEVEL) for claim in experiment.claims)
+  return Comparison(experiment, arms, control, tuple(to_control), to_control, findings)
+
+
+def _check_declared(experiment, results):
+  points = {(point.arm, point.config.seed): point for point in experiment.points}
+  for result in results:
+    told = result.told
+    point = points.get((told['arm'], told['seed']))
+    if told['experiment'] != experiment.name or not point or told['key'] == point.key:
+      continue
+    fields = design.changed(told['config'], point.config.to_dict())
+    some = ', '.join(f'{x}: {a!r} there, {b!r} here' for x, (a, b) in [*fields.items()][:3])
+    raise InputError(
+      f'{result.path}: another run of arm {told["arm"]!r}, seed {told["seed"]}, than the '
+      f'experiment declares ({some}): move the record away, or declare the fields'
+    )
+
+
+def _check_alike(results):
+  for result in results:
+    for what in ALIKE:
+      if result.told[what] != results[0].told[what]:
+        raise InputError(
+          f'{result.path} and {results[0].path} are of different {what} ({result.told[what]} and '
+          f'{results[0].told[what]}) and cannot be compared: run one of them again'
+        )
+    for split, digest in results[0].told['data'].items():
+      if result.told['data'].get(split, digest) != digest:
+        raise InputError(
+          f'{result.path} and {results[0].path} are of different examples in {split!r} and cannot '
+          'be compared: run one of them again'
+        )
+
+
+def _to_control(arms, outcome, control) -> dict[str, Difference]:
+  values = {name: found for name, arm in arms.items() if (found := arm.values(outcome))}
+  pairs = [(name, control) for name in values if name != control]
+  if control not in values or not pairs or statistics.pooled(values) is None:
+    return {}
+  found = statistics.differences(values, pairs)
+  return {name: x for (name, _), x in zip(pairs, found, strict=True)}
+
+
+def _finding(arms: Mapping[str, Arm], claim: Claim, claims: Sequence[Claim], level) -> Finding:
+  """The level is shared out among the outcomes of all claims, each of which is a family."""
+  outcomes = {x.outcome for x in claims}
+  values = {name: arm.values(claim.outcome) for name, arm in arms.items()}
+  family = [(x.a, x.b) for x in claims if x.outcome == claim.outcome]
+  family = [pair for pair in family if all(values[name] for name in pair)]
+  least = min(len(values[claim.a]), len(values[claim.b]))
+  if not least or statistics.pooled(values) is None:
+    return Finding(claim, None, None, 'not yet run')
+  shared = 1 - (1 - level) / len(outcomes)
+  differences = statistics.differences(values, family, shared)
+  difference = differences[family.index((claim.a, claim.b))]
+  verdict = statistics.verdict(difference, claim.direction, claim.margin)
+  if least < LEAST_SEEDS:
+    verdict = 'not yet run'
+  return Finding(claim, difference, _of_the_images(arms, claim), verdict)
+
+
+def _of_the_images(arms, claim):
+  if claim.outcome != MAIN:
+    return None
+  marks = [[x.correct for x in arms[name].results if x.told['images']] for name in claim[2:4]]
+  if not all(marks) or len({len(mark) for arm in marks for mark in arm}) > 1:
+    return None
+  first, second = (np.stack(arm) for arm in marks)
+  return 100 * statistics.of_the_images(first, second)
+
+
+def table(comparison: Comparison) -> Table:
+  """A row for each outcome and arm."""
+  columns = (
+    *('outcome', 'arm', 'changes', 'seeds', 'failed', 'values', 'mean', '± of the mean'),
+    *(f'less {comparison.control}', 'from', 'to', 'verdicts'),
+    *('parameters', 'with heads', 'multiply-adds (M)', 'images/s', 'minutes'),
+  )
+  rows = []
+  for outcome in comparison.outcomes:
+    known = statistics.pooled({x: arm.values(outcome) for x, arm in comparison.arms.items()})
+    for name, arm in comparison.arms.items():
+      values = arm.values(outcome)
+      half = None
+      if values and known:
+        error = known.deviation / len(values) ** 0.5
+        half = round(float(stats.t.ppf((1 + LEVEL) / 2, known.freedom)) * error, 2)
+      difference = comparison.to_control[outcome].get(name)
+      costs = [x.told for x in arm.results]
+      rows.append(
+        (
+          OUTCOMES[outcome].title,
+          name,
+          ', '.join(f'{x}={y!r}' for x, y in arm.fields.items()),
+          len(values),
+          arm.failed,
+          ' '.join(f'{x:.2f}' for x in values),
+          round(sum(values) / len(values), 2) if values else None,
+          half,
+          *((round(x, 2) for x in difference[:3]) if difference else (None, None, None)),
+          _verdicts(comparison, name, outcome),
+          *(
+            (costs[0][x] for x in ('parameters', 'parameters_with_heads')) if costs else 2 * [None]
+          ),
+          round(costs[0]['multiply_adds'] / 1e6, 2) if costs else None,
+          _median(costs, 'images_per_second'),
+          _median(costs, 'minutes'),
+        )
+      )
+  return Table(comparison.experiment.title, columns, rows, notes(comparison), digits=2)
+
+
+def claims(comparison: Comparison) -> Table:
+  """A row for each claim."""
+  columns = (
+    *('claim', 'source', 'first arm', 'second arm', 'outcome', 'claimed', 'margin', 'difference'),
+    *('from', 'to', '± of the images', 'could have found', 'verdict'),
+  )
+  rows = []
+  for claim, difference, images, verdict in comparison.findings:
+    numbers = (None, None, None) if difference is None else (round(x, 2) for x in difference[:3])
+    rows.append(
+      (
+        *claim[:4],
+        f'{OUTCOMES[claim.outcome].title} ({OUTCOMES[claim.outcome].unit})',
+        claim.direction,
+        claim.margin,
+        *numbers,
+        None if images is None else round(1.96 * images, 2),
+        None if difference is None else round(difference.findable, 2),
+        verdict,
+      )
+    )
+  return Table(comparison.experiment.title, columns, rows, notes(comparison), digits=2)
+
+
+def notes(comparison: Comparison) -> tuple[str, ...]:
+  """What the figures rest on, in sentences."""
+  found = []
+  for outcome in comparison.outcomes:
+    values = {name: arm.values(outcome) for name, arm in comparison.arms.items()}
+    known = statistics.pooled(values)
+    if known:
+      runs = sum(map(len, values.values()))
+      about = OUTCOMES[outcome]
+      found.append(
+        f'{about.title[0].upper()}{about.title[1:]}: standard deviation of a run '
+        f'{known.deviation:.2f} {about.unit}, pooled over {runs} runs '
+        f'({known.freedom} degrees of freedom).'
+      )
+  found.append(
+    f'Differences to {comparison.control} have simultaneous {LEVEL:.0%} intervals (Dunnett), those '
+    'of the claims likewise; runs are not paired by seed.'
+  )
+  failed = sum(arm.failed for arm in comparison.arms.values())
+  if failed:
+    found.append(f'{failed} runs ended with a loss that was not finite; they have no outcome.')
+  machines = collections.Counter(x.told['processor'] for x in comparison.finished())
+  if machines:
+    found.append('Runs by processor: ' + '; '.join(f'{x}: {n}' for x, n in machines.items()) + '.')
+  return tuple(found)
+
+
+def _verdicts(comparison, arm, outcome):
+  return '; '.join(
+    f'claim {number}: {finding.verdict}'
+    for number, finding in enumerate(comparison.findings, 1)
+    if finding.claim.outcome == outcome and arm == finding.claim.a
+  )
+
+
+def _median(costs, name):
+  values = sorted(x[name] for x in costs if x[name] is not None)
+  return round(float(np.median(values)), 1) if values else None

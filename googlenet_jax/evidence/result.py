@@ -1,0 +1,143 @@
+"""The record of a finished point: all that a comparison needs, so that the run can be deleted."""
+
+import hashlib
+import json
+import pathlib
+import platform
+import sys
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from etils import epath
+
+from googlenet_jax import files, parallel
+from googlenet_jax.evidence import design, outcomes
+from googlenet_jax.run import metrics_log, record, workdir
+from googlenet_jax.tools import cost
+
+NAME = 'result.json'
+FORMAT = 1
+# What no outcome depends on: experiments go on while pages and pictures are worked on.
+APART = ('configs', 'evidence', 'tools', 'cli.py', 'plots.py', 'progress.py', 'config_files.py')
+
+
+class Result(NamedTuple):
+  """The record of a point.
+
+  Attributes:
+    told: what the file holds.
+    path: the file.
+  """
+
+  told: dict[str, Any]
+  path: str
+
+  @property
+  def outcomes(self) -> dict[str, float]:
+    """Outcomes by name; {} of a run that failed."""
+    return self.told['outcomes']
+
+  @property
+  def correct(self) -> np.ndarray | None:
+    """`[images]` bool, whether each test image is right."""
+    images = self.told['images']
+    return record.flags(images['correct'], images['count']) if images else None
+
+
+def package() -> str:
+  """Digest of the code that outcomes depend on."""
+  root = pathlib.Path(__file__).parents[1]
+  found = hashlib.blake2b(digest_size=8)
+  for path in sorted(root.rglob('*.py')):
+    name = path.relative_to(root)
+    if name.parts[0] not in APART:
+      found.update(f'{name.as_posix()}\0'.encode() + path.read_bytes() + b'\0')
+  return found.hexdigest()
+
+
+def write(
+  point: design.Point, experiment: str, run: epath.Path, folder: epath.Path, failed: str = ''
+) -> None:
+  """Writes the record of a finished point.
+
+  Args:
+    point: the point.
+    experiment: name of the experiment that ran it.
+    run: workdir of the run.
+    folder: folder of the record, made where absent.
+    failed: why the run ended early; its outcomes are none then.
+  """
+  told = {
+    'format': FORMAT,
+    'key': point.key,
+    'experiment': experiment,
+    'arm': point.arm,
+    'differences': {x: y for x, y in point.fields.items() if x != 'seed'},
+    'seed': point.config.seed,
+    'failed': failed,
+    'package': package(),
+    'command': ' '.join(sys.argv),
+    'processor': processor(),
+    'device': parallel.describe(),
+    'versions': record.versions(),
+    'data': files.read_json(run / workdir.RUN)['data'],
+    'config': point.config.to_dict(),
+    **_network(run),
+    **(_course(run) if not failed else {'outcomes': {}, 'images': None, 'curve': [], 'norms': {}}),
+  }
+  folder.mkdir(parents=True, exist_ok=True)
+  files.write(folder / NAME, json.dumps(told, indent=1) + '\n')
+
+
+def read(folder: epath.Path) -> list[Result]:
+  """The records in a folder's folders, by their names; none where there is no folder.
+
+  Raises:
+    InputError: one cannot be read.
+  """
+  paths = sorted(folder.glob(f'*/{NAME}')) if folder.exists() else []
+  found = [Result(files.read_json(path), str(path)) for path in paths]
+  return [x for x in found if x.told['format'] == FORMAT]
+
+
+def processor() -> str:
+  """The CPU's model, and how many of its cores this process may use."""
+  path = pathlib.Path('/proc/cpuinfo')
+  lines = path.read_text().splitlines() if path.exists() else []
+  names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
+  return f'{names[0] if names else platform.processor()}, {jax.device_count()} devices'
+
+
+def _network(run: epath.Path) -> dict[str, int]:
+  description = workdir.network(run)
+  found = cost.cost(description.create(), description.image_shape)
+  extra = sum(row.parameters for row in found.training_rows)
+  total = found.total('parameters')
+  return {
+    'parameters': total,
+    'parameters_with_heads': total + extra,
+    'multiply_adds': found.total('macs'),
+  }
+
+
+def _course(run: epath.Path) -> dict[str, Any]:
+  summary = files.read_json(run / 'summary.json')
+  lines = [line for line in metrics_log.read(run) if line['split'] == 'train']
+  norms = outcomes.norms(lines)
+  scored = run / 'evaluation_test.json'
+  tested = files.read_json(scored) if scored.exists() else None
+  return {
+    'images_per_second': summary['images_per_second'],
+    'minutes': round(summary['seconds'] / 60, 2),
+    'outcomes': outcomes.measure(outcomes.Course(lines, summary, norms)),
+    'images': tested and {'count': _size(tested), 'correct': tested['correct']},
+    'curve': [
+      [line['step'], line['epoch'], line['main_loss'], line['main_top1']] for line in lines
+    ],
+    'norms': norms,
+  }
+
+
+def _size(tested):
+  return tested['examples'] + tested.get('unreadable', 0)

@@ -1,0 +1,99 @@
+"""The unfinished points of an experiment, run in order; what ends early goes on later."""
+
+import logging
+import math
+import signal
+import time
+from collections.abc import Mapping
+
+import jax
+from etils import epath
+
+from googlenet_jax import training
+from googlenet_jax.evidence import result
+from googlenet_jax.evidence.design import Experiment, Point
+from googlenet_jax.nonfinite import Diverged
+from googlenet_jax.run.signals import Interrupted
+from googlenet_jax.run.workdir import Busy
+
+LOG = logging.getLogger('googlenet_jax')
+
+
+def run(
+  experiment: Experiment, workdir: epath.Path, records: epath.Path, minutes: float = 0
+) -> Mapping[str, object]:
+  """Runs the points that have no record, each in a folder of its own, `WORKDIR/KEY`.
+
+  A point that another process trains is passed over, so several may work on one experiment. A run
+  that ends with a loss that is not finite leaves a record that says so.
+
+  Args:
+    experiment: points to run.
+    workdir: folder of the runs.
+    records: folder of the records, `RECORDS/KEY/result.json`.
+    minutes: time after which the run that is on is saved and left; 0 for none.
+
+  Returns:
+    Counts of the points, and where the records are.
+
+  Raises:
+    InputError: a point cannot be run.
+    Interrupted: a signal came.
+  """
+  deadline = time.monotonic() + 60 * minutes if minutes else math.inf
+  total, done = len(experiment.points), _finished(experiment, records)
+  LOG.info('%s: %d points, %d finished', experiment.name, total, len(done))
+  took = []
+  for number, point in enumerate(experiment.points):
+    if point.key in done or result_path(records, point).exists():
+      continue
+    if time.monotonic() > deadline:
+      break
+    LOG.info(
+      'point %d of %d: %s, seed %d%s',
+      number + 1,
+      total,
+      point.arm,
+      point.config.seed,
+      _left(took, total - len(_finished(experiment, records))),
+    )
+    began = time.monotonic()
+    try:
+      _train(experiment, point, workdir, records, deadline)
+    except Busy as busy:
+      LOG.info('passed over: %s', busy)
+      continue
+    except Interrupted as stopped:
+      if stopped.signum != signal.SIGALRM:
+        raise
+      break
+    took.append(time.monotonic() - began)
+    jax.clear_caches()  # of another network, which no later point needs
+  finished = len(_finished(experiment, records))
+  return {'finished': f'{finished} of {total} points', 'records': records}
+
+
+def result_path(records: epath.Path, point: Point) -> epath.Path:
+  """The record of a point."""
+  return records / point.key / result.NAME
+
+
+def _finished(experiment, records):
+  return {point.key for point in experiment.points if result_path(records, point).exists()}
+
+
+def _train(experiment, point, workdir, records, deadline):
+  folder, failed = workdir / point.key, ''
+  try:
+    training.train(point.config, folder, deadline=deadline)
+  except Diverged as error:
+    failed = str(error)
+    LOG.warning('WARNING: %s', failed)
+  result.write(point, experiment.name, folder, result_path(records, point).parent, failed)
+
+
+def _left(took, points):
+  """', about 25 min left' by the points of this process; '' before there is one."""
+  if not took:
+    return ''
+  return f', about {sum(took) / len(took) * points / 60:.0f} min left'
