@@ -274,7 +274,7 @@ def _start(file: str) -> int:
 
   startup.prepare()
   values = flags.FLAGS
-  if values.mode not in PRINTS:
+  if values.mode not in PRINTS or values.run:
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a closed connection raises
   if values.mode == 'sweep' and not values.run:
     for flag in ('workdir', 'minutes', 'records'):

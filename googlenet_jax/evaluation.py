@@ -1,7 +1,7 @@
 """Exact evaluation of a network over a split."""
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -49,6 +49,7 @@ class Evaluator:
     batch_size: examples over all devices, rounded up to a multiple of them.
     flip: score an image and its mirror image together (`steps.make_eval_step`), and alone too.
     each: tell of every example whether it is right.
+    shifts: pixels by which images are moved for further scores (`steps.make_eval_step`).
   """
 
   def __init__(
@@ -59,11 +60,13 @@ class Evaluator:
     batch_size: int,
     flip: bool = False,
     each: bool = False,
+    shifts: Sequence[int] = (),
   ):
     devices = jax.device_count()
     self._batch_size = -(-min(batch_size, data.size) // devices) * devices
     self._data, self._marked = data, data.size if each else 0
     self._metrics = metrics | (steps.unflipped(metrics) if flip else {})
+    self._metrics |= dict.fromkeys(steps.shifted(shifts), metrics['top1'])
     self._device_data = parallel.replicate(data.device_data)
     self._step = parallel.compile_step(
       steps.make_eval_step(
@@ -73,6 +76,7 @@ class Evaluator:
         batch_size=self._batch_size,
         flip=flip,
         size=self._marked,
+        shifts=shifts,
       ),
       arguments=3,
     )

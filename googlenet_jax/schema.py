@@ -360,6 +360,14 @@ FIELDS: dict[str, Field] = {
   'eval.flip': Field(
     False, 'Softmax averaged over an image and its mirror image; also scored without', free=True
   ),
+  'eval.shifts': Field(
+    (),
+    'Shifts to the right at which top-1 is scored too, when a split is scored at the end or by '
+    '--mode=evaluate',
+    Rule(lambda x: all(isinstance(n, int) and n > 0 for n in x), 'whole numbers above 0, (2, 4)'),
+    'pixels',
+    free=True,
+  ),
   'eval.crops': Field(1, 'Crops of a photo, with --weights', one_of(*boxes.CROPS), free=True),
   'eval.split': Field(
     'test', 'Split of --mode=evaluate', one_of('test', 'validation', 'train'), free=True

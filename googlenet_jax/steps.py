@@ -1,7 +1,7 @@
 """One training step and one evaluation step, as pure functions of one device's part."""
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -284,6 +284,11 @@ def unflipped(values: Mapping[str, Any]) -> dict[str, Any]:
   return {f'{name}_unflipped': x for name, x in values.items()}
 
 
+def shifted(shifts: Sequence[int]) -> dict[str, int]:
+  """Shifts by the name of their score."""
+  return {f'top1_shift_{pixels}': pixels for pixels in shifts}
+
+
 def make_eval_step(
   model,
   make_batch: Callable,
@@ -292,6 +297,7 @@ def make_eval_step(
   batch_size: int,
   flip: bool = False,
   size: int = 0,
+  shifts: Sequence[int] = (),
 ) -> Callable:
   """An evaluation step: `(sums, host_batch, device_data, variables, start) -> sums`.
 
@@ -300,7 +306,8 @@ def make_eval_step(
   any size of set, batch and number of devices. With `flip` the logits that are scored are the
   logarithm of the mean softmax of an image and its mirror image; the image alone is scored as
   `unflipped` names it. With `size`, the number of examples, each that is right is marked with a 1
-  under `CORRECT`.
+  under `CORRECT`. With `shifts` top-1 is also scored for images moved that many pixels to the
+  right, the border reflected, under the names that `shifted` gives.
   """
 
   def add(logits, batch):
@@ -321,6 +328,11 @@ def make_eval_step(
       mirrored = model.apply(variables, batch.image[:, :, ::-1], train=False).logits
       both = jnp.logaddexp(jax.nn.log_softmax(logits), jax.nn.log_softmax(mirrored)) - jnp.log(2.0)
       logits, new = both, add(both, batch) | unflipped(new)
+    for name, pixels in shifted(shifts).items():
+      moved = jnp.pad(batch.image, ((0, 0), (0, 0), (pixels, 0), (0, 0)), mode='reflect')
+      moved = moved[:, :, : batch.image.shape[2]]
+      logits_of_moved = model.apply(variables, moved, train=False).logits
+      new[name] = scored['top1'].sums(logits_of_moved, batch.label, batch.mask)
     if size:
       new[CORRECT] = marked(logits, batch, places)
     new['examples'] = batch.mask.sum()

@@ -158,7 +158,9 @@ LINES = [  # records of four epochs of ten steps
 
 def test_outcomes_are_read_off_the_records():
   norms = outcomes.norms(LINES)
-  course = outcomes.Course(LINES, {'test_top1': 0.75, 'test_loss': 0.8}, norms)
+  summary = {'test_top1': 0.75, 'test_loss': 0.8}
+  summary |= {'test_top1_shift_4': 0.7, 'test_top1_shift_12': 0.5, 'test_top1_shift_6': 0.6}
+  course = outcomes.Course(LINES, summary, norms)
   found = outcomes.measure(course)
   last = (0.6 * 4 + 0.4 * 6) / 10
   expected = {
@@ -167,6 +169,7 @@ def test_outcomes_are_read_off_the_records():
     'train_loss': last,
     'train_top1': 100 * (1 - last / 4),
     'gap': 100 * (1 - last / 4) - 75,
+    'shift_loss': 25.0,
     'first_epoch_top1': 100 * (1 - (2.0 + 1.5) / 2 / 4),  # the record that ends later is left out
     'conv1_gradient': -2.0,
     'gradient_reach': -1.0,

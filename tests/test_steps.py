@@ -129,12 +129,16 @@ def test_mirror_images_are_averaged_in():
   labels = rng.integers(0, 8, 20).astype(np.int32)
   split = sources.Split(images, labels, np.ones(20, bool), tuple('abcdefgh'))
   data = pipeline.in_memory(split, train=False, mean=(0.0,), std=(50.0,))
-  evaluator = Evaluator(Pixel(), data, SCORED, 8, flip=True, each=True)
+  evaluator = Evaluator(Pixel(), data, SCORED, 8, flip=True, each=True, shifts=(1, 3))
   result = evaluator({'params': {'unused': np.zeros(1)}})
   values = result.values
   logits = images[:, 0, :, 0] / 50.0
   one = special.softmax(logits, -1)
   both = (one + special.softmax(logits[:, ::-1], -1)) / 2
+  for pixels in (1, 3):
+    moved = np.concatenate([logits[:, pixels:0:-1], logits[:, : 8 - pixels]], -1)
+    right = (moved.argmax(-1) == labels).mean()
+    np.testing.assert_allclose(values[f'top1_shift_{pixels}'], right, rtol=1e-6)
   np.testing.assert_array_equal(result.correct, both.argmax(-1) == labels)
   for name, shares in (('', both), ('_unflipped', one)):
     right = (shares.argmax(-1) == labels).mean()

@@ -23,7 +23,9 @@ PAPER = 'arXiv 1409.4842, section 5'
 
 def get_config():
   """See the module's docstring."""
-  return base.few_images()
+  c = base.few_images()
+  c.eval.shifts = (2, 4, 6)
+  return c
 
 
 def sweep():
@@ -52,6 +54,15 @@ def claims():
       'linear on the map',
       'base',
       'test_top1',
+      'higher',
+      1.0,
+    ),
+    Claim(
+      'Averaging makes the network indifferent to shifts',
+      'said of average pooling everywhere',
+      'linear on the map',
+      'base',
+      'shift_loss',
       'higher',
       1.0,
     ),

@@ -195,4 +195,5 @@ def _values(config):
 
 def counts(field: str) -> bool:
   """Whether a run's outcome depends on a field."""
-  return field not in schema.FIELDS or not schema.FIELDS[field].free or field in workdir.ANSWERED
+  scored = field in workdir.ANSWERED or field.startswith('eval.')
+  return scored or field not in schema.FIELDS or not schema.FIELDS[field].free

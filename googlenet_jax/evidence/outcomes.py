@@ -99,6 +99,14 @@ def _gap(course):
   return None if None in (train, test) else train - test
 
 
+def _lost_by_shifting(course):
+  named = {x.rpartition('_')[2]: x for x in course.summary if x.startswith('test_top1_shift_')}
+  if not named:
+    return None
+  farthest = named[max(named, key=int)]
+  return 100 * (course.summary['test_top1'] - course.summary[farthest])
+
+
 def _decades(first: str, last: str = ''):
   """The logarithm to base 10 of a layer's norm, over another layer's where one is named."""
 
@@ -121,6 +129,9 @@ OUTCOMES: dict[str, Outcome] = {
   'gap': Outcome('top-1 in the last epoch of training less that of the test', 'points', _gap),
   'first_epoch_top1': Outcome(
     'top-1 in the first epoch of training', '%', _scaled(_online('main_top1', _first_epoch), 100)
+  ),
+  'shift_loss': Outcome(
+    'test top-1 lost by the farthest of eval.shifts', 'points', _lost_by_shifting
   ),
   'conv1_gradient': Outcome(
     f'gradient over parameters of conv1, first {FIRST_STEPS} steps', 'decades', _decades('conv1')

@@ -18,8 +18,13 @@ from googlenet_jax.tools import cost
 
 NAME = 'result.json'
 FORMAT = 1
-# What no outcome depends on: experiments go on while pages and pictures are worked on.
-APART = ('configs', 'evidence', 'tools', 'cli.py', 'plots.py', 'progress.py', 'config_files.py')
+# What no outcome depends on, as the resolved config is recorded: experiments go on while other
+# things are worked on.
+APART = (
+  *('configs', 'evidence', 'tools', 'weights'),
+  *('api.py', 'checks.py', 'cli.py', 'cluster.py', 'config_files.py', 'effects.py', 'plots.py'),
+  *('predictor.py', 'progress.py', 'schema.py'),
+)
 
 
 class Result(NamedTuple):

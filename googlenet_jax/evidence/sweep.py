@@ -41,22 +41,17 @@ def run(
     Interrupted: a signal came.
   """
   deadline = time.monotonic() + 60 * minutes if minutes else math.inf
-  total, done = len(experiment.points), _finished(experiment, records)
-  LOG.info('%s: %d points, %d finished', experiment.name, total, len(done))
+  total = len(experiment.points)
+  LOG.info('%s: %d points, %d finished', experiment.name, total, _finished(experiment, records))
   took = []
-  for number, point in enumerate(experiment.points):
-    if point.key in done or result_path(records, point).exists():
+  for number, point in enumerate(experiment.points, 1):
+    if result_path(records, point).exists():
       continue
     if time.monotonic() > deadline:
       break
-    LOG.info(
-      'point %d of %d: %s, seed %d%s',
-      number + 1,
-      total,
-      point.arm,
-      point.config.seed,
-      _left(took, total - len(_finished(experiment, records))),
-    )
+    left = _left(took, total - _finished(experiment, records))
+    seed = point.config.seed
+    LOG.info('point %d of %d: %s, seed %d%s', number, total, point.arm, seed, left)
     began = time.monotonic()
     try:
       _train(experiment, point, workdir, records, deadline)
@@ -69,8 +64,7 @@ def run(
       break
     took.append(time.monotonic() - began)
     jax.clear_caches()  # of another network, which no later point needs
-  finished = len(_finished(experiment, records))
-  return {'finished': f'{finished} of {total} points', 'records': records}
+  return {'finished': f'{_finished(experiment, records)} of {total} points', 'records': records}
 
 
 def result_path(records: epath.Path, point: Point) -> epath.Path:
@@ -79,7 +73,7 @@ def result_path(records: epath.Path, point: Point) -> epath.Path:
 
 
 def _finished(experiment, records):
-  return {point.key for point in experiment.points if result_path(records, point).exists()}
+  return sum(result_path(records, point).exists() for point in experiment.points)
 
 
 def _train(experiment, point, workdir, records, deadline):

@@ -61,8 +61,8 @@ def score(
   config, model, data, checkpoints, folder: epath.Path, step: int, split: str, stop=lambda: False
 ) -> dict | None:
   """Scores a checkpoint on a split, and writes the scores and a picture; None where stopped."""
-  fields = config.eval.batch_size, config.eval.flip
-  evaluator = Evaluator(model, data, experiment.scored(config), *fields, each=True)
+  fields = config.eval.batch_size, config.eval.flip, True, config.eval.shifts
+  evaluator = Evaluator(model, data, experiment.scored(config), *fields)
   result = evaluator(checkpoints.variables(model, data.image_shape, step), stop)
   if result is None:
     return None
@@ -71,7 +71,7 @@ def score(
   if parallel.is_main():
     told = record.about(config, split, data.digest, [record.network(description, step=step)])
     chosen = config.eval.to_dict()
-    told |= {name: chosen[name] for name in ('metrics', 'metric_fields', 'flip')}
+    told |= {name: chosen[name] for name in ('metrics', 'metric_fields', 'flip', 'shifts')}
     path = record.place(folder, f'evaluation_{split}', told)
     details = scores | {name: x.tolist() for name, x in result.arrays().items()}
     details['correct'] = record.bits(result.correct)
