@@ -155,7 +155,7 @@ NEEDS = (
     'another config.dataset.name than digits',
   ),
   Needs(
-    ('train.aux_weight', 'model.aux_dropout', 'model.aux_pool'),
+    ('train.aux_weight', 'train.aux_until', 'model.aux_dropout', 'model.aux_pool'),
     lambda c, mode: (
       c.init.weights
       or ':' in c.model.name

@@ -206,6 +206,7 @@ class Run:
     return outputs, variables
 
   def _one_device(self, config: ConfigDict, make_batch):
+    until = self.clock.round(config.train.aux_until)
     return steps.make_train_step(
       self.model,
       self._optimizer,
@@ -221,6 +222,7 @@ class Run:
       average_from=self.clock.round(config.average.begin),
       log_norms=config.log.norms,
       looped=config.train.steps_per_call > 1,
+      aux_until=until if until < self.clock.total_steps else None,
       frozen=self._frozen,
       on_nonfinite=config.on_nonfinite,
     )

@@ -304,6 +304,7 @@ FIELDS: dict[str, Field] = {
   'train.loss': Field('cross_entropy', 'Name of the loss', named(LOSSES)),
   'train.loss_fields': Field({}, "Fields of the loss: {'gamma': 1.0}", KEYWORDS),
   'train.aux_weight': Field(0.3, 'Weight of each auxiliary loss', at_least(0)),
+  'train.aux_until': Field('100%', 'Time from which on auxiliary losses count nothing', DURATION),
   'train.label_smoothing': Field(0.0, 'Share of the label spread over all classes', BELOW_1),
   'train.sync_batch_norm': Field(False, 'Batch statistics over all devices, not per device'),
   'train.steps_per_call': Field(

@@ -52,17 +52,26 @@ def as_in_evaluation(frozen: tuple[str, ...]) -> contextlib.AbstractContextManag
 
 
 def make_gradients(
-  model, *, loss: Loss, aux_weight: float, label_smoothing: float, frozen: tuple[str, ...] = ()
+  model,
+  *,
+  loss: Loss,
+  aux_weight: float,
+  label_smoothing: float,
+  aux_until: int | None = None,
+  frozen: tuple[str, ...] = (),
 ) -> Callable:
   """The loss's gradient over all devices; the labels are smoothed for any loss.
 
+  Args:
+    aux_until: step from which on auxiliary losses count nothing; None for never.
+
   Returns:
-    `(params, batch_stats, batch, key) -> (gradients, batch_stats, sums)`: the gradients (of the
-    layers that are learnt, `train_state.learnt`) and sums are those of the whole batch, the same
-    on every device; `batch_stats` are averaged.
+    `(params, batch_stats, batch, key, step) -> (gradients, batch_stats, sums)`: the gradients (of
+    the layers that are learnt, `train_state.learnt`) and sums are those of the whole batch, the
+    same on every device; `batch_stats` are averaged.
   """
 
-  def loss_fn(learnt, params, batch_stats, batch, key, examples):
+  def loss_fn(learnt, params, batch_stats, batch, key, step, examples):
     with as_in_evaluation(frozen):
       outputs, updated = model.apply(
         {'params': params | learnt, 'batch_stats': batch_stats},
@@ -78,15 +87,16 @@ def make_gradients(
       by_head[head] = each.sum()
       sums[f'{head}_loss'] = each.sum()
       sums[f'{head}_top1'] = jnp.sum(metrics.correct(logits, batch.label) * batch.mask)
-    total = by_head.pop('main') + aux_weight * sum(by_head.values())
+    weight = aux_weight if aux_until is None else jnp.where(step < aux_until, aux_weight, 0.0)
+    total = by_head.pop('main') + weight * sum(by_head.values())
     sums['loss'] = total
     # Divided by the mean number of examples a device: the mean over devices is exact then.
     return total / jnp.where(examples > 0, examples, 1.0), (updated.get('batch_stats', {}), sums)
 
-  def gradients(params, batch_stats, batch, key):
+  def gradients(params, batch_stats, batch, key, step):
     examples = lax.pmean(batch.mask.sum(), AXIS)
     grads, (updated, sums) = jax.grad(loss_fn, has_aux=True)(
-      train_state.learnt(params, frozen), params, batch_stats, batch, key, examples
+      train_state.learnt(params, frozen), params, batch_stats, batch, key, step, examples
     )
     # A mean of equal values may differ from them in the last bit: frozen statistics are left out.
     grads, updated = lax.pmean((grads, train_state.learnt(updated, frozen)), AXIS)
@@ -216,6 +226,7 @@ def make_train_step(
   average_from: int,
   log_norms: bool,
   looped: bool,
+  aux_until: int | None = None,
   frozen: tuple[str, ...] = (),
   on_nonfinite: str = 'stop',
 ) -> Callable:
@@ -235,18 +246,24 @@ def make_train_step(
     average_from: first step that is averaged.
     log_norms: whether norms of gradients and parameters are summed.
     looped: see `repeat`.
+    aux_until: see `make_gradients`.
     frozen: beginnings of the names of layers that are not learnt; see `as_in_evaluation`.
     on_nonfinite: see `nonfinite.guard`.
   """
   gradients = make_gradients(
-    model, loss=loss, aux_weight=aux_weight, label_smoothing=label_smoothing, frozen=frozen
+    model,
+    loss=loss,
+    aux_weight=aux_weight,
+    label_smoothing=label_smoothing,
+    aux_until=aux_until,
+    frozen=frozen,
   )
   make = make_update(optimizer, schedule, total_steps=total_steps, frozen=frozen)
   averaged = make_average(average, average_decay, average_from)
 
   def step(state, host_batch, device_data, key):
     batch, key = draw(make_batch, batch_size, state, host_batch, device_data, key)
-    grads, batch_stats, sums = gradients(state.params, state.batch_stats, batch, key)
+    grads, batch_stats, sums = gradients(state.params, state.batch_stats, batch, key, state.step)
     update = make(state, grads)
     new = {'params': state.params | update.learnt, 'batch_stats': batch_stats}
     sums |= {'steps': jnp.ones(())} | (norms(grads, new['params']) if log_norms else {})

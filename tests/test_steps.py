@@ -1,6 +1,7 @@
 """The step over four devices against one device with the whole batch."""
 
 import functools
+import itertools
 
 import flax.linen as nn
 import jax
@@ -29,7 +30,7 @@ def gradients_over_devices(model, variables, batch):
 
   def step(carry, host_batch):
     params, batch_stats, _ = carry
-    return compute(params, batch_stats, host_batch, jax.random.key(0))
+    return compute(params, batch_stats, host_batch, jax.random.key(0), 0)
 
   host_batch = jax.tree.map(lambda x: np.asarray(x).reshape(-1, share, *x.shape[1:]), batch)
   names = steps.train_metrics(('main', 'aux1', 'aux2'), ())
@@ -233,6 +234,28 @@ def test_frozen_layers_stay_bit_for_bit_and_keep_nothing():
 
   np.testing.assert_array_equal(seen(True, *frozen), seen(False))
   assert not np.allclose(seen(True), seen(False))
+
+
+class Headed(nn.Module):
+  """A network whose auxiliary head learns by itself."""
+
+  aux_heads: tuple[str, ...] = ('first',)
+
+  @nn.compact
+  def __call__(self, images, *, train):
+    main, aux = (self.param(x, nn.initializers.zeros, (8,)) for x in ('linear', 'aux1'))
+    return Outputs(images[:, 0, :, 0] + main, (images[:, 0, :, 0] + aux,))
+
+
+def test_auxiliary_losses_end_when_asked():
+  plain = {'optimizer': optim.create(name='sgd', momentum=0.0)}
+  states = trained(Headed(), noise(8, 1), 4, aux_until=2, **plain)
+  heads = [state.params['aux1'] for state in states]
+  moved = [not np.array_equal(*pair) for pair in itertools.pairwise(heads)]
+  assert moved == [True, True, False, False]
+  always = trained(Headed(), noise(8, 1), 4, **plain)
+  np.testing.assert_array_equal(states[2].params['aux1'], always[2].params['aux1'])
+  np.testing.assert_array_equal(states[-1].params['linear'], always[-1].params['linear'])
 
 
 class Steep(nn.Module):
