@@ -40,6 +40,11 @@ def total(params, prefix=''):
     ({'num_classes': 10, 'aux_heads': ()}, 5_983_802, 5_983_802),
     ({'num_classes': 100, 'aux_heads': ()}, 6_076_052, 6_076_052),
     ({'module': 'naive', 'aux_heads': ()}, 97_526_008, 97_526_008),
+    (
+      {'stem': 'tutorial', 'norm': 'none', 'num_classes': 10, 'aux_heads': ()},
+      5_979_642,
+      5_979_642,
+    ),
   ],
 )
 def test_parameter_counts(fields, main, with_aux):
@@ -291,6 +296,16 @@ def test_no_relu_after_reductions():
     )
   )
   np.testing.assert_allclose(y[..., 8:24], expected, atol=1e-5)
+
+
+def test_no_relu_in_the_tutorials_stem():
+  model = models.create('googlenet', stem='tutorial', width=0.125, norm='none', aux_heads=())
+  images = np.random.default_rng(0).normal(size=(1, 32, 32, 3)).astype(np.float32)
+  made = model.init(jax.random.key(0), images, train=False)
+  _, found = model.apply(made, images, train=False, capture_intermediates=True)
+  seen = found['intermediates']
+  assert seen['conv1']['__call__'][0].min() < 0 and seen['conv2']['__call__'][0].min() < 0
+  assert seen['inception_3a']['__call__'][0].min() >= 0
 
 
 def test_fully_connected_classifier():

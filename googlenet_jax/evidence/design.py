@@ -154,7 +154,7 @@ def point(
   schema.update(config, fields, where)
   effects.fit(config, set(fields))
   checks.check(config)
-  effects.check(config, 'train', set(fields))
+  effects.check(config, 'train', ())
   return Point(arm, fields, config, key(config))
 
 

@@ -51,7 +51,15 @@ STEMS: dict[str, tuple[tuple[str, int, int, int], ...]] = {
     ('conv2', 192, 3, 1),
     ('norm2', 0, 0, 0),
   ),
+  # That of a tutorial (configs/tutorial.py): Table 1's without norms and conv2_reduce.
+  'tutorial': (
+    ('conv1', 64, 7, 2),
+    ('pool1', 0, 3, 2),
+    ('conv2', 192, 3, 1),
+    ('pool2', 0, 3, 2),
+  ),
 }
+LINEAR_STEMS = ('tutorial',)  # whose convolutions no ReLU follows
 
 
 # What the fields of GoogLeNet may be.
@@ -209,6 +217,8 @@ class GoogLeNet(nn.Module):
     return (images * std + mean - 0.5) / 0.5
 
   def _stem(self, x, conv, train):
+    if self.stem in LINEAR_STEMS:
+      conv = partial(conv, activation=None)
     for name, features, window, stride in STEMS[self.stem]:
       if name.startswith('conv'):
         x = conv(scaled(features, self.width), window, stride, name=name)(x, train=train)

@@ -93,6 +93,8 @@ KERNEL_INITS: dict[str, Callable] = {
   'xavier': nn.initializers.variance_scaling(1.0, 'fan_in', 'uniform'),
   # He et al. (2015), arXiv 1502.01852: keeps the variance through a ReLU.
   'he': nn.initializers.variance_scaling(2.0, 'fan_in', 'truncated_normal'),
+  # PyTorch's default: uniform in +-1 / sqrt(fan_in).
+  'torch': nn.initializers.variance_scaling(1 / 3, 'fan_in', 'uniform'),
   # torchvision's GoogLeNet.
   'normal': nn.initializers.normal(0.01),
 }
