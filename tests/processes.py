@@ -14,18 +14,14 @@ from program import Program
 from googlenet_jax.run import metrics_log
 from googlenet_jax.run.checkpoint import Checkpoints
 
-# A narrow module, synchronised batch norm, no dropout: what several processes must agree on.
+# A small network with synchronised batch norm: what several processes must agree on.
 CONFIG = """
 from configs import default
-from googlenet_jax.models import googlenet
 
 
 def get_config():
-  googlenet.MODULES = {name: googlenet.MODULES[name] for name in ('3a',)}
   c = default.get_config()
-  c.model.width, c.model.norm, c.model.stem = 0.1, 'batch', 'cifar'
-  c.model.aux_heads = ('3a',)
-  c.model.dropout = c.model.aux_dropout = 0.0
+  c.model.name, c.model.fields = 'resnet20', {'blocks': (1,), 'features': 8}
   c.train.sync_batch_norm = True
   c.train.batch_size = 24
   c.average.name = 'ema'

@@ -329,6 +329,7 @@ def test_a_sweep_leaves_a_record_of_each_point(ran):
   assert base['package'] == slow['package'] == result.package()
   assert burst['failed'].startswith('step')
   assert burst['outcomes'] == {}
+  assert str(runs.parent) not in json.dumps([base, slow, burst])  # no place of this machine
 
 
 def test_the_program_goes_on_and_reports(ran, tmp_path):

@@ -65,7 +65,7 @@ def killed_one_ends_the_others(count, tmp_path):
     assert status == 1
     assert 'start all of them again' in errors, errors
   job = Job(count, tmp_path / 'killed', *arguments)
-  job.wait_for('googlenet.*going on from step')
+  job.wait_for('resnet20.*going on from step')
   job.wait_for(r'step \d+/')
   job.send(0, signal.SIGTERM)
   assert [status for status, *_ in job.finish()] == [128 + signal.SIGTERM] * count

@@ -123,10 +123,10 @@ def load(path: str, base: ConfigDict, given: Collection[str] = ()) -> Experiment
   for claim in claims:
     if not isinstance(claim, Claim):
       raise InputError(f'{path}: claims() must return Claims, not {claim!r}')
-    for given, known in ((claim.a, arms), (claim.b, arms), (claim.outcome, OUTCOMES)):
-      if given not in known:
-        near = hint(given, known) or f': use one of {", ".join(known)}'
-        raise InputError(f'{path}: claims(): there is no {given!r}{near}')
+    for name, known in ((claim.a, arms), (claim.b, arms), (claim.outcome, OUTCOMES)):
+      if name not in known:
+        near = hint(name, known) or f': use one of {", ".join(known)}'
+        raise InputError(f'{path}: claims(): there is no {name!r}{near}')
     if claim.direction not in DIRECTIONS or not claim.margin >= 0:
       raise InputError(
         f'{path}: claims(): {claim.direction!r} with margin {claim.margin!r}: use one of '
@@ -173,24 +173,15 @@ def named(fields: Mapping[str, Any], given: Collection[str] = ()) -> tuple[str, 
 
 def key(config: ConfigDict) -> str:
   """A digest of the fields that a run's outcome depends on, of those that are not the defaults."""
-  now, defaults = _values(config), _values(schema.config())
-  kept = {x: y for x, y in now.items() if y != defaults.get(x) and counts(x)}
-  text = json.dumps(kept, sort_keys=True)
-  return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+  now, defaults = counted(config), counted(schema.config())
+  kept = {x: y for x, y in now.items() if y != defaults.get(x)}
+  return hashlib.blake2b(json.dumps(kept, sort_keys=True).encode(), digest_size=6).hexdigest()
 
 
-def changed(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-  """Fields that the outcome depends on and that differ, with both values; of `config.to_dict()`."""
-  one, other = (schema.flat(json.loads(json.dumps(x))) for x in (first, second))
-  return {
-    x: (one.get(x), other.get(x))
-    for x in sorted(one.keys() | other.keys())
-    if one.get(x) != other.get(x) and counts(x)
-  }
-
-
-def _values(config):
-  return schema.flat(json.loads(schema.to_json(config)))
+def counted(config: ConfigDict) -> dict[str, Any]:
+  """The fields that a run's outcome depends on, flat, as JSON gives them back."""
+  values = schema.flat(json.loads(schema.to_json(config)))
+  return {name: value for name, value in values.items() if counts(name)}
 
 
 def counts(field: str) -> bool:

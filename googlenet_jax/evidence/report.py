@@ -112,8 +112,9 @@ def _check_declared(experiment, results):
     point = points.get((told['arm'], told['seed']))
     if told['experiment'] != experiment.name or not point or told['key'] == point.key:
       continue
-    fields = design.changed(told['config'], point.config.to_dict())
-    some = ', '.join(f'{x}: {a!r} there, {b!r} here' for x, (a, b) in [*fields.items()][:3])
+    there, here = told['config'], design.counted(point.config)
+    fields = [x for x in sorted(there | here) if there.get(x) != here.get(x)]
+    some = ', '.join(f'{x}: {there.get(x)!r} there, {here.get(x)!r} here' for x in fields[:3])
     raise InputError(
       f'{result.path}: another run of arm {told["arm"]!r}, seed {told["seed"]}, than the '
       f'experiment declares ({some}): move the record away, or declare the fields'

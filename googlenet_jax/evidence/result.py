@@ -4,14 +4,16 @@ import hashlib
 import json
 import pathlib
 import platform
+import re
+import shlex
 import sys
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from etils import epath
 
 from googlenet_jax import files, parallel
+from googlenet_jax.data import stream
 from googlenet_jax.evidence import design, outcomes
 from googlenet_jax.run import metrics_log, record, workdir
 from googlenet_jax.tools import cost
@@ -82,12 +84,12 @@ def write(
     'seed': point.config.seed,
     'failed': failed,
     'package': package(),
-    'command': ' '.join(sys.argv),
+    'command': command(),
     'processor': processor(),
     'device': parallel.describe(),
     'versions': record.versions(),
     'data': files.read_json(run / workdir.RUN)['data'],
-    'config': point.config.to_dict(),
+    'config': design.counted(point.config),
     **_network(run),
     **(_course(run) if not failed else {'outcomes': {}, 'images': None, 'curve': [], 'norms': {}}),
   }
@@ -106,12 +108,19 @@ def read(folder: epath.Path) -> list[Result]:
   return [x for x in found if x.told['format'] == FORMAT]
 
 
+def command() -> str:
+  """The command line, without the places of this machine."""
+  program, *arguments = sys.argv
+  shown = [re.sub('=[/~].*', '=DIR', argument) for argument in arguments]
+  return shlex.join([pathlib.Path(program).name, *shown])
+
+
 def processor() -> str:
   """The CPU's model, and how many of its cores this process may use."""
   path = pathlib.Path('/proc/cpuinfo')
   lines = path.read_text().splitlines() if path.exists() else []
   names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
-  return f'{names[0] if names else platform.processor()}, {jax.device_count()} devices'
+  return f'{stream.cores()} cores of {names[0] if names else platform.processor()}'
 
 
 def _network(run: epath.Path) -> dict[str, int]:
