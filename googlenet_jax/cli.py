@@ -396,12 +396,13 @@ def _report(call: Call, output: str) -> dict:
   """Compares the arms of an experiment, or any runs, and writes tables and a page."""
   from etils import epath
 
-  folder = epath.Path(output or f'reports/{pathlib.Path(call.file).stem}')
+  name = 'runs' if call.flags.runs else pathlib.Path(call.file).stem
+  folder = epath.Path(output or f'reports/{name}')
   if call.flags.runs:
     from googlenet_jax.evidence import leaderboard
 
     leaderboard.save([epath.Path(x).expanduser() for x in call.flags.runs], folder)
-    return {'written': folder}
+    return {'written': folder / 'index.html'}
   from googlenet_jax.evidence import design, page, report, result
 
   experiment = design.load(call.file, call.config, call.given)

@@ -157,6 +157,7 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on_later(tmp_path):
     *SCORED,
     '--config.train.duration=6 steps',
     '--config.eval.every=3 steps',
+    "--config.model.fields={'blocks': (1,), 'features': 32}",  # a checkpoint above the limit
   )
   one = {'JAX_NUM_CPU_DEVICES': '1'}
   # A run before it, so that nothing is left to compile: what is compiled is a file as well.

@@ -32,6 +32,7 @@ from googlenet_jax.run import workdir as workdirs
 from googlenet_jax.tools import cost
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+GROUP = pytest.mark.xdist_group('sweep')  # the fixtures below are made once
 EXPERIMENTS = sorted(x for x in (ROOT / 'configs/experiments').glob('*.py') if x.stem != 'base')
 
 
@@ -312,6 +313,7 @@ def ran(tmp_path_factory):
   return experiment, runs, records
 
 
+@GROUP
 def test_a_sweep_leaves_a_record_of_each_point(ran):
   experiment, runs, records = ran
   base, slow, burst = (
@@ -332,6 +334,7 @@ def test_a_sweep_leaves_a_record_of_each_point(ran):
   assert str(runs.parent) not in json.dumps([base, slow, burst])  # no place of this machine
 
 
+@GROUP
 def test_the_program_goes_on_and_reports(ran, tmp_path):
   _, runs, records = ran
   config = f'--config={pathlib.Path(records).parent / "rates.py"}'
@@ -373,6 +376,7 @@ def many(ran):
   return experiment._replace(points=tuple(points)), results
 
 
+@GROUP
 def test_a_report_compares_the_arms(many):
   experiment, results = many
   comparison = report.compare(experiment, results)
@@ -391,6 +395,7 @@ def test_a_report_compares_the_arms(many):
   assert 'claim 1: supported' in rows[1]
 
 
+@GROUP
 def test_no_verdict_from_fewer_than_three_seeds(many):
   experiment, results = many
   fewer = [x for x in results if x.told['seed'] < 2]
@@ -399,6 +404,7 @@ def test_no_verdict_from_fewer_than_three_seeds(many):
   page.write(report.compare(experiment, []))
 
 
+@GROUP
 @pytest.mark.parametrize(
   ('change', 'text'),
   [
@@ -416,6 +422,7 @@ def test_records_that_cannot_be_compared_are_refused(many, change, text):
     report.compare(experiment, [*results[:-3], odd, *results[-2:]])
 
 
+@GROUP
 def test_a_page_is_the_same_bytes_each_time_and_needs_no_other_file(many, tmp_path):
   experiment, results = many
   for name in ('one', 'two'):
@@ -432,6 +439,7 @@ def test_a_page_is_the_same_bytes_each_time_and_needs_no_other_file(many, tmp_pa
   json.loads((tmp_path / 'one/table.json').read_text())
 
 
+@GROUP
 @pytest.mark.skipif(not shutil.which('chromium'), reason='no chromium')
 def test_a_browser_shows_the_page(many, tmp_path):
   experiment, results = many
@@ -444,6 +452,7 @@ def test_a_browser_shows_the_page(many, tmp_path):
   assert shown.count('<svg') == 4
 
 
+@GROUP
 def test_any_runs_have_a_leaderboard(ran, tmp_path):
   _, runs, _ = ran
   leaderboard.save([runs], epath.Path(tmp_path))
