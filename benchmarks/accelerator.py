@@ -4,7 +4,8 @@
 
 The parts are those of `benchmarks/accelerator_parts.py`, the most important first, each in a
 process of its own. FILE holds what is finished: the same command goes on with the rest. PyTorch is
-measured where it is installed. `--small` runs each part in small, on a CPU too, to see that it
+measured where it is installed. A part that runs out of time keeps its figures so far, and is
+measured anew. `--small` runs each part in small, on a CPU too, to see that it
 works.
 """
 
@@ -39,12 +40,19 @@ def measure(name: str, seconds: float) -> dict:
     done = subprocess.run(
       command, env=environment, capture_output=True, text=True, timeout=seconds, check=False
     )
-  except subprocess.TimeoutExpired:
-    return {'stopped': f'after {seconds:.0f} s'}
-  told = [line for line in done.stdout.splitlines() if line.startswith(MARK)]
-  if done.returncode or not told:
-    return {'failed': done.stderr.strip().splitlines()[-1:] or [f'status {done.returncode}']}
-  return json.loads(told[-1].removeprefix(MARK))
+  except subprocess.TimeoutExpired as late:
+    return last(late.stdout.decode() if late.stdout else '') | {'stopped': f'after {seconds:.0f} s'}
+  found = last(done.stdout)
+  if done.returncode or not found:
+    why = done.stderr.strip().splitlines()[-1:] or [f'status {done.returncode}']
+    return found | {'failed': why}
+  return found
+
+
+def last(output: str) -> dict:
+  """The figures that a part told last; {} for none."""
+  told = [line for line in output.splitlines() if line.startswith(MARK)]
+  return json.loads(told[-1].removeprefix(MARK)) if told else {}
 
 
 def main(_):

@@ -50,6 +50,11 @@ class Part(NamedTuple):
   environment: Mapping[str, str] = MappingProxyType({})
 
 
+def tell(figures: dict) -> None:
+  """Tells the figures so far: they are kept where the part runs out of time."""
+  print(MARK + json.dumps(figures), flush=True)
+
+
 class Workload(NamedTuple):
   """A training run whose steps are timed.
 
@@ -154,6 +159,7 @@ def ascending(small: bool, measure: Callable[[int, str], dict]) -> dict:
           raise
         found[f'{dtype}, batch {batch}'] = {'out_of_memory': True}
         break
+      tell(found)
   return found
 
 
@@ -256,7 +262,7 @@ def _torch_seconds(torch, device, step, least) -> float:
 def convolutions(small: bool, photos: str) -> dict:
   """All convolutions of the network, forward and both gradients, in bfloat16 and nothing else.
 
-  The step's time over that of this loop says what share of it the convolutions could be.
+  The loop's time over the step's says what share of the step the convolutions are.
   """
   del photos
   batch, dtype = (8, 'float32') if small else (256, 'bfloat16')
@@ -298,7 +304,7 @@ def convolutions(small: bool, photos: str) -> dict:
     'loop_tflop_per_second': flop / 1e12 / seconds['seconds'],
     'step': step,
     'step_tflop_per_second': flop / 1e12 / step['seconds'],
-    'step_over_loop': seconds['seconds'] / step['seconds'],
+    'loop_over_step': seconds['seconds'] / step['seconds'],
   }
 
 
@@ -319,7 +325,9 @@ def steps_per_call(small: bool, photos: str) -> dict:
         0.2 if small else 2.0,
         count,
       )
-      found[f'{name}, {count} a call'] = rates(seconds, work.batch, 0.0)
+      seconds['images_per_second'] = work.batch / seconds['seconds']
+      found[f'{name}, {count} a call'] = seconds
+      tell(found)
   return found
 
 
@@ -433,4 +441,4 @@ PARTS: dict[str, Part] = {
 if __name__ == '__main__':
   startup.prepare()
   _, chosen, how, folder = sys.argv
-  print(MARK + json.dumps(PARTS[chosen].measure(small=how == 'small', photos=folder)), flush=True)
+  tell(PARTS[chosen].measure(small=how == 'small', photos=folder))

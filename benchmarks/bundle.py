@@ -1,29 +1,22 @@
-"""What a machine without a network lacks, in parts: wheels, and CIFAR-10's pixels.
+r"""What a machine without a network lacks, in parts: wheels, and CIFAR-10's pixels.
 
-    pip download -r requirements.txt -d wheels --only-binary=:all: --python-version=3.12
-    python -m benchmarks.bundle --pack=parts --wheels=wheels --data_dir=DIR  # here
-    python -m benchmarks.bundle --join=parts,more --out=DIR                  # there
+    pip download -r requirements.txt "jax[cuda13]" -d wheels --only-binary=:all: \
+        --python-version=3.12
+    python -m benchmarks.bundle pack parts --wheels=wheels --data_dir=DIR  # here
+    python -m benchmarks.bundle join parts more --out=DIR                  # there
 
 `bundle.json` holds the digests of the parts and of the files that they make: the wheels, and
 `cifar10.zip` (`benchmarks/tiles.py` reads it). Parts may travel one by one, into several folders.
+Joining needs nothing but Python, as that machine has no packages yet.
 """
 
+import argparse
 import hashlib
 import json
 import pathlib
+import sys
 
-from absl import app, flags
-
-from benchmarks import tiles
-from googlenet_jax.data import tfds_sets
 from googlenet_jax.errors import InputError
-
-PACK = flags.DEFINE_string('pack', '', 'folder that parts are written to')
-WHEELS = flags.DEFINE_string('wheels', '', 'folder of wheels to pack')
-DATA_DIR = flags.DEFINE_string('data_dir', '', 'folder of TFDS sets, with cifar10, to pack')
-PART_MB = flags.DEFINE_integer('part_mb', 60, 'greatest size of a part', lower_bound=1)
-JOIN = flags.DEFINE_list('join', [], 'folders of parts to join')
-OUT = flags.DEFINE_string('out', 'bundle', 'folder that joined files are written to')
 
 SPLITS = ('train', 'test')
 INDEX = 'bundle.json'
@@ -51,12 +44,13 @@ def join(folders: list[pathlib.Path], out: pathlib.Path) -> list[str]:
   Raises:
     InputError: a part is missing, or is not what it was.
   """
+  indexes = [folder / INDEX for folder in folders if (folder / INDEX).exists()]
+  if not indexes:
+    raise InputError(f'{", ".join(map(str, folders))}: no {INDEX} is there')
   found = {path.name: path for folder in folders for path in sorted(folder.iterdir())}
-  if INDEX not in found:
-    raise InputError(f'--join={",".join(map(str, folders))}: no {INDEX} is there')
   out.mkdir(parents=True, exist_ok=True)
   names = []
-  for entry in json.loads(found[INDEX].read_text()):
+  for entry in (entry for index in indexes for entry in json.loads(index.read_text())):
     data = b''.join(_checked(found, part) for part in entry['parts'])
     if hashlib.sha256(data).hexdigest() != entry['sha256']:
       raise InputError(f'{entry["name"]}: its parts are whole, and it is not: pack it again')
@@ -68,33 +62,51 @@ def join(folders: list[pathlib.Path], out: pathlib.Path) -> list[str]:
 def _checked(found: dict[str, pathlib.Path], part: dict) -> bytes:
   name = part['name']
   if name not in found:
-    raise InputError(f'{name}: this part is missing: give its folder to --join')
+    raise InputError(f'{name}: this part is missing: give its folder too')
   data = found[name].read_bytes()
   if hashlib.sha256(data).hexdigest() != part['sha256']:
     raise InputError(f'{found[name]} is not what was packed: bring it again')
   return data
 
 
-def main(_):
-  """Packs or joins."""
-  if JOIN.value:
-    for name in join([pathlib.Path(x) for x in JOIN.value], pathlib.Path(OUT.value)):
-      print(name)
-    return
-  if not PACK.value or not (WHEELS.value or DATA_DIR.value):
-    raise app.UsageError('give --pack=DIR with --wheels or --data_dir, or --join=DIR')
-  out = pathlib.Path(PACK.value)
+def _pack(given: argparse.Namespace) -> None:
+  from benchmarks import tiles  # not needed, and not there, where parts are joined
+  from googlenet_jax.data import tfds_sets
+
+  out = given.folder[0]
   out.mkdir(parents=True, exist_ok=True)
-  files = sorted(pathlib.Path(WHEELS.value).glob('*.whl')) if WHEELS.value else []
+  files = sorted(given.wheels.glob('*.whl')) if given.wheels else []
   whole = out / tiles.DATA
-  if DATA_DIR.value:
-    tiles.save_set(whole, {x: tfds_sets.load('cifar10', x, DATA_DIR.value) for x in SPLITS})
+  if given.data_dir:
+    tiles.save_set(whole, {x: tfds_sets.load('cifar10', x, given.data_dir) for x in SPLITS})
     files.append(whole)
-  pack(files, out, PART_MB.value * 2**20)
+  pack(files, out, given.part_mb * 2**20)
   whole.unlink(missing_ok=True)
   total = sum(path.stat().st_size for path in out.iterdir())
   print(f'{len(files)} files in {out}, {total / 1e6:.1f} MB')
 
 
+def main() -> None:
+  """Packs or joins."""
+  parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
+  parser.add_argument('action', choices=('pack', 'join'))
+  parser.add_argument('folder', nargs='+', type=pathlib.Path, help='folders of parts; one to pack')
+  parser.add_argument('--wheels', type=pathlib.Path, help='folder of wheels to pack')
+  parser.add_argument('--data_dir', help='folder of TFDS sets, with cifar10, to pack')
+  parser.add_argument('--part_mb', type=int, default=60, help='greatest size of a part')
+  parser.add_argument('--out', type=pathlib.Path, default='bundle', help='folder of joined files')
+  given = parser.parse_args()
+  try:
+    if given.action == 'join':
+      print('\n'.join(join(given.folder, given.out)))
+    elif len(given.folder) > 1 or not (given.wheels or given.data_dir) or given.part_mb < 1:
+      parser.error('to pack, give one folder, --part_mb above 0, and --wheels or --data_dir')
+    else:
+      _pack(given)
+  except InputError as error:
+    print(f'error: {error}', file=sys.stderr)
+    sys.exit(2)
+
+
 if __name__ == '__main__':
-  app.run(main)
+  main()

@@ -378,18 +378,34 @@ def _run(call: Call) -> dict:
 
 def _train(call: Call) -> dict:
   """Trains; a point of a sweep leaves its record."""
-  from googlenet_jax import parallel, training
+  from googlenet_jax import nonfinite, training
 
-  summary = training.train(call.config, call.workdir, given=call.given)
-  if call.flags.sweep >= 0 and parallel.is_main():
-    from googlenet_jax.evidence import design, result
-
-    arm, fields = design.named(config_files.points(call.file)[call.flags.sweep])
-    point = design.Point(arm, fields, call.config, design.key(call.config))
-    records = _records(call)
-    folder = call.workdir if records == call.workdir else records / point.key
-    result.write(point, pathlib.Path(call.file).stem, call.workdir, folder)
+  if call.flags.sweep < 0:
+    if call.flags.records:
+      raise InputError('--records has no effect in --mode=train without --sweep')
+    return training.train(call.config, call.workdir, given=call.given)
+  try:
+    summary = training.train(call.config, call.workdir, given=call.given)
+  except nonfinite.Diverged as error:
+    _write_record(call, str(error))
+    raise
+  _write_record(call)
   return summary
+
+
+def _write_record(call: Call, failed: str = '') -> None:
+  """Writes the record of the point of --sweep."""
+  from googlenet_jax import parallel
+  from googlenet_jax.evidence import design, result
+
+  if not parallel.is_main():
+    return
+  arm, fields = design.named(config_files.points(call.file)[call.flags.sweep])
+  point = design.Point(arm, fields, call.config, design.key(call.config))
+  records = _records(call)
+  folder = call.workdir if records == call.workdir else records / point.key
+  if not (folder / result.NAME).exists():  # that of the code that ran
+    result.write(point, pathlib.Path(call.file).stem, call.workdir, folder, failed)
 
 
 def _report(call: Call, output: str) -> dict:
@@ -399,6 +415,9 @@ def _report(call: Call, output: str) -> dict:
   name = 'runs' if call.flags.runs else pathlib.Path(call.file).stem
   folder = epath.Path(output or f'reports/{name}')
   if call.flags.runs:
+    for flag in ('workdir', 'records'):
+      if call.flags[flag].present:
+        raise InputError(f'--{flag} has no effect with --runs')
     from googlenet_jax.evidence import leaderboard
 
     leaderboard.save([epath.Path(x).expanduser() for x in call.flags.runs], folder)

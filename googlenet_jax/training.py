@@ -46,7 +46,7 @@ def train(
     stop_at: step to save and stop at, as an interrupted run would; 0 for the end.
     given: fields that were set on the command line, 'optimizer.lr'.
     arrays: splits in place of those that the config names.
-    deadline: time to save and stop at, by `time.monotonic`.
+    deadline: time to save and stop at, by `time.monotonic`; of one process, not of several.
 
   Returns:
     What `summary.json` holds; None when stopped before the end.

@@ -1,8 +1,12 @@
 """Parts for a machine without a network: what is joined is what was packed."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from PIL import features
+from program import ROOT
 
 from benchmarks import bundle, tiles
 from googlenet_jax.data import sources, tfds_sets
@@ -50,6 +54,17 @@ def test_joined_is_what_was_packed(packed, tmp_path):
   both = tiles.load('train[2500:]+test', str(tmp_path / 'there'))
   np.testing.assert_array_equal(both.images[100:], splits['test'].images)
   assert both.class_names == ('a', 'b', 'c')
+
+
+def test_joining_needs_no_package(packed, tmp_path):
+  parts, _ = packed
+  # -S leaves out all that is installed.
+  command = [sys.executable, '-S', '-m', 'benchmarks.bundle', 'join']
+  how = {'cwd': ROOT, 'capture_output': True, 'text': True}
+  done = subprocess.run([*command, str(parts), f'--out={tmp_path}/there'], **how)
+  assert (done.returncode, done.stdout.split()) == (0, [tiles.DATA, 'some-1.0-py3-none-any.whl'])
+  bare = subprocess.run([*command, str(tmp_path)], **how)
+  assert (bare.returncode, bare.stderr.count('\n')) == (2, 1)
 
 
 def test_a_missing_or_damaged_part_is_named(packed, tmp_path):

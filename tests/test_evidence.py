@@ -118,8 +118,9 @@ def test_simulated_sweeps_are_covered_and_judged_rightly():
 @pytest.mark.parametrize(
   ('low', 'high', 'direction', 'expected'),
   [
-    (0.1, 0.9, 'higher', 'supported'),
-    (0.1, 0.9, 'lower', 'refuted'),
+    (0.1, 1.9, 'higher', 'supported'),
+    (0.1, 1.9, 'lower', 'refuted'),
+    (0.1, 0.9, 'higher', 'equivalent'),  # there is a difference, and it counts as none
     (-3.0, -1.2, 'lower', 'supported'),
     (-0.9, 0.9, 'higher', 'equivalent'),
     (-0.9, 1.1, 'higher', 'unresolved'),
@@ -343,7 +344,7 @@ def test_the_program_goes_on_and_reports(ran, tmp_path):
   )
   assert 'finished: 3 of 3 points' in again.stdout, again.stderr
   told = program.run(config, '--mode=report', f'--records={records}', f'--output={tmp_path}')
-  assert 'A slow rate learns less\n  not yet run' in told.stdout, told.stderr
+  assert 'A slow rate learns less\n  too few runs' in told.stdout, told.stderr
   assert (tmp_path / 'index.html').exists()
 
 
@@ -411,7 +412,8 @@ def test_no_verdict_from_fewer_than_three_seeds(many):
     ({'package': 'other'}, 'are of different package'),
     ({'versions': {'jax': '1'}}, 'are of different versions'),
     ({'data': {'test[:50]': 'other'}}, r"different examples in 'test\[:50\]'"),
-    ({'key': 'other', 'experiment': 'rates'}, 'another run of arm'),
+    ({'key': 'other', 'config': {}}, 'another run of arm'),  # of the same arm and seed
+    ({'experiment': 'other', 'config': {}}, 'another run of arm'),  # found by its key
   ],
 )
 def test_records_that_cannot_be_compared_are_refused(many, change, text):

@@ -47,6 +47,7 @@ def proxy():
   c.train.duration = '6 epochs'
   c.average.decay = 0.99
   c.log.norms = True
+  c.log.every = '0.25 epochs'  # outcomes are means over an epoch
   return c
 
 
@@ -55,4 +56,5 @@ def few_images():
   c = proxy()
   c.dataset.train = 'train[:5000]'
   c.train.duration = '24 epochs'
+  c.eval.shifts = (2, 4, 6)
   return c

@@ -1,4 +1,4 @@
-"""Does depth help, then hurt, and do shortcuts mend it?
+"""Do deeper plain networks train worse, and do shortcuts mend it?
 
     python main.py --config=configs/experiments/depth.py --mode=sweep --run
 
@@ -37,7 +37,7 @@ def claims():
       'Deeper plain networks train worse', PAPER, 'plain56', 'plain20', 'train_loss', 'higher', 0.05
     ),
     Claim(
-      'With shortcuts, deeper networks train at least as well',
+      'With shortcuts, deeper networks train better',
       PAPER,
       'resnet56',
       'resnet20',

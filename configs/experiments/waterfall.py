@@ -2,7 +2,8 @@
 
     python main.py --config=configs/experiments/waterfall.py --mode=sweep --run
 
-The recipe of `configs/tutorial.py` at 32 pixels and the base's width, for the base's six epochs.
+The recipe of `configs/tutorial.py` at 32 pixels, with the base's width and normalised pixels, for
+the base's six epochs.
 """
 
 from googlenet_jax.configs.experiments import base
@@ -11,14 +12,14 @@ from googlenet_jax.evidence import Claim, grid
 # What the tutorial has in place of the base's, by factor, in the order in which they are mended.
 FACTORS = {
   'stem for small images': {'model.stem': 'tutorial'},
-  'batch norm for dropout': {
+  'batch norm and its initial weights, for dropout': {
     'model.norm': 'none',
     'model.dropout': 0.4,
     'model.kernel_init': 'torch',
     'model.bias_init': 0.0,
   },
   'augmentation': {'augment.pad': 0, 'augment.flip': False},
-  'SGD for Adam': {
+  'SGD, its rate and batches, for Adam': {
     'optimizer.name': 'adam',
     'optimizer.lr': 2e-4,
     'optimizer.nesterov': False,
@@ -26,7 +27,7 @@ FACTORS = {
   },
   'weight decay': {'optimizer.weight_decay': 0.0},
   'schedule': {'schedule.name': 'constant', 'schedule.points': ()},
-  'smoothing and average': {
+  'label smoothing and averaged weights': {
     'train.label_smoothing': 0.0,
     'average.name': 'none',
     'average.decay': 0.999,

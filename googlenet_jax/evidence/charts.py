@@ -18,6 +18,7 @@ VERDICTS = {  # colours of the findings
   'refuted': '#d1453b',
   'unresolved': '#8a8f98',
   'not yet run': '#8a8f98',
+  'too few runs': '#8a8f98',
 }
 STYLE = {
   'svg.fonttype': 'none',
@@ -98,7 +99,9 @@ def gradients(comparison: Comparison) -> str:
   arms = [x for x in _colored(comparison) if any(y.told['norms'] for y in x[0].results)]
   if not arms:
     return ''
-  layers = list(dict.fromkeys(y for arm, _ in arms for x in arm.results for y in x.told['norms']))
+  found = [x.told['norms'] for arm, _ in arms for x in arm.results]
+  # In the order of the network with most layers.
+  layers = list(dict.fromkeys(y for norms in sorted(found, key=len, reverse=True) for y in norms))
   figure, axes = _axes(8, 3.6)
   for arm, color in arms:
     norms = [x.told['norms'] for x in arm.results if x.told['norms']]

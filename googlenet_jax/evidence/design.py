@@ -186,5 +186,6 @@ def counted(config: ConfigDict) -> dict[str, Any]:
 
 def counts(field: str) -> bool:
   """Whether a run's outcome depends on a field."""
-  scored = field in workdir.ANSWERED or field.startswith('eval.')
+  # Some outcomes are means of training records.
+  scored = field in (*workdir.ANSWERED, 'log.every') or field.startswith('eval.')
   return scored or field not in schema.FIELDS or not schema.FIELDS[field].free

@@ -35,7 +35,7 @@ def table(folders: Sequence[epath.Path]) -> Table:
   Args:
     folders: folders of runs, or folders that hold some.
   """
-  runs = [run for folder in folders for run in _finished(folder)]
+  runs = list(dict.fromkeys(run for folder in folders for run in _finished(folder)))
   if not runs:
     raise InputError(f'--runs={",".join(map(str, folders))}: no finished run is there')
   configs = [schema.flat(workdir.config(run).to_dict()) for run in runs]

@@ -36,6 +36,11 @@ class Outcome(NamedTuple):
   unit: str
   value: Callable[[Course], float | None]
 
+  @property
+  def digits(self) -> int:
+    """Decimals that are shown."""
+    return 2 if self.unit in ('%', 'points') else 3
+
 
 def norms(lines: Sequence[dict], until: int = FIRST_STEPS) -> dict[str, float]:
   """Mean norm of the gradient over that of the parameters, by layer; {} where none were logged.
@@ -62,28 +67,23 @@ def _percent(name: str):
   return value
 
 
-def _online(name: str, inside: Callable[[float, float], bool]):
-  """The mean of a number over the training records that end where `inside(epoch, end)` says."""
+ROUNDING = 0.02  # epochs: records end at whole steps
+
+
+def _online(name: str, last: bool):
+  """The mean of a number over the training records that lie in the first or the last epoch."""
 
   def value(course):
-    counts, values, before = [], [], 0
+    end = course.lines[-1]['epoch'] if last else 1.0
+    counts, values, start, before = [], [], 0.0, 0
     for line in course.lines:
-      if inside(line['epoch'], course.lines[-1]['epoch']):
+      if start >= end - 1 - ROUNDING and line['epoch'] <= end + ROUNDING:
         counts.append(line['step'] - before)
         values.append(line[name])
-      before = line['step']
+      start, before = line['epoch'], line['step']
     return float(np.average(values, weights=counts)) if values else None
 
   return value
-
-
-def _first_epoch(epoch, end):
-  del end
-  return epoch <= 1
-
-
-def _last_epoch(epoch, end):
-  return epoch > end - 1 + 1e-6
 
 
 def _scaled(value: Callable, factor: float):
@@ -104,7 +104,8 @@ def _lost_by_shifting(course):
   if not named:
     return None
   farthest = named[max(named, key=int)]
-  return 100 * (course.summary['test_top1'] - course.summary[farthest])
+  alone = course.summary.get('test_top1_unflipped', course.summary['test_top1'])
+  return 100 * (alone - course.summary[farthest])
 
 
 def _decades(first: str, last: str = ''):
@@ -121,14 +122,14 @@ OUTCOMES: dict[str, Outcome] = {
   'test_top1': Outcome('test top-1', '%', _percent('test_top1')),
   'test_loss': Outcome('test loss', 'nats', lambda course: course.summary['test_loss']),
   'train_top1': Outcome(
-    'top-1 in the last epoch of training', '%', _scaled(_online('main_top1', _last_epoch), 100)
+    'top-1 in the last epoch of training', '%', _scaled(_online('main_top1', last=True), 100)
   ),
   'train_loss': Outcome(
-    'loss in the last epoch of training', 'nats', _online('main_loss', _last_epoch)
+    'loss in the last epoch of training', 'nats', _online('main_loss', last=True)
   ),
   'gap': Outcome('top-1 in the last epoch of training less that of the test', 'points', _gap),
   'first_epoch_top1': Outcome(
-    'top-1 in the first epoch of training', '%', _scaled(_online('main_top1', _first_epoch), 100)
+    'top-1 in the first epoch of training', '%', _scaled(_online('main_top1', last=False), 100)
   ),
   'shift_loss': Outcome(
     'test top-1 lost by the farthest of eval.shifts', 'points', _lost_by_shifting

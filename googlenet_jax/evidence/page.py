@@ -65,12 +65,11 @@ def sentence(finding: Finding) -> str:
   claim, difference, images, verdict = finding
   if difference is None:
     return verdict
-  unit = OUTCOMES[claim.outcome].unit.replace('%', 'points')
-  text = (
-    f'{verdict}: {difference.value:+.2f} {unit} ({difference.low:+.2f} to {difference.high:+.2f})'
-  )
-  if verdict in ('unresolved', 'not yet run'):
-    text += f'; a difference of {difference.findable:.2f} could have been found'
+  about = OUTCOMES[claim.outcome]
+  value, low, high = (f'{x:+.{about.digits}f}' for x in difference[:3])
+  text = f'{verdict}: {value} {about.unit.replace("%", "points")} ({low} to {high})'
+  if verdict not in ('supported', 'refuted', 'equivalent'):
+    text += f'; a difference of {difference.findable:.{about.digits}f} could have been found'
   if images is not None:
     text += f'; ±{1.96 * images:.2f} more by the choice of test images'
   return text
@@ -126,7 +125,7 @@ def _cell(x) -> str:
     return '<td></td>'
   if isinstance(x, str):
     return f'<td>{html.escape(x)}</td>'
-  number = f'{x:,}' if isinstance(x, int) else f'{x:,.2f}'
+  number = f'{x:,}' if isinstance(x, int) else f'{x:,.3f}'
   return f'<td class="number">{number}</td>'
 
 

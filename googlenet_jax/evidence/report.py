@@ -49,7 +49,8 @@ class Finding(NamedTuple):
     difference: a's outcome less b's; None before the spread is known.
     images: standard error of that difference by the choice of test images; None where it is no
       accuracy.
-    verdict: see `statistics.verdict`; 'not yet run' before there are `LEAST_SEEDS` of each arm.
+    verdict: see `statistics.verdict`; before there are `LEAST_SEEDS` of each arm 'not yet run', or
+      'too few runs' where no more are planned.
   """
 
   claim: Claim
@@ -91,34 +92,41 @@ def compare(experiment: Experiment, results: Sequence[Result]) -> Comparison:
   """
   by_key = {result.told['key']: result for result in results}
   _check_declared(experiment, results)
-  arms = {}
+  arms, matched = {}, []
   for name, points in experiment.arms().items():
     found = [by_key[point.key] for point in points if point.key in by_key]
+    matched += found
     ended = tuple(x for x in found if not x.told['failed'])
     fields = {x: y for x, y in points[0].fields.items() if x != 'seed'}
     arms[name] = Arm(name, fields, ended, len(found) - len(ended), len(points))
-  _check_alike([result for arm in arms.values() for result in arm.results])
+  _check_alike(matched)
   control = BASE if BASE in arms else next(iter(arms))
   claimed = list(dict.fromkeys(claim.outcome for claim in experiment.claims))
-  to_control = {x: _to_control(arms, x, control) for x in claimed or [MAIN]}
-  findings = tuple(_finding(arms, claim, experiment.claims, LEVEL) for claim in experiment.claims)
+  level = 1 - (1 - LEVEL) / max(len(claimed), 1)  # each outcome is a family
+  to_control = {x: _to_control(arms, x, control, level) for x in claimed or [MAIN]}
+  findings = tuple(_finding(arms, claim, experiment.claims, level) for claim in experiment.claims)
   return Comparison(experiment, arms, control, tuple(to_control), to_control, findings)
 
 
 def _check_declared(experiment, results):
+  """Refuses a record of a point's arm and seed, or of its key, whose config is another."""
   points = {(point.arm, point.config.seed): point for point in experiment.points}
+  keys = {point.key: point for point in experiment.points}
   for result in results:
     told = result.told
-    point = points.get((told['arm'], told['seed']))
-    if told['experiment'] != experiment.name or not point or told['key'] == point.key:
+    point = keys.get(told['key'])
+    if told['experiment'] == experiment.name:
+      point = point or points.get((told['arm'], told['seed']))
+    if not point:
       continue
     there, here = told['config'], design.counted(point.config)
     fields = [x for x in sorted(there | here) if there.get(x) != here.get(x)]
-    some = ', '.join(f'{x}: {there.get(x)!r} there, {here.get(x)!r} here' for x in fields[:3])
-    raise InputError(
-      f'{result.path}: another run of arm {told["arm"]!r}, seed {told["seed"]}, than the '
-      f'experiment declares ({some}): move the record away, or declare the fields'
-    )
+    if fields:
+      some = ', '.join(f'{x}: {there.get(x)!r} there, {here.get(x)!r} here' for x in fields[:3])
+      raise InputError(
+        f'{result.path}: another run of arm {point.arm!r}, seed {told["seed"]}, than the '
+        f'experiment declares ({some}): move the record away, or declare the fields'
+      )
 
 
 def _check_alike(results):
@@ -137,30 +145,28 @@ def _check_alike(results):
         )
 
 
-def _to_control(arms, outcome, control) -> dict[str, Difference]:
+def _to_control(arms, outcome, control, level) -> dict[str, Difference]:
   values = {name: found for name, arm in arms.items() if (found := arm.values(outcome))}
   pairs = [(name, control) for name in values if name != control]
   if control not in values or not pairs or statistics.pooled(values) is None:
     return {}
-  found = statistics.differences(values, pairs)
+  found = statistics.differences(values, pairs, level)
   return {name: x for (name, _), x in zip(pairs, found, strict=True)}
 
 
 def _finding(arms: Mapping[str, Arm], claim: Claim, claims: Sequence[Claim], level) -> Finding:
-  """The level is shared out among the outcomes of all claims, each of which is a family."""
-  outcomes = {x.outcome for x in claims}
   values = {name: arm.values(claim.outcome) for name, arm in arms.items()}
   family = [(x.a, x.b) for x in claims if x.outcome == claim.outcome]
   family = [pair for pair in family if all(values[name] for name in pair)]
-  least = min(len(values[claim.a]), len(values[claim.b]))
+  two = [arms[claim.a], arms[claim.b]]
+  least = min(len(values[arm.name]) for arm in two)
+  done = all(len(arm.results) + arm.failed >= arm.planned for arm in two)
+  verdict = 'too few runs' if done else 'not yet run'
   if not least or statistics.pooled(values) is None:
-    return Finding(claim, None, None, 'not yet run')
-  shared = 1 - (1 - level) / len(outcomes)
-  differences = statistics.differences(values, family, shared)
-  difference = differences[family.index((claim.a, claim.b))]
-  verdict = statistics.verdict(difference, claim.direction, claim.margin)
-  if least < LEAST_SEEDS:
-    verdict = 'not yet run'
+    return Finding(claim, None, None, verdict)
+  difference = statistics.differences(values, family, level)[family.index((claim.a, claim.b))]
+  if least >= LEAST_SEEDS:
+    verdict = statistics.verdict(difference, claim.direction, claim.margin)
   return Finding(claim, difference, _of_the_images(arms, claim), verdict)
 
 
@@ -189,7 +195,7 @@ def table(comparison: Comparison) -> Table:
       half = None
       if values and known:
         error = known.deviation / len(values) ** 0.5
-        half = round(float(stats.t.ppf((1 + LEVEL) / 2, known.freedom)) * error, 2)
+        half = float(stats.t.ppf((1 + LEVEL) / 2, known.freedom)) * error
       difference = comparison.to_control[outcome].get(name)
       costs = [x.told for x in arm.results]
       rows.append(
@@ -199,20 +205,20 @@ def table(comparison: Comparison) -> Table:
           ', '.join(f'{x}={y!r}' for x, y in arm.fields.items()),
           len(values),
           arm.failed,
-          ' '.join(f'{x:.2f}' for x in values),
-          round(sum(values) / len(values), 2) if values else None,
+          ' '.join(f'{x:.{OUTCOMES[outcome].digits}f}' for x in values),
+          sum(values) / len(values) if values else None,
           half,
-          *((round(x, 2) for x in difference[:3]) if difference else (None, None, None)),
+          *(difference[:3] if difference else (None, None, None)),
           _verdicts(comparison, name, outcome),
           *(
             (costs[0][x] for x in ('parameters', 'parameters_with_heads')) if costs else 2 * [None]
           ),
-          round(costs[0]['multiply_adds'] / 1e6, 2) if costs else None,
+          costs[0]['multiply_adds'] / 1e6 if costs else None,
           _median(costs, 'images_per_second'),
           _median(costs, 'minutes'),
         )
       )
-  return Table(comparison.experiment.title, columns, rows, notes(comparison), digits=2)
+  return Table(comparison.experiment.title, columns, rows, notes(comparison), digits=3)
 
 
 def claims(comparison: Comparison) -> Table:
@@ -223,7 +229,7 @@ def claims(comparison: Comparison) -> Table:
   )
   rows = []
   for claim, difference, images, verdict in comparison.findings:
-    numbers = (None, None, None) if difference is None else (round(x, 2) for x in difference[:3])
+    numbers = (None, None, None) if difference is None else difference[:3]
     rows.append(
       (
         *claim[:4],
@@ -231,12 +237,12 @@ def claims(comparison: Comparison) -> Table:
         claim.direction,
         claim.margin,
         *numbers,
-        None if images is None else round(1.96 * images, 2),
-        None if difference is None else round(difference.findable, 2),
+        None if images is None else 1.96 * images,
+        None if difference is None else difference.findable,
         verdict,
       )
     )
-  return Table(comparison.experiment.title, columns, rows, notes(comparison), digits=2)
+  return Table(comparison.experiment.title, columns, rows, notes(comparison), digits=3)
 
 
 def notes(comparison: Comparison) -> tuple[str, ...]:
@@ -250,12 +256,12 @@ def notes(comparison: Comparison) -> tuple[str, ...]:
       about = OUTCOMES[outcome]
       found.append(
         f'{about.title[0].upper()}{about.title[1:]}: standard deviation of a run '
-        f'{known.deviation:.2f} {about.unit}, pooled over {runs} runs '
+        f'{known.deviation:.{about.digits}f} {about.unit}, pooled over {runs} runs '
         f'({known.freedom} degrees of freedom).'
       )
   found.append(
-    f'Differences to {comparison.control} have simultaneous {LEVEL:.0%} intervals (Dunnett), those '
-    'of the claims likewise; runs are not paired by seed.'
+    f'Intervals hold together with {LEVEL:.0%}, over all outcomes: those of the claims and, as a '
+    f'family of its own, the differences to {comparison.control}. Runs are not paired by seed.'
   )
   failed = sum(arm.failed for arm in comparison.arms.values())
   if failed:

@@ -1,5 +1,6 @@
 """The record of a finished point: all that a comparison needs, so that the run can be deleted."""
 
+import functools
 import hashlib
 import json
 import pathlib
@@ -20,13 +21,14 @@ from googlenet_jax.tools import cost
 
 NAME = 'result.json'
 FORMAT = 1
-# What no outcome depends on, as the resolved config is recorded: experiments go on while other
-# things are worked on.
+# What a run does not depend on, as the resolved config is recorded: experiments go on while other
+# things are worked on. Of these, what computes the figures of a record counts.
 APART = (
   *('configs', 'evidence', 'tools', 'weights'),
   *('api.py', 'checks.py', 'cli.py', 'cluster.py', 'config_files.py', 'effects.py', 'plots.py'),
   *('predictor.py', 'progress.py', 'schema.py'),
 )
+FIGURES = 'evidence/outcomes.py', 'evidence/result.py', 'tools/cost.py', 'tools/trace.py'
 
 
 class Result(NamedTuple):
@@ -52,13 +54,14 @@ class Result(NamedTuple):
     return record.flags(images['correct'], images['count']) if images else None
 
 
+@functools.cache
 def package() -> str:
-  """Digest of the code that outcomes depend on."""
+  """Digest of the code that outcomes depend on, as it was when this was first called."""
   root = pathlib.Path(__file__).parents[1]
   found = hashlib.blake2b(digest_size=8)
   for path in sorted(root.rglob('*.py')):
     name = path.relative_to(root)
-    if name.parts[0] not in APART:
+    if name.parts[0] not in APART or name.as_posix() in FIGURES:
       found.update(f'{name.as_posix()}\0'.encode() + path.read_bytes() + b'\0')
   return found.hexdigest()
 
@@ -82,7 +85,7 @@ def write(
     'arm': point.arm,
     'differences': {x: y for x, y in point.fields.items() if x != 'seed'},
     'seed': point.config.seed,
-    'failed': failed,
+    'failed': without_places(failed),
     'package': package(),
     'command': command(),
     'processor': processor(),
@@ -111,8 +114,12 @@ def read(folder: epath.Path) -> list[Result]:
 def command() -> str:
   """The command line, without the places of this machine."""
   program, *arguments = sys.argv
-  shown = [re.sub('=[/~].*', '=DIR', argument) for argument in arguments]
-  return shlex.join([pathlib.Path(program).name, *shown])
+  return shlex.join([pathlib.Path(program).name, *map(without_places, arguments)])
+
+
+def without_places(text: str) -> str:
+  """The text with absolute paths and addresses as DIR."""
+  return re.sub(r'(?:(?<![^\s=,"\'(])[/~]|\w+://)[^\s,"\')]*', 'DIR', text)
 
 
 def processor() -> str:
@@ -138,9 +145,7 @@ def _network(run: epath.Path) -> dict[str, int]:
 def _course(run: epath.Path) -> dict[str, Any]:
   summary = files.read_json(run / 'summary.json')
   lines = [line for line in metrics_log.read(run) if line['split'] == 'train']
-  norms = outcomes.norms(lines)
-  scored = run / 'evaluation_test.json'
-  tested = files.read_json(scored) if scored.exists() else None
+  norms, tested = outcomes.norms(lines), _tested(run, summary['tested_step'])
   return {
     'images_per_second': summary['images_per_second'],
     'minutes': round(summary['seconds'] / 60, 2),
@@ -151,6 +156,15 @@ def _course(run: epath.Path) -> dict[str, Any]:
     ],
     'norms': norms,
   }
+
+
+def _tested(run, step):
+  """The record of the evaluation that the summary is about; None where no split was tested."""
+  for path in sorted(run.glob('evaluation_test*.json')):
+    told = files.read_json(path)
+    if told['step'] == step and 'correct' in told:
+      return told
+  return None
 
 
 def _size(tested):

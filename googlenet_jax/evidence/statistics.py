@@ -124,19 +124,19 @@ def verdict(difference: Difference, direction: str, margin: float) -> str:
     margin: greatest difference that counts as none.
 
   Returns:
-    'supported' or 'refuted' where the interval leaves 0 out (for 'equal': all of it is beyond the
-    margin); 'equivalent' where all of it is within the margin (two one-sided tests); else
+    'equivalent' where all of the interval is within the margin (two one-sided tests), 'supported'
+    or 'refuted' where it leaves 0 out (for 'equal': where all of it is beyond the margin), else
     'unresolved'.
   """
   _, low, high, _ = difference
+  if -margin < low and high < margin:
+    return 'equivalent'
   if direction == 'equal':
-    if -margin < low and high < margin:
-      return 'equivalent'
     return 'refuted' if low > margin or high < -margin else 'unresolved'
   above, below = low > 0, high < 0
   if above or below:
     return 'supported' if above == (direction == 'higher') else 'refuted'
-  return 'equivalent' if -margin < low and high < margin else 'unresolved'
+  return 'unresolved'
 
 
 def of_the_images(first: np.ndarray, second: np.ndarray) -> float:

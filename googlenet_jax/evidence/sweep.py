@@ -24,8 +24,9 @@ def run(
 ) -> Mapping[str, object]:
   """Runs the points that have no record, each in a folder of its own, `WORKDIR/KEY`.
 
-  A point that another process trains is passed over, so several may work on one experiment. A run
-  that ends with a loss that is not finite leaves a record that says so.
+  A point that another process trains is passed over, so several may work on one experiment (not in
+  an object store, where nothing is locked). A run that ends with a loss that is not finite leaves a
+  record that says so.
 
   Args:
     experiment: points to run.
@@ -42,6 +43,7 @@ def run(
   """
   deadline = time.monotonic() + 60 * minutes if minutes else math.inf
   total = len(experiment.points)
+  result.package()  # the code as it is now, whatever is edited meanwhile
   LOG.info('%s: %d points, %d finished', experiment.name, total, _finished(experiment, records))
   took = []
   for number, point in enumerate(experiment.points, 1):
