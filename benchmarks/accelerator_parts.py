@@ -125,7 +125,7 @@ def rates(found: dict, batch: int, gflop: float) -> dict:
 def shrink(config) -> None:
   """Makes a config's network and batch small."""
   config.model.width, config.train.batch_size = 0.0625, 8
-  config.model.fields = {'modules': FEW}
+  config.model.fields, config.model.aux_heads = {'modules': FEW}, ()
   config.model.dtype = 'float32'  # a CPU has no bfloat16 to speak of
 
 
@@ -370,7 +370,8 @@ def resume(small: bool, photos: str) -> dict:
   """Digits: a run that was stopped on the way against one that was not."""
   del photos
   config = digits.get_config()
-  config.train.duration = '8 steps' if small else '2 epochs'
+  config.train.duration = '8 steps' if small else '4 epochs'
+  config.schedule.warmup = '2 steps'
   config.eval.every, config.dataset.test = '100 epochs', ''
   if small:
     shrink(config)
