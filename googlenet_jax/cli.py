@@ -378,34 +378,20 @@ def _run(call: Call) -> dict:
 
 def _train(call: Call) -> dict:
   """Trains; a point of a sweep leaves its record."""
-  from googlenet_jax import nonfinite, training
-
   if call.flags.sweep < 0:
+    from googlenet_jax import training
+
     if call.flags.records:
       raise InputError('--records has no effect in --mode=train without --sweep')
     return training.train(call.config, call.workdir, given=call.given)
-  try:
-    summary = training.train(call.config, call.workdir, given=call.given)
-  except nonfinite.Diverged as error:
-    _write_record(call, str(error))
-    raise
-  _write_record(call)
-  return summary
+  from googlenet_jax.evidence import design, sweep
 
-
-def _write_record(call: Call, failed: str = '') -> None:
-  """Writes the record of the point of --sweep."""
-  from googlenet_jax import parallel
-  from googlenet_jax.evidence import design, result
-
-  if not parallel.is_main():
-    return
   arm, fields = design.named(config_files.points(call.file)[call.flags.sweep])
   point = design.Point(arm, fields, call.config, design.key(call.config))
   records = _records(call)
   folder = call.workdir if records == call.workdir else records / point.key
-  if not (folder / result.NAME).exists():  # that of the code that ran
-    result.write(point, pathlib.Path(call.file).stem, call.workdir, folder, failed)
+  name = pathlib.Path(call.file).stem
+  return sweep.train(point, name, call.workdir, folder, given=call.given)
 
 
 def _report(call: Call, output: str) -> dict:

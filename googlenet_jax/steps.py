@@ -278,7 +278,7 @@ def make_train_step(
   return repeat(step, looped=looped)
 
 
-CORRECT = 'correct'  # of each example, beside the metrics
+CORRECT = 'correct'  # key of the marks, beside the metrics
 
 
 def eval_sums(scored: Mapping[str, Metric], classes: int, size: int = 0) -> dict[str, Any]:

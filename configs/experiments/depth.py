@@ -16,7 +16,7 @@ PAPER = 'arXiv 1512.03385, section 4.1'
 def get_config():
   """See the module's docstring."""
   c = base.proxy()
-  for field in ('width', 'norm', 'stem', 'aux_heads', 'dropout'):  # of GoogLeNet
+  for field in ('width', 'norm', 'stem', 'aux_heads', 'dropout'):  # fields of GoogLeNet
     c.model[field] = None
   c.model.name = 'plain20'
   c.dataset.image_size = 16

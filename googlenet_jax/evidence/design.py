@@ -59,7 +59,7 @@ class Experiment(NamedTuple):
   """A config file with a sweep.
 
   Attributes:
-    name: that of the file.
+    name: name of the file, without its ending.
     title: first line of its docstring.
     points: in the order in which they run.
     claims: what they test; () for a sweep without.

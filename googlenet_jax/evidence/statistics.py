@@ -16,7 +16,7 @@ from scipy import stats
 
 LEVEL = 0.95
 POWER = 0.8
-LEAST_SEEDS = 3  # of an arm that a verdict is about
+LEAST_SEEDS = 3  # runs of an arm before a verdict on it
 DRAWS, SEED = 400_000, 0  # for `critical`: 0.2% of its value, and the same bits each time
 
 

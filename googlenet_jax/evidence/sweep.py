@@ -4,12 +4,12 @@ import logging
 import math
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import jax
 from etils import epath
 
-from googlenet_jax import training
+from googlenet_jax import parallel, training
 from googlenet_jax.evidence import result
 from googlenet_jax.evidence.design import Experiment, Point
 from googlenet_jax.nonfinite import Diverged
@@ -43,7 +43,6 @@ def run(
   """
   deadline = time.monotonic() + 60 * minutes if minutes else math.inf
   total = len(experiment.points)
-  result.package()  # the code as it is now, whatever is edited meanwhile
   LOG.info('%s: %d points, %d finished', experiment.name, total, _finished(experiment, records))
   took = []
   for number, point in enumerate(experiment.points, 1):
@@ -56,7 +55,10 @@ def run(
     LOG.info('point %d of %d: %s, seed %d%s', number, total, point.arm, seed, left)
     began = time.monotonic()
     try:
-      _train(experiment, point, workdir, records, deadline)
+      record = result_path(records, point).parent
+      train(point, experiment.name, workdir / point.key, record, deadline=deadline)
+    except Diverged as failed:
+      LOG.warning('WARNING: %s', failed)
     except Busy as busy:
       LOG.info('passed over: %s', busy)
       continue
@@ -65,7 +67,7 @@ def run(
         raise
       break
     took.append(time.monotonic() - began)
-    jax.clear_caches()  # of another network, which no later point needs
+    jax.clear_caches()  # programs of this network, which no later point needs
   return {'finished': f'{_finished(experiment, records)} of {total} points', 'records': records}
 
 
@@ -78,14 +80,39 @@ def _finished(experiment, records):
   return sum(result_path(records, point).exists() for point in experiment.points)
 
 
-def _train(experiment, point, workdir, records, deadline):
-  folder, failed = workdir / point.key, ''
+def train(
+  point: Point,
+  experiment: str,
+  workdir: epath.Path,
+  record: epath.Path,
+  *,
+  given: Collection[str] = (),
+  deadline: float = math.inf,
+) -> dict:
+  """Trains a point, and leaves its record where there is none: that of the code that ran.
+
+  Args:
+    point: the point.
+    experiment: name of the experiment.
+    workdir: folder of the run.
+    record: folder of the record.
+    given, deadline: see `training.train`, whose result is returned.
+
+  Raises:
+    Diverged: the run ended early; the record says so.
+    Interrupted: see `training.train`.
+  """
+  result.package()  # the code as it is now, whatever is edited meanwhile
+  failed = None
   try:
-    training.train(point.config, folder, deadline=deadline)
+    summary = training.train(point.config, workdir, given=given, deadline=deadline)
   except Diverged as error:
-    failed = str(error)
-    LOG.warning('WARNING: %s', failed)
-  result.write(point, experiment.name, folder, result_path(records, point).parent, failed)
+    summary, failed = {}, error
+  if parallel.is_main() and not (record / result.NAME).exists():
+    result.write(point, experiment, workdir, record, str(failed or ''))
+  if failed:
+    raise failed
+  return summary
 
 
 def _left(took, points):
