@@ -190,7 +190,8 @@ class Run:
     frozen = [layer for layer in layers if layer not in learnt]
     self.frozen = _layers('frozen', frozen, variables['params'])
     groups = (layers, learnt) if config.log.norms else ((), ())
-    self._sums = steps.train_metrics(self.heads, *groups)
+    apart = learnt if config.log.head_norms else ()
+    self._sums = steps.train_metrics(self.heads, *groups, apart)
     self.one_device = self._one_device(config, data.make_batch)
     self.step = parallel.compile_step(self.one_device, arguments=3)
 
@@ -221,6 +222,7 @@ class Run:
       average_decay=config.average.decay,
       average_from=self.clock.round(config.average.begin),
       log_norms=config.log.norms,
+      head_norms=config.log.head_norms,
       looped=config.train.steps_per_call > 1,
       aux_until=until if until < self.clock.total_steps else None,
       frozen=self._frozen,

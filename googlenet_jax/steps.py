@@ -19,7 +19,10 @@ from googlenet_jax.train_state import TrainState
 
 
 def train_metrics(
-  head_names: tuple[str, ...], groups: tuple[str, ...], learnt: tuple[str, ...] = ()
+  head_names: tuple[str, ...],
+  groups: tuple[str, ...],
+  learnt: tuple[str, ...] = (),
+  apart: tuple[str, ...] = (),
 ) -> tuple[str, ...]:
   """Names of the sums that a training step adds to; 'learning_rate' is no sum but the rate of the
   last update.
@@ -28,11 +31,18 @@ def train_metrics(
     head_names: heads of the network.
     groups: layers whose parameters' norms are summed.
     learnt: layers whose gradients' norms are summed.
+    apart: layers for which the norms of each head's part of the gradients are summed.
   """
   per_head = [f'{head}_{what}' for head in head_names for what in ('loss', 'top1')]
   by_layer = [f'parameter_norm/{group}' for group in groups]
   by_layer += [f'gradient_norm/{group}' for group in learnt]
+  by_layer += [head_norm(head, group) for head in head_names for group in apart]
   return ('examples', 'steps', 'learning_rate', 'loss', *per_head, *by_layer)
+
+
+def head_norm(head: str, layer: str) -> str:
+  """Name of the norm, at a layer, of what a head adds to the gradient."""
+  return f'{head}_gradient_norm/{layer}'
 
 
 def as_in_evaluation(frozen: tuple[str, ...]) -> contextlib.AbstractContextManager:
@@ -59,11 +69,14 @@ def make_gradients(
   label_smoothing: float,
   aux_until: int | None = None,
   frozen: tuple[str, ...] = (),
+  head_norms: bool = False,
 ) -> Callable:
   """The loss's gradient over all devices; the labels are smoothed for any loss.
 
   Args:
     aux_until: step from which on auxiliary losses count nothing; None for never.
+    head_norms: whether the sums hold the norms of each head's part, which costs a pass back for
+      each head.
 
   Returns:
     `(params, batch_stats, batch, key, step) -> (gradients, batch_stats, sums)`: the gradients (of
@@ -71,7 +84,7 @@ def make_gradients(
     same on every device; `batch_stats` are averaged.
   """
 
-  def loss_fn(learnt, params, batch_stats, batch, key, step, examples):
+  def by_head(learnt, params, batch_stats, batch, key):
     with as_in_evaluation(frozen):
       outputs, updated = model.apply(
         {'params': params | learnt, 'batch_stats': batch_stats},
@@ -81,30 +94,48 @@ def make_gradients(
         mutable=['batch_stats'],
       )
     labels = optax.smooth_labels(batch.label, label_smoothing)
-    by_head, sums = {}, {}
+    found, sums = {}, {}
     for head, logits in losses.heads(outputs).items():
       each = loss(logits, labels) * batch.mask
-      by_head[head] = each.sum()
+      found[head] = each.sum()
       sums[f'{head}_loss'] = each.sum()
       sums[f'{head}_top1'] = jnp.sum(metrics.correct(logits, batch.label) * batch.mask)
+    return found, (updated.get('batch_stats', {}), sums)
+
+  def total(found, step):
     weight = aux_weight if aux_until is None else jnp.where(step < aux_until, aux_weight, 0.0)
-    total = by_head.pop('main') + weight * sum(by_head.values())
-    sums['loss'] = total
-    # Divided by the mean number of examples a device: the mean over devices is exact then.
-    return total / jnp.where(examples > 0, examples, 1.0), (updated.get('batch_stats', {}), sums)
+    return found['main'] + weight * sum(x for head, x in found.items() if head != 'main')
 
   def gradients(params, batch_stats, batch, key, step):
     examples = lax.pmean(batch.mask.sum(), AXIS)
-    grads, (updated, sums) = jax.grad(loss_fn, has_aux=True)(
-      train_state.learnt(params, frozen), params, batch_stats, batch, key, step, examples
-    )
+
+    def mean(found):  # by the mean number of examples a device: the mean over devices is exact
+      return total(found, step) / jnp.where(examples > 0, examples, 1.0)
+
+    def loss_fn(learnt, *given):
+      found, (updated, sums) = by_head(learnt, *given)
+      return mean(found), (updated, sums | {'loss': total(found, step)})
+
+    given = train_state.learnt(params, frozen), params, batch_stats, batch, key
+    parts = lax.pmean(_apart(by_head, mean, *given), AXIS) if head_norms else {}
+    grads, (updated, sums) = jax.grad(loss_fn, has_aux=True)(*given)
     # A mean of equal values may differ from them in the last bit: frozen statistics are left out.
     grads, updated = lax.pmean((grads, train_state.learnt(updated, frozen)), AXIS)
     batch_stats = batch_stats | updated
     sums = lax.psum(sums | {'examples': batch.mask.sum()}, AXIS)
+    for head, part in parts.items():
+      sums |= {head_norm(head, layer): x for layer, x in optim.group_norms(part).items()}
     return grads, batch_stats, sums
 
   return gradients
+
+
+def _apart(by_head: Callable, mean: Callable, learnt: dict, *given) -> dict[str, dict]:
+  """What each head adds to the gradient of `mean(by_head(learnt, *given))`."""
+  found, back, _ = jax.vjp(lambda learnt: by_head(learnt, *given), learnt, has_aux=True)
+  weights = jax.grad(mean)(found)
+  nothing = jax.tree.map(jnp.zeros_like, weights)
+  return {head: back(nothing | {head: weight})[0] for head, weight in weights.items()}
 
 
 class Update(NamedTuple):
@@ -228,6 +259,7 @@ def make_train_step(
   looped: bool,
   aux_until: int | None = None,
   frozen: tuple[str, ...] = (),
+  head_norms: bool = False,
   on_nonfinite: str = 'stop',
 ) -> Callable:
   """A training step, as `repeat` returns it.
@@ -246,7 +278,7 @@ def make_train_step(
     average_from: first step that is averaged.
     log_norms: whether norms of gradients and parameters are summed.
     looped: see `repeat`.
-    aux_until: see `make_gradients`.
+    aux_until, head_norms: see `make_gradients`.
     frozen: beginnings of the names of layers that are not learnt; see `as_in_evaluation`.
     on_nonfinite: see `nonfinite.guard`.
   """
@@ -257,6 +289,7 @@ def make_train_step(
     label_smoothing=label_smoothing,
     aux_until=aux_until,
     frozen=frozen,
+    head_norms=head_norms,
   )
   make = make_update(optimizer, schedule, total_steps=total_steps, frozen=frozen)
   averaged = make_average(average, average_decay, average_from)

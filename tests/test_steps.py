@@ -186,7 +186,8 @@ def trained(model, data, count, *, optimizer=None, frozen=(), rate=0.1, **fields
   step, key = parallel.compile_step(step, arguments=3), jax.random.key(0)
   heads = ('main', *(f'aux{i + 1}' for i in range(len(getattr(model, 'aux_heads', ())))))
   average = fields.get('average', 'none')
-  names = steps.train_metrics(heads, ())
+  layers = layers_of(model, data) if fields.get('log_norms') else ()
+  names = steps.train_metrics(heads, *3 * (layers,))
   state = train_state.create(model, key, data.image_shape, optimizer, average, names, heads, frozen)
   states = [jax.tree.map(np.asarray, state)]
   state, device_data = parallel.replicate(state), parallel.replicate(data.device_data)
@@ -194,6 +195,11 @@ def trained(model, data, count, *, optimizer=None, frozen=(), rate=0.1, **fields
     state = step(state, data.feed(i, 1, 16), device_data, key, np.int32(1))
     states.append(parallel.fetch(state))
   return states
+
+
+def layers_of(model, data):
+  """Names of a network's layers."""
+  return tuple(train_state.abstract_variables(model, data.image_shape)['params'])
 
 
 def noise(size=16, channels=3):
@@ -237,14 +243,36 @@ def test_frozen_layers_stay_bit_for_bit_and_keep_nothing():
 
 
 class Headed(nn.Module):
-  """A network whose auxiliary head learns by itself."""
+  """A network whose auxiliary head learns by itself, but for the layer that is `shared`."""
 
   aux_heads: tuple[str, ...] = ('first',)
+  shared: bool = False
 
   @nn.compact
   def __call__(self, images, *, train):
     main, aux = (self.param(x, nn.initializers.zeros, (8,)) for x in ('linear', 'aux1'))
-    return Outputs(images[:, 0, :, 0] + main, (images[:, 0, :, 0] + aux,))
+    row = images[:, 0, :, 0]
+    if self.shared:
+      row *= self.param('shared', nn.initializers.ones, (8,))
+    return Outputs(row + main, (row + aux,))
+
+
+def test_the_gradient_of_each_head_is_told_apart():
+  fields = {'log_norms': True, 'head_norms': True}
+  _, last = trained(Headed(shared=True), noise(8, 1), 1, **fields)
+  norms = {name: float(x) for name, x in last.log_sums.items() if 'gradient_norm' in name}
+  main = norms['main_gradient_norm/shared']
+  assert main > 0.01
+  # Both heads begin alike: what they send down differs by the weight alone.
+  expected = {
+    'main_gradient_norm/linear': norms['gradient_norm/linear'],
+    'main_gradient_norm/aux1': 0.0,
+    'aux1_gradient_norm/linear': 0.0,
+    'aux1_gradient_norm/aux1': norms['gradient_norm/aux1'],
+    'aux1_gradient_norm/shared': 0.3 * main,
+    'gradient_norm/shared': 1.3 * main,
+  }
+  assert {name: norms[name] for name in expected} == pytest.approx(expected)
 
 
 def test_auxiliary_losses_end_when_asked():

@@ -49,7 +49,7 @@ def norms(lines: Sequence[dict], until: int = FIRST_STEPS) -> dict[str, float]:
     lines: training records.
     until: last step that counts.
   """
-  early = [line for line in lines if line['step'] <= until] or list(lines[:1])
+  early = _early(lines, until)
   gradients = [name for name in (early[0] if early else ()) if name.startswith('gradient_norm/')]
   found = {}
   for name in gradients:
@@ -57,6 +57,10 @@ def norms(lines: Sequence[dict], until: int = FIRST_STEPS) -> dict[str, float]:
     ratios = [line[name] / line[f'parameter_norm/{layer}'] for line in early]
     found[layer] = float(np.mean(ratios))
   return found
+
+
+def _early(lines, until=FIRST_STEPS):
+  return [line for line in lines if line['step'] <= until] or list(lines[:1])
 
 
 def _percent(name: str):
@@ -118,6 +122,12 @@ def _decades(first: str, last: str = ''):
   return value
 
 
+def _head_gradient(course):
+  own, other = (f'{head}_gradient_norm/conv1' for head in ('aux1', 'main'))
+  ratios = [line[own] / line[other] for line in _early(course.lines) if line.get(own)]
+  return math.log10(np.mean(ratios)) if ratios else None
+
+
 OUTCOMES: dict[str, Outcome] = {
   'test_top1': Outcome('test top-1', '%', _percent('test_top1')),
   'test_loss': Outcome('test loss', 'nats', lambda course: course.summary['test_loss']),
@@ -141,6 +151,11 @@ OUTCOMES: dict[str, Outcome] = {
     f'the same over that of inception_5b, first {FIRST_STEPS} steps',
     'decades',
     _decades('conv1', 'inception_5b'),
+  ),
+  'head_gradient': Outcome(
+    f"gradient of the first head over the classifier's at conv1, first {FIRST_STEPS} steps",
+    'decades',
+    _head_gradient,
   ),
 }
 
