@@ -3,9 +3,8 @@
     python main.py --config=configs/folder.py --config.dataset.data_dir=DIR
 
 The classes are the folders. 80% of the photos train, 10% validate, 10% test; splits
-hash class and file name. For a set that is split already, `DIR/train/<class>/*`, name its folders:
-
-    --config.dataset.train=train --config.dataset.validation=val --config.dataset.test=
+hash class and file name. A set that is split already, `DIR/train/<class>/*` beside `val` or `test`,
+is taken as it is split.
 
 Look at the crops first: --mode=preview. Reached: it depends on the photos.
 """

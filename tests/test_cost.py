@@ -3,6 +3,8 @@
 import csv
 import functools
 import json
+import pathlib
+import re
 
 import flax.linen as nn
 import jax
@@ -12,7 +14,9 @@ import pytest
 from configs import default
 from googlenet_jax import models
 from googlenet_jax.errors import InputError
-from googlenet_jax.models.layers import Outputs
+from googlenet_jax.models import bricks
+from googlenet_jax.models.bricks import Conv, Pool, Separable
+from googlenet_jax.models.layers import ConvBlock, Outputs
 from googlenet_jax.tools import cost, summarize
 
 
@@ -59,6 +63,70 @@ def test_a_5x5_convolution_through_a_reduction():
   through = of(lambda x, train: nn.Conv(48, (5, 5))(nn.Conv(16, (1, 1))(x)), shape)
   assert direct.macs == 112_896_000
   assert [row.macs for row in through] == [1_505_280, 3_763_200]
+
+
+def branch(*layers):
+  return (layers,)
+
+
+FIVE, THREE, SEVEN = (Conv('conv', 64, n) for n in (5, 3, 7))
+TWO_THREES = Conv('conv1', 64, 3), Conv('conv2', 64, 3)
+POOL = Pool('max', 3, 2)
+# In place of what, what, over which map, and the share of the multiply-adds that is saved, which
+# docs/costs.md tells too.
+IDEAS = {
+  'a 1x1 to 16 before': (
+    branch(Conv('conv', 48, 5)),
+    branch(Conv('reduce', 16), Conv('conv', 48, 5)),
+    (14, 14, 480),
+    1 - 5_268_480 / 112_896_000,  # the numbers of the walk-throughs
+  ),
+  'two 3x3': (branch(FIVE), branch(*TWO_THREES), (35, 35, 64), 0.28),  # 1512.00567, section 3.1
+  '1x3 and 3x1': (
+    branch(THREE),
+    branch(Conv('conv1', 64, (1, 3)), Conv('conv2', 64, (3, 1))),
+    (35, 35, 64),
+    1 / 3,  # section 3.2: 33%
+  ),
+  '1x7 and 7x1': (
+    branch(SEVEN),
+    branch(Conv('conv1', 64, (1, 7)), Conv('conv2', 64, (7, 1))),
+    (17, 17, 64),
+    5 / 7,
+  ),
+  'a pool first': (  # section 5: to a quarter, and a bottleneck
+    branch(Conv('conv', 640, 3), POOL),
+    branch(POOL, Conv('conv', 640, 3)),
+    (34, 34, 320),
+    0.75,
+  ),
+  'a convolution of stride 2 beside a pool': (
+    branch(Conv('conv', 640, 3), POOL),
+    ((Conv('conv', 320, 3, 2),), (POOL,)),
+    (34, 34, 320),
+    7 / 8,
+  ),
+  'a separable 3x3': (  # 1610.02357
+    branch(Conv('conv', 728, 3)),
+    branch(Separable('conv', 728)),
+    (19, 19, 728),
+    1 - 1 / 728 - 1 / 9,
+  ),
+}
+
+
+@pytest.mark.parametrize('name', IDEAS)
+def test_what_an_idea_saves(name):
+  before, after, shape, share = IDEAS[name]
+  build = bricks.Builder(functools.partial(ConvBlock, batch_norm=True), 1.0)
+
+  def multiply_adds(module):
+    found = of(lambda x, train: bricks.Brick(module, build)(x, train=train), shape)
+    return sum(row.macs for row in found)
+
+  assert 1 - multiply_adds(after) / multiply_adds(before) == pytest.approx(share)
+  page = pathlib.Path(__file__).parents[1] / 'docs/costs.md'
+  assert re.search(rf'\| {name} \|.*\| {100 * share:.1f} \|', page.read_text())
 
 
 def test_fully_connected_against_global_average_pooling():

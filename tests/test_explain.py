@@ -299,8 +299,9 @@ def test_a_second_image_compiles_nothing(tmp_path, drawn):
 def test_stages_of_other_families(monkeypatch, name, stages):
   few = {'blocks': (1, 1, 1, 1)} if name == 'resnet50' else {'aux_heads': ()}
   some = ('Mixed_5d', 'Mixed_6a', 'Mixed_6e', 'Mixed_7a', 'Mixed_7c')
-  modules = {name: inception_v3.MODULES[name] for name in some}
-  monkeypatch.setattr(inception_v3, 'MODULES', modules)
+  table = inception_v3.InceptionV3.design
+  few_modules = {name: table.modules[name] for name in some}
+  monkeypatch.setattr(inception_v3.InceptionV3, 'design', table._replace(modules=few_modules))
   model, shape = models.create(name, few), models.MODELS[name].image_shape
   variables = abstract_variables(model, shape)
   maps = attribution._maps(model.apply, variables, np.zeros((1, *shape), np.float32))

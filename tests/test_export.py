@@ -8,7 +8,10 @@ import pytest
 
 from googlenet_jax import weights
 from googlenet_jax.errors import InputError
-from googlenet_jax.models import googlenet, inception_v3
+from googlenet_jax.models import googlenet
+from googlenet_jax.models.inception_resnet_v2 import InceptionResNetV2
+from googlenet_jax.models.inception_v3 import InceptionV3
+from googlenet_jax.models.xception import Xception
 from googlenet_jax.weights import export
 from tests import networks
 
@@ -23,14 +26,21 @@ def drawn(name, image_shape, **fields):
   return networks.drawn(weights.Description(name, fields, preprocessing, CLASSES))
 
 
+FEW = {
+  InceptionV3: ('Mixed_5b', 'Mixed_6a', 'Mixed_7c'),
+  InceptionResNetV2: ('Mixed_5b', 'block35_1'),
+  Xception: ('block1', 'block12'),
+}
+
+
 @pytest.fixture
 def few_modules(monkeypatch):
   """One module or two of each kind, so that a network compiles in a second."""
-  for module, kept in (
-    (googlenet, ('3a', '4a')),
-    (inception_v3, ('Mixed_5b', 'Mixed_6a', 'Mixed_7c')),
-  ):
-    monkeypatch.setattr(module, 'MODULES', {name: module.MODULES[name] for name in kept})
+  few = {name: googlenet.MODULES[name] for name in ('3a', '4a')}
+  monkeypatch.setattr(googlenet, 'MODULES', few)
+  for network, kept in FEW.items():
+    modules = {name: network.design.modules[name] for name in kept}
+    monkeypatch.setattr(network, 'design', network.design._replace(modules=modules))
 
 
 @pytest.mark.parametrize(
@@ -42,6 +52,8 @@ def few_modules(monkeypatch):
     ('nin', (16, 16, 3), {'width': 0.05}),
     ('resnet20', (8, 8, 3), {'blocks': (1, 1)}),
     ('inception_v3', (75, 75, 3), {**MAIN, 'width': 0.02}),
+    ('inception_resnet_v2', (8, 8, 3), {**MAIN, 'width': 0.02, 'stem': 'cifar'}),
+    ('xception', (16, 16, 3), {'width': 0.02, 'stem': 'cifar'}),
   ],
 )
 def test_a_stablehlo_file_of_each_family_runs_alone(few_modules, name, image_shape, fields):

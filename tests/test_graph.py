@@ -19,6 +19,7 @@ ZOO = {
   'zfnet512': 'zfnet_512',
   'vgg19': 'vgg19',
   'resnet50': 'resnet50',
+  'inception_v2': 'inception_v2',
 }
 # Of several layouts of one network the last, the zoo's.
 LAYOUTS = {x.model: x for x in published.LAYOUTS + lineage.LAYOUTS if x.graph}
@@ -65,6 +66,7 @@ def test_graphs_of_the_zoo_are_ours(name):
     ('inception_v1', 'AveragePool', 0, {'count_include_pad': 1}, 'count_include_pad=1, not 0'),
     ('inception_v1', 'Gemm', 0, {'transB': 0}, 'transB=0, not 1'),
     ('resnet50', 'BatchNormalization', 7, {'epsilon': 1e-3}, 'epsilon=0.001, not 1e-05'),
+    ('inception_v2', 'AveragePool', 2, {'count_include_pad': 1}, 'count_include_pad=1, not 0'),
   ],
 )
 def test_graphs_that_compute_something_else(name, op, place, attributes, says):
@@ -177,6 +179,34 @@ def test_a_pool_of_one_pixel_is_nothing():
   check('vgg19', read)
 
 
+def without(op, place, read):
+  """What takes from a node takes from before it."""
+  node = node_of(read, op, place)
+  for other in read.node:
+    other.input[:] = [node.input[0] if x == node.output[0] else x for x in other.input]
+  read.node.remove(node)
+
+
+@pytest.mark.parametrize(
+  ('change', 'says'),
+  [
+    (lambda read: without('Unsqueeze', 4, read), 'does not take an array a channel'),
+    (lambda read: without('Mul', 3, read), 'not the output of Mul'),
+    (lambda read: swap(node_of(read, 'Add', 0), 0, 1), 'does not take an array a channel'),
+    (
+      lambda read: node_of(read, 'Unsqueeze', 0).attribute[0].ints.__setitem__(0, 0),
+      '(Unsqueeze) has no counterpart',
+    ),
+  ],
+)
+def test_scales_after_batch_norm_are_checked(change, says):
+  read = light('inception_v2')
+  change(read)
+  with pytest.raises(InputError) as told:
+    check('inception_v2', read)
+  assert says in str(told.value)
+
+
 def test_a_sum_has_no_order():
   read = light('resnet50')
   swap(node_of(read, 'Sum'), 0, 1)
@@ -186,7 +216,6 @@ def test_a_sum_has_no_order():
 @pytest.mark.parametrize(
   ('name', 'says'),
   [
-    ('inception_v2', 'it is Inception v2'),
     ('squeezenet', 'it is SqueezeNet'),
     ('shufflenet', 'it is ShuffleNet'),
     ('densenet121', 'it is DenseNet-121'),

@@ -14,6 +14,8 @@ from safetensors.numpy import save_file
 from configs import default
 from googlenet_jax import models, train_state, training, weights
 from googlenet_jax.errors import InputError
+from googlenet_jax.weights import lineage
+from tests.reference import timm_family
 from tests.reference import torchvision_lineage as reference
 
 PARAMETERS = {
@@ -49,7 +51,12 @@ PARAMETERS = {
   'googlenet_bn': 13_385_816,
   'googlenet_torchvision': 13_004_888,
   'googlenet_naive': 97_526_008 + 3_287_144 + 3_461_224,  # heads of 1280 and 2640 channels
+  'inception_v2': 11_194_984,
   'inception_v3': 27_161_264,
+  # timm's counts, and the heads of TF-slim: 128 channels, 768, and the classes.
+  'inception_v4': 42_679_816 + 1024 * 128 + 256 + 25 * 128 * 768 + 1536 + 769_000,
+  'inception_resnet_v2': 55_843_464 + 1088 * 128 + 256 + 25 * 128 * 768 + 1536 + 769_000,
+  'xception': 22_855_952,
 }
 
 
@@ -149,6 +156,33 @@ def test_state_dicts_of_torchvision(name, tmp_path):
   np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
 
 
+def as_timm(name):
+  """Shapes of timm's arrays by their names, made from ours."""
+  layout = next(x for x in lineage.LAYOUTS if x.model == name)
+  model = models.create(name, aux_heads=())
+  shapes = weights.expected(model, models.MODELS[name].image_shape)
+  # HWIO there as OIHW, [in, out] as [out, in].
+  axes = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}
+  return {layout.name(path): tuple(x.shape[i] for i in axes[x.ndim]) for path, x in shapes.items()}
+
+
+@pytest.mark.parametrize('name', timm_family.NAMES)
+def test_names_and_shapes_are_timms(name):
+  kept = json.loads(timm_family.PATH.read_text())[name]
+  assert timm_family.digest(as_timm(name)) == kept['digest']
+
+
+def beside_timm(name, tmp_path):
+  """Our logits and timm's, with the same weights."""
+  kept = json.loads(timm_family.PATH.read_text())[name]
+  file = tmp_path / 'weights.safetensors'
+  save_file({x: reference.draw(x, shape) for x, shape in as_timm(name).items()}, file)
+  network = weights.load(str(file))
+  assert network.description.model == name
+  images = reference.images(timm_family.SIZE)
+  return logits_of(network, images)[:, ::50], np.asarray(kept['logits'])
+
+
 def zoo(name, tmp_path):
   """A graph of the ONNX zoo with random weights in place of the placeholders."""
   folder = importlib.resources.files(onnx) / 'backend/test/data/light'
@@ -168,7 +202,7 @@ def zoo(name, tmp_path):
     if len(shape) > 1:
       few = rng.standard_normal(65_537, np.float32)  # repeated: there are up to 87 million
       array = np.resize(few, shape) * np.float32(math.sqrt(2 / math.prod(shape[1:])))
-    elif key.endswith(('_s_0', '_riv_0')):
+    elif key.endswith(('_s_0', '_riv_0', '_scale_0', '_var_0', '/sc_w_0')):
       array = rng.uniform(0.5, 1.5, shape).astype(np.float32)
     else:
       array = rng.uniform(-0.1, 0.1, shape).astype(np.float32)
@@ -193,6 +227,7 @@ ZOO = {
   'zfnet512': ('zfnet_512', 'gpu_0/data_0', True),
   'vgg19': ('vgg19', 'data_0', True),
   'resnet50': ('resnet50', 'gpu_0/data_0', False),
+  'inception_v2': ('inception_v2', 'data_0', True),
 }
 
 
@@ -211,6 +246,8 @@ def as_onnx_runtime(name, tmp_path):
   return np.abs(logits_of(network, image) - expected).max() / np.abs(expected).max()
 
 
-@pytest.mark.parametrize('name', ['resnet50', 'bvlc_alexnet'])  # others: tests/stress
+@pytest.mark.parametrize(
+  'name', ['resnet50', 'bvlc_alexnet', 'inception_v2']
+)  # others: tests/stress
 def test_graphs_of_the_onnx_zoo(name, tmp_path):
   assert as_onnx_runtime(name, tmp_path) < 1e-4

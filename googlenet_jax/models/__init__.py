@@ -15,9 +15,13 @@ from googlenet_jax.errors import InputError
 from googlenet_jax.models import feedforward
 from googlenet_jax.models.feedforward import Chain
 from googlenet_jax.models.googlenet import GoogLeNet
+from googlenet_jax.models.inception_resnet_v2 import InceptionResNetV2
+from googlenet_jax.models.inception_v2 import InceptionV2
 from googlenet_jax.models.inception_v3 import InceptionV3
+from googlenet_jax.models.inception_v4 import InceptionV4
 from googlenet_jax.models.layers import Outputs, check_fields
 from googlenet_jax.models.resnet import ResNet
+from googlenet_jax.models.xception import Xception
 
 __all__ = ['MODELS', 'Model', 'Outputs', 'create', 'find']
 
@@ -36,7 +40,7 @@ class Model(NamedTuple):
   image_shape: tuple[int, int, int] = (224, 224, 3)
 
 
-CIFAR = (32, 32, 3)
+CIFAR, LARGE = (32, 32, 3), (299, 299, 3)
 VGGS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 RESNETS = {  # blocks a stage, bottlenecks; arXiv 1512.03385, Table 1
   18: ((2, 2, 2, 2), False),
@@ -112,7 +116,11 @@ MODELS: dict[str, Model] = {
   },
   **{f'resnet{n}': _cifar_resnet(n, 'pad') for n in CIFAR_RESNETS},
   **{f'plain{n}': _cifar_resnet(n, 'none') for n in CIFAR_RESNETS},
-  'inception_v3': Model(InceptionV3, image_shape=(299, 299, 3)),
+  'inception_v2': Model(InceptionV2),
+  'inception_v3': Model(InceptionV3, image_shape=LARGE),
+  'inception_v4': Model(InceptionV4, image_shape=LARGE),
+  'inception_resnet_v2': Model(InceptionResNetV2, image_shape=LARGE),
+  'xception': Model(Xception, image_shape=LARGE),
 }
 
 

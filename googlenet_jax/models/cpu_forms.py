@@ -115,7 +115,7 @@ def max_pool(x: jax.Array, window: int, stride: int, padding: tuple) -> jax.Arra
 
   XLA:CPU runs the stock gradient (select-and-scatter) one window at a time; comparing the
   `window**2` shifted views of the input with the maximum is plain vector work. Figures:
-  README, "Speed". On a TPU the views cost 2.4 times the memory traffic of the stock form.
+  docs/speed.md. On a TPU the views cost 2.4 times the memory traffic of the stock form.
 
   Args:
     x: `[B, H, W, C]`.

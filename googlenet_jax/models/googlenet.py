@@ -232,7 +232,7 @@ class GoogLeNet(nn.Module):
 
   def _modules(self, x, conv, linear, train):
     """The Inception modules of stages 3 to 5, and the logits of the auxiliary heads."""
-    aux, widths_of = [], self._widths()
+    aux, widths_of = [], self.widths()
     heads = [name for name in widths_of if name in self.aux_heads]
     stage = '3'
     for name, widths in widths_of.items():
@@ -265,7 +265,7 @@ class GoogLeNet(nn.Module):
         aux.append(head(x, train=train))
     return x, tuple(aux)
 
-  def _widths(self) -> dict[str, Widths]:
+  def widths(self) -> dict[str, Widths]:
     """Channels of each module."""
     if self.modules is None:
       return {

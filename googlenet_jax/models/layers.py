@@ -77,7 +77,9 @@ def checked(call: Callable) -> Callable:
       where, others = 'this network', ''
       if hasattr(self, 'stem'):
         where = f'a {type(self).__name__} with the stem {self.stem!r}'
-        others = ', --config.model.pool_rounding=same or --config.model.stem=cifar'
+        others = ' or --config.model.stem=cifar'
+      if hasattr(self, 'pool_rounding'):
+        others = f', --config.model.pool_rounding=same{others}'
       if str(error).startswith('aux'):
         others = ', or leave the head out: --config.model.aux_heads="()"'
       raise InputError(
@@ -128,6 +130,7 @@ class ConvBlock(nn.Module):
     padding: pixels on every side; None for half the window, as in Caffe and torch.
     groups: parts of the channels that do not see each other.
     batch_norm: normalise with batch statistics instead of adding a bias.
+    use_bias: add a bias where there is no batch norm.
     bn_epsilon: term added to the variance.
     bn_axis: mapped axis over which statistics are averaged; None for each device
       its own.
@@ -142,6 +145,7 @@ class ConvBlock(nn.Module):
   padding: int | None = None
   groups: int = 1
   batch_norm: bool = False
+  use_bias: bool = True
   bn_epsilon: float = 1e-3
   bn_axis: str | None = None
   activation: Callable | None = nn.relu
@@ -162,7 +166,7 @@ class ConvBlock(nn.Module):
         dtype=self.dtype,
         name='bn',
       )(x)
-    else:
+    elif self.use_bias:
       x = x + self.param('bias', self.bias_init, (self.features,)).astype(self.dtype)
     return self.activation(x) if self.activation else x
 

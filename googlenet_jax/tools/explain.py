@@ -11,7 +11,7 @@ from etils import epath
 from googlenet_jax import files, plots, weights
 from googlenet_jax.data import boxes, decode, pixels
 from googlenet_jax.errors import InputError, hint
-from googlenet_jax.models import inception_v3
+from googlenet_jax.models import bricks
 from googlenet_jax.tools import attribution, predict
 
 BRANCHES = ('conv_1x1', 'conv_3x3', 'conv_5x5', 'pool_proj')  # in the order of a module's output
@@ -190,11 +190,12 @@ def find_class(names: tuple[str, ...], given: str) -> int | None:
 def _branches(network: weights.Network, module: str) -> dict[str, str]:
   """Paths of what a module concatenates, by branch; none for a network without such modules."""
   params, modules = network.variables['params'], {}
+  designed = network.model.design.modules if hasattr(network.model, 'design') else {}
   for path in sorted(params):
-    if path.startswith('inception_'):
+    if path in designed and len(bricks.ends(designed[path])) > 1:
+      modules[path.removeprefix('inception_')] = path, bricks.ends(designed[path])
+    elif path.startswith('inception_'):
       modules[path.removeprefix('inception_')] = path, [x for x in BRANCHES if x in params[path]]
-    elif path in inception_v3.MODULES:
-      modules[path] = path, inception_v3.branch_ends(path)
   if not modules and not module:
     return {}
   if not modules:

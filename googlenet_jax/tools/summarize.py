@@ -1,7 +1,7 @@
 """What layers cost, as tables and pictures: `--mode=summarize`."""
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -54,7 +54,11 @@ PUBLISHED = {
   'resnet50': Published(6.71, '10 crops', 'arXiv 1512.03385, Table 3'),
   'resnet101': Published(6.05, '10 crops', 'arXiv 1512.03385, Table 3'),
   'resnet152': Published(5.71, '10 crops', 'arXiv 1512.03385, Table 3'),
+  'inception_v2': Published(7.82, '1 crop', 'arXiv 1502.03167, Figure 4'),
   'inception_v3': Published(5.6, '1 crop', 'arXiv 1512.00567, Table 3'),
+  'inception_v4': Published(5.0, '1 crop', 'arXiv 1602.07261, Table 2'),
+  'inception_resnet_v2': Published(4.9, '1 crop', 'arXiv 1602.07261, Table 2'),
+  'xception': Published(5.5, '1 crop', 'arXiv 1610.02357, Table 1'),
 }
 
 
@@ -221,16 +225,13 @@ def summarize(
     raise InputError(f'--output={output}: its name must end in one of {", ".join(WRITERS)}')
   if plot and pathlib.Path(plot).suffix != '.png':
     raise InputError(f'--plot={plot}: its name must end in .png')
-  if image_shape and not (len(image_shape) == 3 and all(x.isdigit() for x in image_shape)):
-    raise InputError(f'--image_shape={",".join(image_shape)}: write H,W,C, like 224,224,3')
-  given = tuple(map(int, image_shape)) if image_shape else None
-  networks = {}
-  for name, (model, own) in _networks(config, names or [], described, num_classes).items():
-    networks[name] = Shown(model, given or own, cost.cost(model, given or own))
-  if len(networks) > 1:
-    shown = [compare(networks)]
+  given, found = shape(image_shape), {}
+  for name, (model, own) in networks(config, names or [], described, num_classes).items():
+    found[name] = Shown(model, given or own, cost.cost(model, given or own))
+  if len(found) > 1:
+    shown = [compare(found)]
   else:
-    (name, network), *_ = networks.items()
+    (name, network), *_ = found.items()
     shown = [layers(name, network)]
     if _is_of_table_1(network):
       shown.append(table_1(network.cost))
@@ -239,14 +240,23 @@ def summarize(
   if plot:
     from googlenet_jax import plots  # Matplotlib: half a second that a table needs not
 
-    stages = {name: _stages(network.cost) for name, network in networks.items()}
+    stages = {name: _stages(network.cost) for name, network in found.items()}
     files.write(
       pathlib.Path(plot), plots.costs(stages, {name: x[:2] for name, x in PUBLISHED.items()})
     )
   return '\n\n'.join(map(tables.text, shown))
 
 
-def _networks(config, names, described, num_classes) -> dict[str, tuple[Any, tuple]]:
+def shape(given: Sequence[str] | None) -> tuple[int, int, int] | None:
+  """The shape that --image_shape gives; None for none. Raises InputError for what is none."""
+  if not given:
+    return None
+  if not (len(given) == 3 and all(x.isdigit() for x in given)):
+    raise InputError(f'--image_shape={",".join(given)}: write H,W,C, like 224,224,3')
+  return tuple(map(int, given))
+
+
+def networks(config, names, described, num_classes) -> dict[str, tuple[Any, tuple]]:
   """The networks that are asked for, by name, and the shapes of their images."""
   classes, found = num_classes or None, {}
   for where, about in described.items():

@@ -34,6 +34,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
   'Concat': {'axis': 1},
   'Relu': {},
   'Sum': {},
+  'Mul': {},
+  'Add': {},
 }
 RESHAPES = ('Flatten', 'Reshape')  # nodes that flatten a map before the linear layers
 # Ops whose first output has the values of the first input, in their order.
@@ -142,12 +144,21 @@ INPUT = 0  # the images, in a `Wiring`
 
 
 class Step(NamedTuple):
-  """A node that our network would have; either `op` or `layer` is given."""
+  """A node that our network would have; either `op` or `layer` is given.
+
+  Attributes:
+    inputs: values that it takes.
+    op: type of the node.
+    layer: path of a layer with parameters.
+    attributes: those that are not ONNX's defaults.
+    arrays: names of the file's arrays that an `op` takes after the values.
+  """
 
   inputs: tuple[int, ...]
   op: str = ''
   layer: str = ''
   attributes: Mapping[str, Any] = MappingProxyType({})
+  arrays: tuple[str, ...] = ()
 
 
 class Wiring:
@@ -170,9 +181,11 @@ class Wiring:
     """A layer with parameters, and a ReLU."""
     return self.op('Relu', self.layer(path, x))
 
-  def op(self, op: str, *inputs: int, **attributes) -> int:
-    """A node without parameters; attributes are ONNX's defaults or given, a list alternatives."""
-    return self._add(Step(inputs, op=op, attributes=attributes))
+  def op(self, op: str, *inputs: int, arrays: tuple[str, ...] = (), **attributes) -> int:
+    """A node that is no layer of ours; attributes are ONNX's defaults or given, a list
+    alternatives.
+    """
+    return self._add(Step(inputs, op=op, attributes=attributes, arrays=arrays))
 
   def _add(self, step):
     self.steps.append(step)
@@ -188,24 +201,33 @@ def check(found: Iterable[Node], layers: Mapping[str, Layer], wiring: Wiring) ->
     wiring: nodes of our network; each is there, and takes what ours does.
   """
   wanted = {}  # value and attributes by op, arrays and inputs
+  of_array = {}
   for value, step in enumerate(wiring.steps, 1):
-    op, arrays, attributes = layers.get(step.layer) or Layer(step.op, (), step.attributes)
+    layer = layers.get(step.layer) or Layer(step.op, step.arrays, step.attributes)
+    op, arrays, attributes = layer
     wanted[op, arrays, _order(op, step.inputs)] = value, attributes
-  of_array = {(layer.op, layer.arrays[0]): layer for layer in layers.values()}
+    of_array |= {(op, first): layer for first in arrays[:1]}
   ours: dict[str, int] = {}  # values of the wiring by their names in the graph
   same: dict[str, str] = {}  # first name of what has the same values
   reshaped: set[str] = set()
+  lifted: set[str] = set()  # arrays [C, 1, 1]
   for node in found:
     inputs = tuple(same.get(x, x) for x in node.inputs)
     if node.op in SAME_VALUES or _is_identity(node):
       same[node.outputs[0]] = inputs[0]
       if node.op in RESHAPES or reshaped.intersection(node.inputs):
         reshaped.add(node.outputs[0])
+    if _lifts(node) and inputs[0] not in ours and not lifted.intersection(node.inputs):
+      same[node.outputs[0]] = inputs[0]
+      lifted.add(node.outputs[0])
+      continue
     if node.op in FREE or _is_identity(node):
       continue
     if node.op != 'Gemm' and reshaped.intersection(node.inputs):
       raise InputError(f'node {node.name!r} ({node.op}) takes a map of another shape than ours')
     ours = ours or dict.fromkeys(inputs[:1], INPUT)
+    if node.op in ('Mul', 'Add') and not lifted.intersection(node.inputs[1:]):
+      raise InputError(f'node {node.name!r} ({node.op}) does not take an array a channel')
     layer = of_array.get((node.op, *inputs[1:2]))
     data, arrays = (inputs[:1], inputs[1 : 1 + len(layer.arrays)]) if layer else (inputs, ())
     key = node.op, arrays, _order(node.op, tuple(ours.get(x, x) for x in data))
@@ -222,6 +244,11 @@ def check(found: Iterable[Node], layers: Mapping[str, Layer], wiring: Wiring) ->
 def _order(op: str, inputs: tuple) -> tuple:
   """Inputs of a node, so that those of a sum are the same in any order."""
   return tuple(sorted(inputs, key=str)) if op == 'Sum' else inputs
+
+
+def _lifts(node: Node) -> bool:
+  """Whether a node makes an array [C] one that is added to maps [B, C, H, W]."""
+  return node.op == 'Unsqueeze' and node.attributes.get('axes') == (1, 2)
 
 
 def _is_identity(node: Node) -> bool:

@@ -190,7 +190,6 @@ def _torchvision_convert(path, array):
 
 # Published networks that are not among ours, by an array that only they have.
 OTHERS = {
-  'conv1/7x7_s2/bn_scale_0': 'Inception v2',
   'fire2/squeeze1x1_w_0': 'SqueezeNet',
   'features.3.squeeze.weight': 'SqueezeNet',
   'conv2_1/x1/bn_scale_0': 'DenseNet-121',
@@ -200,7 +199,7 @@ OTHERS = {
 LAYOUTS = (
   Layout(
     model='googlenet_bvlc',
-    recognise=lambda names: 'conv1/7x7_s2_w_0' in names,
+    recognise=lambda names: 'conv1/7x7_s2_b_0' in names,
     preprocessing='bvlc',
     name=_caffe_name,
     convert=_caffe_convert,

@@ -14,6 +14,9 @@ PREPROCESSINGS: dict[str, Preprocessing] = {
   'torchvision_v2': Preprocessing(resize_shorter=232, **_IMAGENET),
   # crop_size=299, resize_size=342; the network brings images from ImageNet's statistics to these.
   'torchvision_inception_v3': Preprocessing(299, 342, (127.5,), (127.5,)),
+  # timm: crop_pct 0.875 and 0.8975 of 299 pixels; it resizes by bicubic interpolation.
+  'timm_inception_v4': Preprocessing(299, 341, (127.5,), (127.5,)),
+  'timm_333': Preprocessing(299, 333, (127.5,), (127.5,)),  # Inception-ResNet-v2, Xception
   'bvlc': Preprocessing(mean=(123.0, 117.0, 104.0)),  # BVLC GoogLeNet's train_val.prototxt
   'caffe': Preprocessing(mean=(122.679, 116.669, 104.007)),  # mean pixel of Caffe's ILSVRC 2012
   'vgg': Preprocessing(mean=(123.68, 116.779, 103.939)),  # means of VGG's authors

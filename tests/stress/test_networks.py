@@ -1,9 +1,14 @@
 """The larger of the other networks: minutes, and some GB of memory."""
 
+import json
+
 import numpy as np
 import pytest
 
+from googlenet_jax import models
+from googlenet_jax.tools import cost
 from tests import test_lineage
+from tests.reference import timm_family
 
 # Fields, pixels, learning rate, share that the loss falls to; little where a plain network is deep.
 ALEXNETS = {'width': 0.125, 'kernel_init': 'he'}
@@ -21,7 +26,11 @@ NETWORKS = {
   'plain20': ({'width': 0.5}, 32, 0.1),
   **{f'plain{n}': ({'width': 0.5}, 32, 0.1, 0.98) for n in (32, 44, 56, 110)},
   'googlenet_naive': ({'width': 0.125, 'norm': 'batch'}, 64, 0.05),
-  'inception_v3': ({'width': 0.125, 'dropout': 0.0}, 299, 0.2),
+  'inception_v2': ({'width': 0.125}, 64, 0.1),
+  **{
+    name: ({'width': 0.125, 'dropout': 0.0}, 299, 0.2)
+    for name in ('inception_v3', 'inception_v4', 'inception_resnet_v2', 'xception')
+  },
 }
 
 
@@ -34,6 +43,20 @@ def test_loss_falls_in_50_steps(name, tmp_path):
 def test_state_dicts_of_torchvision(name, tmp_path):
   found, expected = test_lineage.as_torchvision(name, tmp_path)
   np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize('name', timm_family.NAMES)
+def test_state_dicts_of_timm(name, tmp_path):
+  found, expected = test_lineage.beside_timm(name, tmp_path)
+  np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize('name', timm_family.NAMES)
+def test_costs_are_those_of_timms_layers(name):
+  kept = json.loads(timm_family.PATH.read_text())[name]
+  found = cost.cost(models.create(name, aux_heads=()), models.MODELS[name].image_shape)
+  assert found.total('parameters') == kept['parameters']
+  assert found.total('macs') == kept['macs']
 
 
 @pytest.mark.parametrize('name', ['vgg19', 'zfnet512'])
