@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from googlenet_jax import models, parallel, registry, schedules, schema
-from googlenet_jax.data import datasets
+from googlenet_jax.data import datasets, folder
 from googlenet_jax.errors import InputError, hint
 from googlenet_jax.losses import LOSSES
 from googlenet_jax.optimizers import OPTIMIZERS
@@ -82,6 +82,7 @@ def fit(config: ConfigDict, given: Collection[str]) -> None:
         LOG.warning('WARNING: config.%s of %r is dropped: %s lacks it', fields, field, chosen)
         with free.unlocked():
           del free[field]
+  _fit_folder(config, given)
   network = models.find(config.model.name).module
   for field in [x for x in config.model if x not in ('name', 'fields')]:
     value = config.model[field]
@@ -95,6 +96,21 @@ def fit(config: ConfigDict, given: Collection[str]) -> None:
     # Not `_tell`: which process this is can be asked only once all have joined.
     LOG.warning('WARNING: config.model.%s is dropped: %s lacks it', field, config.model.name)
     config.model[field] = None
+
+
+def _fit_folder(config, given):
+  """Takes the splits of a folder that is split already, where nobody named them."""
+  fields = config.dataset
+  found = folder.layout(fields.data_dir) if fields.name == 'folder' and fields.data_dir else {}
+  found = {
+    split: name
+    for split, name in found.items()
+    if f'dataset.{split}' not in given and fields[split].startswith(f'{folder.ALL}[')
+  }
+  if found:
+    fields.update(found)
+    told = ', '.join(f'{split} {name!r}' for split, name in found.items() if name)
+    LOG.info('%s is split already: %s', fields.data_dir, told)
 
 
 def _at(config, field):
@@ -155,7 +171,10 @@ NEEDS = (
     'another config.dataset.name than digits',
   ),
   Needs(
-    ('train.aux_weight', 'train.aux_until', 'model.aux_dropout', 'model.aux_pool'),
+    (
+      *('train.aux_weight', 'train.aux_until', 'model.aux_dropout', 'model.aux_pool'),
+      'log.head_norms',
+    ),
     lambda c, mode: (
       c.init.weights
       or ':' in c.model.name
@@ -177,6 +196,7 @@ BESIDE_WEIGHTS = {
   'explain': (),
   'export': (),
   'summarize': (),
+  'draw': (),
   'evaluate': (
     'distributed',
     *(f'dataset.{x}' for x in ('name', 'data_dir', 'classes', 'train', 'validation', 'test')),

@@ -19,6 +19,7 @@ from googlenet_jax.models import googlenet
 SHARED = pathlib.Path(__file__).resolve().parents[2] / 'shared' / 'data'
 
 os.environ['XLA_FLAGS'] = startup.xla_flags()
+startup.keep_memory()
 jax.config.update('jax_num_cpu_devices', 4)
 
 
@@ -73,6 +74,15 @@ def val_photos():
   if not folder.is_dir():
     pytest.skip(f'no photos in {folder}')
   return folder
+
+
+@pytest.fixture
+def bvlc(val_photos):
+  """Path of the published weights; skips where they are absent."""
+  path = val_photos.parents[1] / 'weights' / 'bvlc_googlenet.onnx'
+  if not path.is_file():
+    pytest.skip(f'no weights in {path}')
+  return path
 
 
 @pytest.fixture(scope='session')

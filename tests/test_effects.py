@@ -32,6 +32,7 @@ def test_every_field_that_a_config_sets_has_an_effect(name, caplog):
     ('augment.aspect', (0.5, 2.0), 'augment.area'),
     ('dataset.classes', 'list.txt', 'dataset.name=folder'),
     ('train.aux_weight', 0.5, 'auxiliary heads'),
+    ('log.head_norms', True, 'auxiliary heads'),
     ('eval.crops', 10, '--mode=evaluate'),
   ],
 )
@@ -44,6 +45,26 @@ def test_a_field_without_effect(field, value, needs, caplog):
   assert f'config.{field}={value!r} has no effect: it needs ' in warning.message
   with pytest.raises(InputError, match=f'--config.{field}=.* has no effect: it needs .*{needs}'):
     check(c, given={field})
+
+
+@pytest.mark.parametrize(
+  ('splits', 'given', 'train', 'validation', 'test'),
+  [
+    (('train', 'val', 'test'), {}, 'train', 'val', 'test'),
+    (('train', 'val'), {}, 'train', 'val', ''),
+    (('train', 'test'), {}, 'train[:90%]', 'train[90%:]', 'test'),
+    (('train', 'val'), {'dataset.train': 'train[:50%]'}, 'train[:50%]', 'val', ''),
+    (('dusk', 'noon'), {}, 'all[:80%]', 'all[80%:90%]', 'all[90%:]'),
+  ],
+)
+def test_a_folder_that_is_split_already(tmp_path, splits, given, train, validation, test):
+  for split in splits:
+    (tmp_path / split / 'dusk').mkdir(parents=True)
+  c = importlib.import_module('configs.folder').get_config()
+  c.dataset.data_dir = str(tmp_path) if 'train' in splits else str(tmp_path / 'dusk')
+  c.update_from_flattened_dict(given)
+  effects.fit(c, given)
+  assert (c.dataset.train, c.dataset.validation, c.dataset.test) == (train, validation, test)
 
 
 def test_what_would_begin_after_the_end(caplog):

@@ -91,15 +91,6 @@ def test_parameters_of_the_variants(name, main, with_heads):
     assert sum(x.size for path, x in made.items() if path[0] == 'params') == count
 
 
-@pytest.fixture
-def bvlc(val_photos):
-  """Path of the published weights; skips where they are absent."""
-  path = val_photos.parents[1] / 'weights' / 'bvlc_googlenet.onnx'
-  if not path.is_file():
-    pytest.skip(f'no weights in {path}')
-  return path
-
-
 def centre_crops(paths):
   choose = functools.partial(boxes.centre_box, resize_shorter=256, size=224)
   return np.stack([decode.crop(path.read_bytes(), choose, 224) for path in paths])

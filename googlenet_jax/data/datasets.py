@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from googlenet_jax import registry
-from googlenet_jax.data import digits, folder, tfds_sets
+from googlenet_jax.data import cifar, digits, folder, npz, tfds_sets
 from googlenet_jax.data.sources import Records, Split, checked
 from googlenet_jax.errors import InputError
 
@@ -18,7 +18,12 @@ def _folder(split: str, *, data_dir: str, splits: tuple[str, ...], classes: str 
   return folder.records(data_dir, split, splits, classes)
 
 
-DATASETS: dict[str, Callable[..., Split | Records]] = {'digits': digits.load, 'folder': _folder}
+DATASETS: dict[str, Callable[..., Split | Records]] = {
+  'digits': digits.load,
+  'folder': _folder,
+  'npz': npz.load,
+  **cifar.DATASETS,
+}
 
 
 def find(name: str) -> Callable[..., Split | Records]:

@@ -7,12 +7,11 @@ library itself takes two seconds to import.
 """
 
 import pathlib
-import re
 
 import numpy as np
 
-from googlenet_jax.data.sources import Span, Split
-from googlenet_jax.errors import InputError
+from googlenet_jax.data import sources
+from googlenet_jax.data.sources import Split
 
 FILE = pathlib.Path(__file__).with_name('digits.npz')
 DIGITS = {'train': slice(0, 1437), 'test': slice(1437, 1797)}
@@ -20,21 +19,12 @@ DIGITS = {'train': slice(0, 1437), 'test': slice(1437, 1797)}
 
 def load(split: str) -> Split:
   """A split of the digits: 'train', 'test' or a stretch of them, 'train[:1200]'."""
-  span = _span(split)
+  sizes = {part: x.stop - x.start for part, x in DIGITS.items()}
+  spans = sources.spans(split, sizes, "dataset 'digits'")
   with np.load(FILE) as data:
-    images, labels = (data[name][DIGITS[span.part]][span.first : span.last] for name in data)
+    images, labels = (
+      sources.joined(spans, {part: data[name][x] for part, x in DIGITS.items()}) for name in data
+    )
   images = np.round(images * (255 / 16)).astype(np.uint8)[..., None]
   valid = np.ones(len(labels), bool)
-  return Split(images, labels.astype(np.int32), valid, tuple('0123456789'), (span,))
-
-
-def _span(split: str) -> Span:
-  match = re.fullmatch(r'(train|test)(?:\[(\d*):(\d*)\])?', split)
-  if not match:
-    raise InputError(f"dataset 'digits': no split {split!r}: use 'train', 'test', 'train[:1200]'")
-  ends = slice(*(int(n) if n else None for n in match.groups()[1:]))
-  part = DIGITS[match[1]]
-  first, last, _ = ends.indices(part.stop - part.start)
-  if first >= last:
-    raise InputError(f"dataset 'digits': split {split!r} holds no example")
-  return Span(match[1], first, last)
+  return Split(images, labels.astype(np.int32), valid, tuple('0123456789'), spans)

@@ -86,6 +86,25 @@ def records(root: str, split: str, others: tuple[str, ...] = (), class_list: str
   )
 
 
+def layout(root: str) -> dict[str, str]:
+  """The splits of a folder that is split already, as a config names them; {} of one that is not.
+
+  `root/train` beside `root/val` (or `validation`) or `root/test`, each with folders of classes. A
+  tenth of `train` validates where nothing else does.
+  """
+  base = pathlib.Path(root).expanduser()
+
+  def first(*names):
+    return next((x for x in names if any(entry.is_dir() for entry in (base / x).glob('*'))), '')
+
+  train, validation, test = first('train'), first('val', 'validation'), first('test')
+  if not train or not (validation or test):
+    return {}
+  if not validation:
+    train, validation = 'train[:90%]', 'train[90%:]'
+  return {'train': train, 'validation': validation, 'test': test}
+
+
 def bucket(name: str) -> float:
   """Where in [0, 100) a photo's share lies; a function of '<class>/<file>' alone."""
   digest = hashlib.blake2b(os.fsencode(name), digest_size=4).digest()

@@ -139,7 +139,7 @@ def ensure(name: str, data_dir: str) -> epath.Path:
 def prepare(config) -> dict:
   """Prepares the set of a config; returns where it is."""
   name = config.dataset.name
-  if name in ('digits', 'folder'):
+  if name in ('digits', 'folder', 'npz'):
     raise InputError(f'config.dataset.name={name!r} needs no preparing: only TFDS sets do')
   return {'prepared': ensure(name, config.dataset.data_dir)}
 

@@ -3,7 +3,8 @@
 import hashlib
 import itertools
 import os
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ class Split(NamedTuple):
       the next one that could.
     class_names: names in label order.
     spans: stretches of a larger set that these are; none where that is not known.
+    source: file that the split is from, where the same set has several.
   """
 
   images: np.ndarray
@@ -28,13 +30,14 @@ class Split(NamedTuple):
   valid: np.ndarray
   class_names: tuple[str, ...]
   spans: tuple['Span', ...] = ()
+  source: str = ''
 
   def digest(self) -> str:
-    """BLAKE2 of all that can be seen of the split."""
+    """BLAKE2 of all that can be seen of the split, after its source."""
     found = hashlib.blake2b(digest_size=16)
     for array in (self.images, self.labels, self.valid):
       found.update(np.ascontiguousarray(array))
-    return found.hexdigest()
+    return f'{self.source}:{found.hexdigest()}'.removeprefix(':')
 
 
 class Records(NamedTuple):
@@ -74,6 +77,42 @@ class Span(NamedTuple):
   first: int
   last: int
   unit: str = 'examples'
+
+
+def spans(split: str, sizes: Mapping[str, int], what: str) -> tuple[Span, ...]:
+  """The stretches that a split takes, in TFDS's notation: 'train', 'train[:1200]+test[-10%:]'.
+
+  Args:
+    split: the split.
+    sizes: examples of each part.
+    what: beginning of the errors.
+
+  Raises:
+    InputError: no such part, or a stretch that holds nothing.
+  """
+  return tuple(_span(text.strip(), sizes, what) for text in split.split('+'))
+
+
+def _span(split, sizes, what):
+  match = re.fullmatch(r'(\w+)(?:\[(-?\d+%?)?:(-?\d+%?)?\])?', split)
+  if not match or match[1] not in sizes:
+    parts, example = ', '.join(map(repr, sizes)), f'{next(iter(sizes))}[:90%]'
+    raise InputError(f'{what}: no split {split!r}: use {parts}, or a part, {example!r}')
+  size = sizes[match[1]]
+
+  def place(text):
+    share = text and text.endswith('%')
+    return round(int(text[:-1]) / 100 * size) if share else text and int(text)
+
+  first, last, _ = slice(place(match[2]), place(match[3])).indices(size)
+  if first >= last:
+    raise InputError(f'{what}: split {split!r} holds no example')
+  return Span(match[1], first, last)
+
+
+def joined(spans: Sequence[Span], parts: Mapping[str, np.ndarray]) -> np.ndarray:
+  """The stretches of arrays, by their parts, one after the other."""
+  return np.concatenate([parts[span.part][span.first : span.last] for span in spans])
 
 
 def shared(one: Sequence[Span], other: Sequence[Span]) -> str:

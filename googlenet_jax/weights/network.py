@@ -11,7 +11,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from googlenet_jax.data import class_lists
 from googlenet_jax.errors import InputError
-from googlenet_jax.weights import files, graph, lineage, published, variants
+from googlenet_jax.weights import files, graph, lineage, published, remote, variants
 from googlenet_jax.weights.arrays import differences, traced
 from googlenet_jax.weights.description import Description
 
@@ -41,8 +41,8 @@ def load(
   """A network with the weights of a file, or of a run's best checkpoint.
 
   Args:
-    path: file whose name ends in one of `files.READERS`, or workdir: its best checkpoint,
-      averaged parameters where it has them.
+    path: file whose name ends in one of `files.READERS`, workdir (its best checkpoint, averaged
+      parameters where it has them), or a key of `remote.FILES`, which is fetched.
     flag: flag that gave the path, for errors.
     model: name of the network, for a published file, which names none; '' for the one that such
       arrays are usually of.
@@ -54,8 +54,8 @@ def load(
       arrays, by name.
   """
   chosen = variants.find(preprocessing) if preprocessing else None
-  place = epath.Path(path).expanduser()
   try:
+    place = epath.Path(remote.local(str(path))).expanduser()
     return _load(place, model, chosen, overrides)._replace(source=str(path))
   except InputError as error:
     raise InputError(f'{flag}={path}: {error}') from error
