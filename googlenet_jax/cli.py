@@ -5,7 +5,7 @@
 In a checkout, `python main.py` is the same. --config takes a file, or the name of one that comes
 with the package; --help=config lists its fields. Without --config, the run in --workdir
 resumes with its own; otherwise it is configs/digits.py. --weights bring their own network, and
---mode=summarize shows the paper's.
+--mode=summarize and draw show the paper's.
 Exit status: 0; 2 for bad input, with one line that says what to do; 130 or 143 when interrupted,
 saved; 1 for a crash of the program itself, or of another one of several processes.
 """
@@ -23,7 +23,7 @@ from absl import flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
-from googlenet_jax import config_files, startup
+from googlenet_jax import config_files, manual, startup
 from googlenet_jax.errors import InputError, hint
 
 MODES = {
@@ -34,6 +34,7 @@ MODES = {
   'export': 'write --weights to --output, .safetensors or .stablehlo',
   'preview': 'draw some training and evaluation images into the workdir',
   'summarize': 'print what every layer of the network of the config, or --model, costs',
+  'draw': 'draw the modules of the network of the config, --model or --weights, to --output (.svg)',
   'prepare': 'download and prepare, or convert, the TFDS set of the config',
   'sweep': "list the points of the config's sweep(), one per line; with --run, run them",
   'report': "compare the arms of the config's sweep() by their records, or any --runs",
@@ -55,18 +56,19 @@ class Flag(NamedTuple):
 
 
 RUNS = ('train', 'evaluate')
+SHOWS = ('summarize', 'draw')  # the paper's network where no other is named
 PRINTS = ('predict', 'summarize', 'sweep')  # nothing of theirs is sent over a network
 FLAGS = {
   'workdir': Flag(
     '',
     'folder of the run (gs:// too); runs/<config name> by default',
-    ('train', 'evaluate', 'preview', 'explain', 'summarize', 'sweep', 'report'),
+    ('train', 'evaluate', 'preview', 'explain', 'summarize', 'draw', 'sweep', 'report'),
   ),
   'weights': Flag(
     [],
     'weights files or workdirs of runs',
     # To train: told what to give.
-    ('train', 'evaluate', 'predict', 'explain', 'export', 'summarize'),
+    ('train', 'evaluate', 'predict', 'explain', 'export', 'summarize', 'draw'),
   ),
   'preprocessing': Flag(
     '',
@@ -76,20 +78,22 @@ FLAGS = {
   'images': Flag('', 'photos, and folders of photos, commas between them', ('predict', 'explain')),
   'output': Flag(
     '',
-    'file that is written, .json or .csv of --mode=predict; folder of --mode=report',
-    ('predict', 'export', 'summarize', 'report'),
+    'file that is written: .json or .csv by --mode=predict, .svg by draw; folder of --mode=report',
+    ('predict', 'export', 'summarize', 'draw', 'report'),
   ),
   'top': Flag('5', "number of classes of a photo; 'all' for all", ('predict',)),
   'model': Flag(
     '',
     'short for --config.model.name',
-    (*RUNS, 'predict', 'explain', 'export', 'preview', 'summarize'),
+    (*RUNS, 'predict', 'explain', 'export', 'preview', 'summarize', 'draw'),
   ),
   'compare': Flag([], 'networks by name to summarize side by side', ('summarize',)),
   'num_classes': Flag(
     0, 'classes of the network of --mode=summarize; 0 for its own', ('summarize',)
   ),
-  'image_shape': Flag([], 'H,W,C of the images of --mode=summarize', ('summarize',)),
+  'image_shape': Flag(
+    [], 'H,W,C of the images of --mode=summarize and draw', ('summarize', 'draw')
+  ),
   'plot': Flag('', 'PNG file that --mode=summarize draws', ('summarize',)),
   'sweep': Flag(-1, "point of the config's sweep() that is run; -1 for none", (*RUNS, 'preview')),
   'run': Flag(False, 'run the points of the sweep that have no record', ('sweep',)),
@@ -183,14 +187,17 @@ def _parse(argv: list[str]) -> str:
     The config's file; '' for that of a run.
   """
   _define()
-  if {'--help', '-h', '-help'} & set(argv):
-    config_flags.DEFINE_config_file('config', None, 'file or name of the config')
-    print(f'{__doc__}\n{flags.FLAGS.module_help(sys.modules[__name__])}')
+  asked = set(argv)
+  if asked & {'--help', '-h', '-help', '--helpshort', '--helpfull'}:
+    print(manual.text(__doc__, MODES, FLAGS))
+  if '--version' in asked:
+    print(manual.version())
+  if asked & {'--help', '-h', '-help', '--helpshort', '--version'}:
     sys.exit(0)
   # Imported here so that help is there at once; with it comes jax.
   from googlenet_jax import schema
 
-  if '--help=config' in argv:
+  if asked & {'--help=config', '--helpfull'}:
     print(schema.help_text())
     sys.exit(0)
   for field in _set_by(argv) - schema.FIELDS.keys():
@@ -225,7 +232,7 @@ def _parse_with_config(argv: list[str]) -> tuple[str, list[str]]:
     if config is not None:
       config_flags.DEFINE_config_dict('config', config)
       return '', flags.FLAGS(argv)
-    others = flags.FLAGS.weights or flags.FLAGS.mode == 'summarize'  # weights bring their network
+    others = flags.FLAGS.weights or flags.FLAGS.mode in SHOWS  # weights bring their network
     argv = [argv[0], f'--config={"default" if others else "digits"}', *argv[1:]]
   config_flags.DEFINE_config_file('config', None, 'file or name of the config')
   rest = flags.FLAGS(
@@ -236,7 +243,7 @@ def _parse_with_config(argv: list[str]) -> tuple[str, list[str]]:
 
 def _of_run(values: flags.FlagValues):
   """The config of the run in --workdir; None where there is none to go on with."""
-  modes = (*RUNS, 'summarize')
+  modes = (*RUNS, *SHOWS)
   if values.mode not in modes or not values.workdir or values.weights or values.sweep >= 0:
     return None
   from etils import epath
@@ -356,6 +363,10 @@ def _run(call: Call) -> dict:
     how = values.image_shape, values.num_classes, output, os.path.expanduser(values.plot)
     print(summarize.summarize(config, values.compare, *how, _described(call)))
     return {}
+  if values.mode == 'draw':
+    from googlenet_jax.tools import draw
+
+    return draw.draw(config, values.image_shape, output, _described(call))
   if values.mode == 'train':
     if values.weights:
       raise InputError('--mode=train starts from --config.init.weights=FILE, not from --weights')

@@ -18,7 +18,7 @@ from googlenet_jax.data.augmentations import AUGMENTATIONS
 from googlenet_jax.errors import InputError, hint
 from googlenet_jax.losses import LOSSES
 from googlenet_jax.metrics import METRICS
-from googlenet_jax.models import MODELS, inception_v3, layers
+from googlenet_jax.models import MODELS, layers
 from googlenet_jax.models.googlenet import CHOICES, MODULES
 from googlenet_jax.optimizers import OPTIMIZERS
 from googlenet_jax.writers import WRITERS
@@ -171,7 +171,8 @@ FIELDS: dict[str, Field] = {
     'Modules that an auxiliary head follows; () for none',
     Rule(
       lambda x: not isinstance(x, str) and all(isinstance(name, str) for name in x),
-      f'some of {", ".join(MODULES)}, or {inception_v3.AUX} of Inception v3',
+      f'some of {", ".join(MODULES)}, or Mixed_6e (Inception v3), Mixed_6h (v4), block17_20 '
+      '(Inception-ResNet-v2)',
     ),
     kind=tuple,
   ),
@@ -386,6 +387,9 @@ FIELDS: dict[str, Field] = {
     free=True,
   ),
   'log.norms': Field(False, 'Norms of gradients and parameters, of each group of layers'),
+  'log.head_norms': Field(
+    False, "Norms of each head's part of the gradients, at the price of a pass back for each head"
+  ),
   'log.writers': Field(
     ('tensorboard',), 'Writers of the records, beside metrics.jsonl', all_named(WRITERS), free=True
   ),

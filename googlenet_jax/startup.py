@@ -8,14 +8,14 @@ import sys
 LOG = logging.getLogger('googlenet_jax')
 
 # XLA:CPU gives convolutions to YNNPACK, whose gradients take up to five times as long as Eigen's
-# (README, "Speed"); products and sums stay with YNNPACK. Nothing but a CPU reads it.
+# (docs/speed.md); products and sums stay with YNNPACK. Nothing but a CPU reads it.
 XLA_FLAG = '--xla_cpu_experimental_ynn_fusion_type=-individual_convolution'
 
 # Settings of glibc's malloc, by the variables that a person sets them with, and their numbers in
 # malloc.h. XLA:CPU allocates a step's arrays anew and gives them back to the system at its end;
-# the pages that it gets then are cleared one by one, a tenth to a fifth of a step's time (README,
-# "Speed"). So: no mapping of its own for a large array, nothing given back, and one heap, because
-# only that of the first thread can hold arrays of over 64 MB.
+# the pages that it gets then are cleared one by one, a tenth to a fifth of a step's time
+# (docs/speed.md). So: no mapping of its own for a large array, nothing given back, and one heap,
+# because only that of the first thread can hold arrays of over 64 MB.
 MALLOC = {
   'MALLOC_MMAP_MAX_': (-4, 0),
   'MALLOC_TRIM_THRESHOLD_': (-1, -1),  # never

@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import platform
+import re
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 from PIL import Image
 
 from configs import default
-from googlenet_jax import checks, startup, weights
+from googlenet_jax import checks, cli, startup, weights
 from googlenet_jax.data import decode
 from googlenet_jax.errors import InputError
 from tests import networks
@@ -75,8 +76,13 @@ def test_debug_shows_the_traceback():
 
 
 def test_help():
-  done = program.run('--help')
-  assert done.returncode == 0 and '--workdir' in done.stdout
+  done = program.run('--helpfull')
+  assert done.returncode == 0
+  for mode in cli.MODES:
+    assert re.search(rf'^{mode}: .*\n    python main\.py --', done.stdout, re.MULTILINE), mode
+  for name in (*cli.FLAGS, 'config.optimizer.lr'):
+    assert f'--{name}' in done.stdout, name
+  assert program.run('--version').stdout.splitlines()[0].startswith('googlenet_jax 0.')
 
 
 @pytest.mark.newest
