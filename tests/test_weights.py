@@ -489,9 +489,10 @@ def test_the_trunk_goes_slower():
 def test_training_starts_from_weights_with_a_new_head(tiny, two_classes, tmp_path, caplog, capsys):
   caplog.set_level(logging.INFO, 'googlenet_jax')
   path = tmp_path / 'start.safetensors'
-  start = small(5, aux_heads=())
-  weights.save(str(path), start)
   c = tiny
+  one = {'modules': c.model.fields.modules.to_dict(), 'stem': c.model.stem}
+  start = small(5, aux_heads=(), **one)
+  weights.save(str(path), start)
   c.dataset.name, c.dataset.data_dir, c.dataset.in_memory = 'folder', str(two_classes), False
   c.dataset.train, c.dataset.validation, c.dataset.test = 'all[:80%]', '', 'all[80%:]'
   c.dataset.image_size = 16

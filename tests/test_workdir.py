@@ -39,6 +39,7 @@ def plain(tiny):
   """The `tiny` config with a network whose steps are compiled at once."""
   c = tiny
   c.model.update(name='lenet5', width=None, norm=None, stem=None, aux_heads=())
+  c.model.fields = {}
   c.train.sync_batch_norm, c.average.name = False, 'none'
   c.dataset.image_size = 32
   return c

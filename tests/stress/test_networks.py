@@ -26,10 +26,10 @@ NETWORKS = {
   'plain20': ({'width': 0.5}, 32, 0.1),
   **{f'plain{n}': ({'width': 0.5}, 32, 0.1, 0.98) for n in (32, 44, 56, 110)},
   'googlenet_naive': ({'width': 0.125, 'norm': 'batch'}, 64, 0.05),
-  'inception_v2': ({'width': 0.125}, 64, 0.1),
+  'inception_v3': ({'width': 0.125, 'dropout': 0.0}, 299, 0.2),
   **{
-    name: ({'width': 0.125, 'dropout': 0.0}, 299, 0.2)
-    for name in ('inception_v3', 'inception_v4', 'inception_resnet_v2', 'xception')
+    name: ({'width': 0.125, 'dropout': 0.0, 'stem': 'cifar'}, 32, 0.1)
+    for name in ('inception_v2', 'inception_v4', 'inception_resnet_v2', 'xception')
   },
 }
 
