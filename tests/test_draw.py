@@ -5,6 +5,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from configs import default
 from googlenet_jax import models
 from googlenet_jax.errors import InputError
 from googlenet_jax.models.inception_resnet_v2 import InceptionResNetV2
@@ -65,6 +66,15 @@ def test_a_head_ends_a_row_of_modules_that_are_alike():
   same = {x: (8, 8, 8, 8, 8, 8) for x in ('3a', '4a', '4b', '4c', '4d')}
   found = texts('googlenet', modules=same, aux_heads=('4c', '4b'))
   assert {'4a to 4b, 2 times, auxiliary head 1', '4c, auxiliary head 2', '4d'} <= set(found)
+
+
+def test_a_file_is_written_whose_name_says_what_it_is(tmp_path):
+  for name in ('', str(tmp_path / 'network.png')):
+    with pytest.raises(InputError, match=r'needs the name of a file that ends in \.svg'):
+      draw.draw(default.get_config(), None, name)
+  draw.draw(default.get_config(), ['64', '64', '3'], str(tmp_path / 'network.svg'))
+  assert 'googlenet, images of 64x64x3' in (tmp_path / 'network.svg').read_text()
+  assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_other_networks_are_refused():

@@ -127,7 +127,7 @@ def test_a_part_that_is_whole_or_too_long_is_no_dead_end(served, tmp_path):
     assert fetch.fetch(file, tmp_path, '').read_bytes() == content
     assert Server.asked == asked
     (tmp_path / file.name).unlink()
-  part.write_bytes(content)  # of a file whose size nobody knew: the server has nothing more to send
+  part.write_bytes(content)  # size unknown: the server has nothing more to send
   assert fetch.fetch(file._replace(size=0), tmp_path, '').read_bytes() == content
 
 

@@ -106,13 +106,12 @@ def read(name: str, split: str, folder: pathlib.Path) -> Split:
   path = fetch(archive.file, downloads, instead)
   LOG.info('reading %s %s from %s, whose order is not that of TFDS', name, split, path)
   try:
-    with tarfile.open(path) as tar:
-
-      def content(file):
-        return tar.extractfile(f'{archive.folder}/{file}').read()
-
-      names = tuple(content(archive.names).decode().split())
-      parts = {x.part: b''.join(map(content, archive.parts[x.part])) for x in spans}
+    files = archive.names, *(file for x in spans for file in archive.parts[x.part])
+    wanted = {f'{archive.folder}/{file}': file for file in files}
+    with tarfile.open(path, 'r|gz') as tar:  # in one pass: to go back is to unpack all again
+      found = {wanted[x.name]: tar.extractfile(x).read() for x in tar if x.name in wanted}
+    names = tuple(found[archive.names].decode().split())
+    parts = {x.part: b''.join(found[file] for file in archive.parts[x.part]) for x in spans}
     length = archive.labels + SIDE * SIDE * CHANNELS
     rows = {part: np.frombuffer(x, np.uint8).reshape(-1, length) for part, x in parts.items()}
     rows = sources.joined(spans, rows)

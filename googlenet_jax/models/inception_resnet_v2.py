@@ -5,7 +5,7 @@ Inception v3) and its scales.
 """
 
 from googlenet_jax.models.bricks import Branches, Conv, Pool, Residual
-from googlenet_jax.models.family import SMALL_STEMS, Design, Designed
+from googlenet_jax.models.designed import SMALL_STEMS, Design, Designed
 from googlenet_jax.models.inception_v3 import InceptionV3
 from googlenet_jax.models.inception_v4 import reduction_a
 

@@ -5,7 +5,7 @@ stages and average pools in most modules.
 """
 
 from googlenet_jax.models.bricks import Branches, Conv, Pool
-from googlenet_jax.models.family import SMALL_STEMS, Design, Designed
+from googlenet_jax.models.designed import SMALL_STEMS, Design, Designed
 
 AVERAGE, MAX = Pool('avg'), Pool('max')
 DOWN = Pool('max', 3, 2, 'ceil')

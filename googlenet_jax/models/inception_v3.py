@@ -4,7 +4,7 @@ As published with weights by TensorFlow and torchvision, whose names the modules
 """
 
 from googlenet_jax.models.bricks import Branches, Conv, Pool, Split
-from googlenet_jax.models.family import SMALL_STEMS, Design, Designed
+from googlenet_jax.models.designed import SMALL_STEMS, Design, Designed
 
 AVERAGE = Pool('avg', 3, 1, 1, counts=True)
 DOWN = Pool('max', 3, 2, 'floor')

@@ -4,7 +4,7 @@ As published with weights by TensorFlow, whose names the modules have.
 """
 
 from googlenet_jax.models.bricks import Branches, Conv, Layer, Nested, Pool, Split
-from googlenet_jax.models.family import SMALL_STEMS, Design, Designed
+from googlenet_jax.models.designed import SMALL_STEMS, Design, Designed
 
 AVERAGE = Pool('avg')
 DOWN = Pool('max', 3, 2, 'floor')

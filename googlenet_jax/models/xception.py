@@ -1,7 +1,7 @@
 """Xception: Chollet, "Deep Learning with Depthwise Separable Convolutions", arXiv 1610.02357."""
 
 from googlenet_jax.models.bricks import Conv, Pool, Residual, Separable
-from googlenet_jax.models.family import Design, Designed
+from googlenet_jax.models.designed import Design, Designed
 
 
 def block(*features: int, down: bool = True, relu: str = 'before') -> Residual:
@@ -39,5 +39,5 @@ class Xception(Designed):
       'block12': block(728, 1024),  # to 10x10
     },
     last=(Separable('conv3', 1536, 'after'), Separable('conv4', 2048, 'after')),
-    epsilon=1e-5,  # of the weights as PyTorch has them
+    epsilon=1e-5,  # epsilon of the weights in PyTorch; Keras has 1e-3
   )

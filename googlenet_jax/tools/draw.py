@@ -78,7 +78,7 @@ def svg(name: str, model, image_shape: tuple[int, int, int]) -> str:
 
   Args:
     name: title.
-    model: `GoogLeNet` or a `family.Designed`.
+    model: `GoogLeNet` or a `designed.Designed`.
     image_shape: (H, W, C).
 
   Raises:
@@ -253,17 +253,16 @@ def _size(part):
 
 
 def _draw(title, parts):
-  elements, x, y, tallest, width = [], 20.0, 52.0, 0.0, 0.0
   lines, line, at = [], [], 20.0
   for part in parts:
-    wide, high = _size(part)
+    wide, _ = _size(part)
     if line and ((part.stage != line[-1].stage and len(line) > 2) or at + wide > LINE):
       lines.append(line)
       line, at = [], 20.0
     line.append(part)
     at += wide + GAP
   lines.append(line)
-  first = True
+  elements, y, width, first = [], 52.0, 0.0, True
   for line in lines:
     tallest, x = max(_size(part)[1] for part in line), 20.0
     for part in line:

@@ -138,14 +138,19 @@ def _resnet(model: str) -> Layout:
   )
 
 
+def _with_batch_norm(layer, leaf):
+  """The name of an array of a convolution with batch norm, as torchvision and timm name it."""
+  if layer[-1] == 'bn':
+    return '.'.join([*layer, BATCH_NORM[leaf]])
+  return '.'.join([*layer, 'conv', WEIGHT[leaf]])
+
+
 def _inception_name(path):
   *layer, leaf = path[1:]
   layer = ['AuxLogits' if part == 'aux1' else part for part in layer]
   if layer[-1] == 'linear':
     return '.'.join([*layer[:-1], 'fc', WEIGHT[leaf]])
-  if layer[-1] == 'bn':
-    return '.'.join([*layer, BATCH_NORM[leaf]])
-  return '.'.join([*layer, 'conv', WEIGHT[leaf]])
+  return _with_batch_norm(layer, leaf)
 
 
 # Modules of timm's Inception v4, by their places.
@@ -154,13 +159,6 @@ INCEPTION_V4 = (
   *(f'Mixed_{name}' for name in ('5b', '5c', '5d', '5e', '6a', *(f'6{x}' for x in 'bcdefgh'))),
   *('Mixed_7a', 'Mixed_7b', 'Mixed_7c', 'Mixed_7d'),
 )
-
-
-def _with_batch_norm(layer, leaf):
-  """The name of an array of a convolution with batch norm, as timm names it."""
-  if layer[-1] == 'bn':
-    return '.'.join([*layer, BATCH_NORM[leaf]])
-  return '.'.join([*layer, 'conv', WEIGHT[leaf]])
 
 
 def _in_sequence(layer):
