@@ -147,6 +147,7 @@ class Run:
     frozen: the layers that are not learnt, for a person; '' for none.
     metrics: metrics of an evaluation, by name.
     writers: makers of what is told of every record.
+    pictures: whether curves are drawn.
     key: key of data order, augmentation and dropout.
     one_device: the training step as one device does it (`steps.make_train_step`).
     step: the same compiled for all devices.
@@ -177,6 +178,7 @@ class Run:
     self._optimizer = optim.create(backbone_lr=config.init.backbone_lr, **fields)
     self.metrics = scored(config)
     self.writers = writers.create(config.log.writers, config.log.writer_fields.to_dict())
+    self.pictures = config.log.pictures
     self._key_params, self.key = jax.random.split(jax.random.key(config.seed))
     self._image_shape, self._average = data.image_shape, config.average.name
 

@@ -128,7 +128,7 @@ class Trainer:
     warm = run.clock.round(config.schedule.warmup) or math.ceil(run.clock.steps_per_epoch)
     alarm = DeadHeadAlarm(run.head_titles, len(self._data.class_names), warm)
     first = folder.first
-    self._report = Report(run, folder.workdir, first, folder.lines, alarm, run.writers)
+    self._report = Report(run, folder.workdir, first, folder.lines, alarm)
     self.history, self._progress = self._report.history, self._report.progress
     self._saver = Saver(folder.checkpoints, self.history, watch, config.checkpoint.minutes)
     restore, say = functools.partial(state_at, run=run, folder=folder), self._progress.say

@@ -119,6 +119,7 @@ def tiny_config():
   c.average.decay = 0.9
   c.eval.batch_size = 16
   c.log.every = '3 steps'
+  c.log.pictures = False  # a second each
   return c
 
 

@@ -47,7 +47,9 @@ def history(workdir):
 def finished(tmp_path_factory):
   """Summary and folder of a run of four epochs, 11 steps."""
   folder = tmp_path_factory.mktemp('finished') / 'run'
-  return run(tiny_config(), folder), folder
+  config = tiny_config()
+  config.log.pictures = True
+  return run(config, folder), folder
 
 
 @pytest.fixture
@@ -169,7 +171,7 @@ def test_an_evaluation_leaves_the_record_of_another_as_it_is(tiny, straight):
   summary, folder = straight
   first = folder / 'evaluation_test.json'
   before, picture = first.read_text(), (folder / 'confusion.png').read_bytes()
-  tiny.dataset.test = 'test[:20]'
+  tiny.dataset.test, tiny.log.pictures = 'test[:20]', True
   for _ in range(2):  # the same again takes its own place
     score.evaluate(tiny, epath.Path(folder))
   assert first.read_text() == before and (folder / 'confusion.png').read_bytes() == picture

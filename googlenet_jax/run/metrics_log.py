@@ -40,6 +40,7 @@ class MetricsLog:
     lines: what `read` gave; None reads it.
     writers: what is told of every line too (`writers.WRITERS`).
     titles: titles of the heads in the curves, by name.
+    pictures: whether curves are drawn.
   """
 
   def __init__(
@@ -50,11 +51,13 @@ class MetricsLog:
     lines: list[dict] | None = None,
     writers: Sequence[Callable[[epath.Path], Writer]] = (TensorBoard,),
     titles: Mapping[str, str] = MappingProxyType({}),
+    pictures: bool = True,
   ):
     self.lines = read(workdir) if lines is None else lines
     self._workdir, self._path, self._active = workdir, workdir / 'metrics.jsonl', active
     self._remote = '://' in str(workdir)
-    self._makers, self._writers, self._titles = writers, [], titles
+    self._makers, self._writers = writers, []
+    self._titles, self._pictures = titles, pictures
     self.rewind(step)
 
   def rewind(self, step: int | None) -> None:
@@ -100,7 +103,7 @@ class MetricsLog:
     self.save()
     for writer in self._writers:
       writer.close()
-    if self.lines:
+    if self.lines and self._pictures:
       from googlenet_jax import plots  # Matplotlib: a second, in which the first step is done
 
       files.write(self._workdir / 'curves.png', plots.curves(self.lines, self._titles))

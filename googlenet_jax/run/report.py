@@ -1,7 +1,7 @@
 """What a run says and records while it trains."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from etils import epath
@@ -11,7 +11,6 @@ from googlenet_jax.evaluation import Result
 from googlenet_jax.progress import Progress
 from googlenet_jax.run.metrics_log import MetricsLog
 from googlenet_jax.train_state import TrainState
-from googlenet_jax.writers import Writer
 
 
 def train_line(state: TrainState, run: experiment.Run, step: int) -> dict:
@@ -90,7 +89,6 @@ class Report:
     step: step that the run begins at, or goes on from.
     lines: records up to there.
     alarm: warns of heads that learn nothing.
-    writers: makers of what is told of every record.
 
   Attributes:
     history: the record.
@@ -104,10 +102,10 @@ class Report:
     step: int,
     lines: list[dict],
     alarm: DeadHeadAlarm,
-    writers: Sequence[Callable[[epath.Path], Writer]],
   ):
     self._run, self._alarm = run, alarm
-    self.history = MetricsLog(workdir, step, parallel.is_main(), lines, writers, run.head_titles)
+    about = run.writers, run.head_titles, run.pictures
+    self.history = MetricsLog(workdir, step, parallel.is_main(), lines, *about)
     self.progress = Progress(run.clock.total_steps, step, parallel.is_main())
 
   def begin(self, step: int, dataset: str, size: int) -> None:

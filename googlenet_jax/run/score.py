@@ -78,12 +78,13 @@ def score(
     if 'confusion' in result.values:
       confusion = result.values['confusion']
       details['per_class_top1'] = _per_class(confusion, data.class_names)
-      title = f'{config.dataset.name}, {config.dataset[split]}: top-1 {scores["top1"]:.2%}'
-      from googlenet_jax import plots  # Matplotlib: a second, in which the first step is done
+      if config.log.pictures:
+        from googlenet_jax import plots  # Matplotlib: a second, in which the first step is done
 
-      picture = plots.confusion(confusion, data.class_names, title)
-      name = path.stem.replace('evaluation', 'confusion').replace('_test', '')
-      files.write(folder / f'{name}.png', picture)
+        title = f'{config.dataset.name}, {config.dataset[split]}: top-1 {scores["top1"]:.2%}'
+        picture = plots.confusion(confusion, data.class_names, title)
+        name = path.stem.replace('evaluation', 'confusion').replace('_test', '')
+        files.write(folder / f'{name}.png', picture)
     record.write(path, told, record.overrides(config, workdir.config(folder) or config), details)
   return scores
 
