@@ -8,7 +8,7 @@ those that use it (`heads.BARE`) run. Up to 0.04 the loss still falls; 0.08 is n
 
 from googlenet_jax.configs.experiments import base, heads
 
-RATES = (0.005, 0.01, 0.02, 0.04, 0.08)
+RATES = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16)
 SEED = 100
 
 
