@@ -370,7 +370,9 @@ def _run(call: Call) -> dict:
   if values.mode == 'train':
     if values.weights:
       raise InputError('--mode=train starts from --config.init.weights=FILE, not from --weights')
-    return _train(call) | shown
+    from googlenet_jax.run import summary
+
+    return summary.shown(_train(call), call.workdir)
   if values.mode == 'sweep':
     from googlenet_jax.evidence import design, sweep
 

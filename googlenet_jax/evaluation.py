@@ -87,10 +87,12 @@ class Evaluator:
     sums = parallel.replicate(steps.eval_sums(self._metrics, classes, self._marked))
     count = -(-self._data.size // self._batch_size)
     with contextlib.closing(self._data):
-      for i in passing(count, 'evaluating', parallel.is_main()):
+      bar = passing(count, 'compiling the evaluation', parallel.is_main())
+      for i in bar:
         start = np.uint32(i * self._batch_size)
         host_batch = self._data.feed(i, 1, self._batch_size)
         sums = self._step(sums, host_batch, self._device_data, variables, start)
+        bar.set_description('evaluating', refresh=False)
         if stop():
           return None
     sums = parallel.fetch(sums)

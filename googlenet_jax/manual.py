@@ -52,8 +52,8 @@ def _entry(name, meaning):
 
 def version() -> str:
   """The versions that a figure depends on, a line each."""
-  from googlenet_jax.run import record
+  from googlenet_jax.run import origin
 
-  versions = record.versions()
+  versions = origin.versions()
   own = {name: versions.pop(name) for name in ('googlenet_jax', 'python')}
   return '\n'.join(f'{name} {number}' for name, number in (own | versions).items())

@@ -31,10 +31,13 @@ class Progress:
     if self._active:
       tqdm.write(text) if self._bar is not None else print(text, flush=True)
 
-  def compiling(self) -> None:
-    """Says what the first step waits for; to be called before it."""
-    text = 'compiling the training step ...'
+  @contextlib.contextmanager
+  def compiling(self, program: str):
+    """Says that what is inside waits for a program to be compiled, and how long it did."""
+    text, began = f'compiling the {program} ...', time.monotonic()
     self._bar.set_postfix_str(text) if self._bar is not None else self.say(text)
+    yield
+    self.say(f'compiled the {program} in {time.monotonic() - began:.1f} s')
 
   def advance(self, step: int) -> None:
     """Moves the bar; the first step, which compiles, has to be finished."""

@@ -187,12 +187,12 @@ class Trainer:
     with self._watch.waiting():
       position = step + self._recovery.skipped_batches
       host_batch = self._data.feed(position, count, config.train.batch_size)
-    if not self._watch.compiled:
-      self._progress.compiling()
-    self._state = self._run.step(
-      self._state, host_batch, self._device_data, self._run.key, np.int32(count)
-    )
-    self._watch.add(self._state, count * config.train.batch_size)
+    first = not self._watch.compiled
+    with self._progress.compiling('training step') if first else contextlib.nullcontext():
+      self._state = self._run.step(
+        self._state, host_batch, self._device_data, self._run.key, np.int32(count)
+      )
+      self._watch.add(self._state, count * config.train.batch_size)
     self._limiter.bound(self._state)
     self._signals.begin()
     self.step = step + count

@@ -63,6 +63,13 @@ def test_a_run_that_goes_back_begins_its_clock_anew(clock, capsys):
   assert left(capsys) == ['', '1:00', '', '1:00']
 
 
+def test_what_compiling_took_is_said(clock, capsys):
+  with progress.Progress(total=5, start=0).compiling('training step'):
+    clock.now += 75.25
+  said = capsys.readouterr().out.splitlines()
+  assert said == ['compiling the training step ...', 'compiled the training step in 75.2 s']
+
+
 def test_the_only_call_of_a_run_leaves_nothing(clock, capsys):
   shown = progress.Progress(total=5, start=0)
   shown.advance(5)
@@ -75,9 +82,9 @@ def test_the_bar_shows_what_it_waits_for_and_what_is_left(clock, monkeypatch):
   terminal.isatty = lambda: True
   monkeypatch.setattr(sys, 'stderr', terminal)
   shown = progress.Progress(total=1010, start=0)
-  shown.compiling()
-  assert 'compiling the training step ...' in terminal.getvalue()
-  clock.now += 600
+  with shown.compiling('training step'):
+    assert 'compiling the training step ...' in terminal.getvalue()
+    clock.now += 600
   shown.advance(10)
   clock.now += 100
   shown.advance(60)
@@ -92,7 +99,7 @@ def test_the_bar_shows_what_it_waits_for_and_what_is_left(clock, monkeypatch):
 
 def test_others_than_the_main_process_say_nothing(clock, capsys):
   shown = progress.Progress(total=10, start=0, active=False)
-  shown.compiling()
-  shown.advance(5)
+  with shown.compiling('training step'):
+    shown.advance(5)
   shown.show(5, LINE)
   assert capsys.readouterr().out == ''

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -237,8 +238,9 @@ def test_it_learns(tiny, tmp_path):
 def test_the_first_step_is_announced_and_promises_no_time(tiny, tmp_path, capsys):
   tiny.log.every = '1 steps'
   run(tiny, tmp_path, stop_at=2)
-  _, compiling, first, second = capsys.readouterr().out.splitlines()
+  _, compiling, compiled, first, second = capsys.readouterr().out.splitlines()
   assert compiling == 'compiling the training step ...'
+  assert re.fullmatch(r'compiled the training step in [\d.]+ s', compiled)
   assert first.startswith('step 1/11: ') and 'left' not in first
   assert second.startswith('step 2/11: ') and second.endswith(' left')
 

@@ -113,6 +113,10 @@ def test_the_first_config_stays_and_changes_are_lines_with_their_step(plain, tmp
     (5, {'log.every': '2 steps', 'dataset.test': 'test[:40]'}),
     (6, {'log.every': '3 steps'}),
   ]
+  starts = [json.loads(line) for line in (tmp_path / 'starts.jsonl').open()]
+  assert [line['step'] for line in starts] == [0, 4, 5, 6]
+  summary = json.loads((tmp_path / 'summary.json').read_text())
+  assert {'command', 'commit', 'changed', 'host', 'processor', 'xla_flags'} <= summary.keys()
 
 
 def test_a_finished_run_does_not_answer_another_question(plain, tmp_path):

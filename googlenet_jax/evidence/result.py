@@ -4,19 +4,14 @@ import functools
 import hashlib
 import json
 import pathlib
-import platform
-import re
-import shlex
-import sys
 from typing import Any, NamedTuple
 
 import numpy as np
 from etils import epath
 
 from googlenet_jax import files, parallel
-from googlenet_jax.data import stream
 from googlenet_jax.evidence import design, outcomes
-from googlenet_jax.run import metrics_log, record, workdir
+from googlenet_jax.run import metrics_log, origin, record, workdir
 from googlenet_jax.tools import cost
 
 NAME = 'result.json'
@@ -85,12 +80,12 @@ def write(
     'arm': point.arm,
     'differences': {x: y for x, y in point.fields.items() if x != 'seed'},
     'seed': point.config.seed,
-    'failed': without_places(failed),
+    'failed': origin.without_places(failed),
     'package': package(),
-    'command': command(),
-    'processor': processor(),
+    'command': origin.command(),
+    'processor': origin.processor(),
     'device': parallel.describe(),
-    'versions': record.versions(),
+    'versions': origin.versions(),
     'data': files.read_json(run / workdir.RUN)['data'],
     'config': design.counted(point.config),
     **_network(run),
@@ -109,25 +104,6 @@ def read(folder: epath.Path) -> list[Result]:
   paths = sorted(folder.glob(f'*/{NAME}')) if folder.exists() else []
   found = [Result(files.read_json(path), str(path)) for path in paths]
   return [x for x in found if x.told['format'] == FORMAT]
-
-
-def command() -> str:
-  """The command line, without the places of this machine."""
-  program, *arguments = sys.argv
-  return shlex.join([pathlib.Path(program).name, *map(without_places, arguments)])
-
-
-def without_places(text: str) -> str:
-  """The text with absolute paths and addresses as DIR."""
-  return re.sub(r'(?:(?<![^\s=,"\'(])[/~]|\w+://)[^\s,"\')]*', 'DIR', text)
-
-
-def processor() -> str:
-  """The CPU's model, and how many of its cores this process may use."""
-  path = pathlib.Path('/proc/cpuinfo')
-  lines = path.read_text().splitlines() if path.exists() else []
-  names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
-  return f'{stream.cores()} cores of {names[0] if names else platform.processor()}'
 
 
 def _network(run: epath.Path) -> dict[str, int]:

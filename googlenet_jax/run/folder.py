@@ -45,6 +45,7 @@ class RunFolder:
     latest: step of the checkpoint that the run goes on from; None for a run that begins.
     first: step that it begins at; above 0 for a resumed run or a branch of another.
     description: what the network is of a run that goes on; None for one that begins.
+    digests: digests of the splits, by their notation; there from `check_data` on.
     lines: records so far; there from `begin` on.
 
   Raises:
@@ -112,10 +113,10 @@ class RunFolder:
     """Raises InputError if the data, or its classes, are not what they were when the run began."""
     names = self._config.dataset
     workdirs.check_classes(description, splits['train'].class_names, self.workdir)
-    self._digests = parallel.from_main(
+    self.digests = parallel.from_main(
       lambda: {names[split]: data.digest() for split, data in splits.items()}
     )
-    parallel.from_main(lambda: workdirs.check_data(self._digests, self.workdir))
+    parallel.from_main(lambda: workdirs.check_data(self.digests, self.workdir))
 
   def begin(self, description: weights.Description) -> None:
     """Says in the workdir what the run is; to be called after `check_data`.
@@ -130,6 +131,6 @@ class RunFolder:
         raise InputError(
           f'{self.workdir}: another run has been there meanwhile: start this one again'
         )
-    about = self._config, description, self._digests, self.workdir, self.latest
+    about = self._config, description, self.digests, self.workdir, self.latest
     parallel.from_main(lambda: workdirs.begin(*about))
     parallel.from_main(self.checkpoints.open)

@@ -2,11 +2,9 @@
 
 import base64
 import hashlib
-import importlib.metadata
 import itertools
 import json
 import logging
-import platform
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,8 +13,8 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-import googlenet_jax
 from googlenet_jax import files, schema
+from googlenet_jax.run import origin
 from googlenet_jax.weights import Description
 
 LOG = logging.getLogger('googlenet_jax')
@@ -100,14 +98,6 @@ def _told(path: epath.Path) -> dict[str, Any] | None:
 
 def write(path: epath.Path, told: dict[str, Any], changed: dict[str, Any], scores: dict) -> None:
   """Writes the scores with what they are about, the overrides and the versions of the packages."""
-  details = {'about': told, 'overrides': changed, 'versions': versions()}
+  details = {'about': told, 'overrides': changed, 'versions': origin.versions()}
   files.write(path, json.dumps(scores | details) + '\n')
   LOG.info('record: %s', path)
-
-
-def versions() -> dict[str, str]:
-  """Versions of what computes and decodes."""
-  names = 'jax', 'flax', 'optax', 'numpy', 'pillow'
-  packages = {name: importlib.metadata.version(name) for name in names}
-  own = {'googlenet_jax': googlenet_jax.__version__, 'python': platform.python_version()}
-  return packages | own

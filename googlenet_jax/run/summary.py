@@ -3,12 +3,13 @@
 from collections.abc import Callable
 
 import numpy as np
+from etils import epath
 from ml_collections import ConfigDict
 
 from googlenet_jax import experiment, parallel
 from googlenet_jax.data.pipeline import Pipeline
-from googlenet_jax.run import record, score
-from googlenet_jax.run.folder import RunFolder
+from googlenet_jax.run import origin, score
+from googlenet_jax.run.folder import SUMMARY, RunFolder
 from googlenet_jax.run.metrics_log import MetricsLog
 from googlenet_jax.run.stopwatch import Stopwatch
 
@@ -44,8 +45,35 @@ def make(
     | {'overlaps': overlaps, 'seed': config.seed, 'resumed_from_step': folder.first}
     | {'saving': watch.saving_share(), 'seconds': watch.elapsed()}
     | {'peak_memory_mb': parallel.peak_memory(), 'device': parallel.describe()}
-    | {'versions': record.versions()}
+    | {'data': folder.digests}
+    | origin.origin()
   )
+
+
+def shown(summary: dict, workdir: epath.Path) -> dict[str, str]:
+  """The summary of a run for a person, by headings, and the files worth opening."""
+
+  def scores(split, *names):
+    found = {name: summary.get(f'{split}_{name}') for name in names}
+    told = [f'{name.replace("top", "top-")} {x:.1%}' for name, x in found.items() if x is not None]
+    return ', '.join(told) or 'none'
+
+  minutes, speed = summary['seconds'] / 60, summary['images_per_second']
+  rate = '' if speed is None else f', {speed:,.1f} images/s'
+  waited = f', {summary["input_wait"]:.1%} of the time waiting for input' if rate else ''
+  names = 'curves.png', 'confusion.png', SUMMARY
+  bad = [f'{count:,} of {split}' for split, count in summary['unreadable'].items() if count]
+  return {
+    'test': scores('test', 'top1', 'top5'),
+    'validation': scores('validation', 'top1'),
+    'scored': f'step {summary["tested_step"]:,} of {summary["steps"]:,}',
+    'network': f'{summary["parameters"]:,} parameters',
+    'training': f'{summary["epochs"]:.1f} epochs in {minutes:.1f} min{rate}{waited}',
+    'device': f'{summary["device"]}, {summary["peak_memory_mb"]:,.0f} MB of memory at most',
+    **({'unreadable': ', '.join(bad)} if bad else {}),
+    **({'in common': '; '.join(summary['overlaps'])} if summary['overlaps'] else {}),
+    'worth opening': ', '.join(str(workdir / x) for x in names if (workdir / x).exists()),
+  }
 
 
 def _scores(

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from googlenet_jax import files, parallel, schema, weights
 from googlenet_jax.errors import InputError
-from googlenet_jax.run import checkpoint
+from googlenet_jax.run import checkpoint, origin
 from googlenet_jax.weights.description import tuples
 
 LOG = logging.getLogger('googlenet_jax')
@@ -22,6 +22,7 @@ LOG = logging.getLogger('googlenet_jax')
 
 RUN = 'run.json'  # the version of all that a run leaves, and digests of its data
 CHANGES = 'config_changes.jsonl'
+STARTS = 'starts.jsonl'  # what each process ran with, from which step on
 ANSWERED = ('dataset.test', 'eval.checkpoint')  # what the summary of a finished run is about
 
 
@@ -138,16 +139,21 @@ def begin(
     files.write(workdir / RUN, json.dumps(about, indent=2) + '\n')
   if step is None:
     files.write(workdir / 'network.json', description.to_json() + '\n')
+  _append(workdir / STARTS, step, origin.origin())
   if not begun:
     files.write(workdir / 'config.json', schema.to_json(config))
     return
   now, before = schema.flat(json.loads(schema.to_json(config))), _earlier(workdir)
   changed = {field: value for field, value in now.items() if before.get(field) != value}
   if changed:
-    path = workdir / CHANGES
-    lines = path.read_text() if path.exists() else ''
-    line = json.dumps({'step': step or 0, 'time': round(time.time(), 3), 'fields': changed})
-    files.write(path, f'{lines}{line}\n')
+    _append(workdir / CHANGES, step, {'fields': changed})
+
+
+def _append(path: epath.Path, step: int | None, told: dict) -> None:
+  """Adds a line of JSON; the file is whole at any time."""
+  lines = path.read_text() if path.exists() else ''
+  line = json.dumps({'step': step or 0, 'time': round(time.time(), 3), **told})
+  files.write(path, f'{lines}{line}\n')
 
 
 def network(workdir: epath.Path) -> weights.Description:

@@ -1,0 +1,75 @@
+"""Where figures come from: the command, the code, the machine."""
+
+import importlib.metadata
+import os
+import pathlib
+import platform
+import re
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+from typing import Any
+
+import googlenet_jax
+from googlenet_jax.data import stream
+
+ROOT = pathlib.Path(googlenet_jax.__file__).parents[1]
+
+
+def origin() -> dict[str, Any]:
+  """The command, the code, the machine and XLA's flags of this process."""
+  program, *arguments = sys.argv
+  return {
+    'command': shlex.join([pathlib.Path(program).name, *arguments]),
+    **commit(),
+    'host': socket.gethostname(),
+    'processor': processor(),
+    'xla_flags': os.environ.get('XLA_FLAGS', ''),
+    'versions': versions(),
+  }
+
+
+def commit() -> dict[str, Any]:
+  """The commit of the checkout that the package lies in, and whether files of it were changed.
+
+  None and None for an installed package, and where git is absent.
+  """
+  if not (ROOT / '.git').exists() or not shutil.which('git'):
+    return {'commit': None, 'changed': None}
+
+  def git(*arguments):
+    # Read only: without the lock that `status` takes to refresh the index.
+    command = ['git', '--no-optional-locks', '-C', str(ROOT), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+  changed = git('status', '--porcelain', '--untracked-files=no')
+  return {'commit': git('rev-parse', 'HEAD') or None, 'changed': bool(changed)}
+
+
+def processor() -> str:
+  """The CPU's model, and how many of its cores this process may use."""
+  path = pathlib.Path('/proc/cpuinfo')
+  lines = path.read_text().splitlines() if path.exists() else []
+  names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
+  return f'{stream.cores()} cores of {names[0] if names else platform.processor()}'
+
+
+def command() -> str:
+  """The command line, without the places of this machine."""
+  program, *arguments = sys.argv
+  return shlex.join([pathlib.Path(program).name, *map(without_places, arguments)])
+
+
+def without_places(text: str) -> str:
+  """The text with absolute paths and addresses as DIR."""
+  return re.sub(r'(?:(?<![^\s=,"\'(])[/~]|\w+://)[^\s,"\')]*', 'DIR', text)
+
+
+def versions() -> dict[str, str]:
+  """Versions of what computes and decodes."""
+  names = 'jax', 'flax', 'optax', 'numpy', 'pillow'
+  packages = {name: importlib.metadata.version(name) for name in names}
+  own = {'googlenet_jax': googlenet_jax.__version__, 'python': platform.python_version()}
+  return packages | own

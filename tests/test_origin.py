@@ -1,0 +1,43 @@
+"""Where figures come from: the commit is git's own, and what a record says names no place."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from googlenet_jax.run import origin
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+  """A checkout with one commit, which the package is said to lie in."""
+  monkeypatch.setattr(origin, 'ROOT', tmp_path)
+  (tmp_path / 'code.py').write_text('pass\n')
+  for command in ('init -q', 'add code.py', '-c user.name=a -c user.email=b commit -qm first'):
+    subprocess.run(['git', *command.split()], cwd=tmp_path, check=True)
+  return tmp_path
+
+
+def test_the_commit_and_whether_files_were_changed(checkout):
+  log = subprocess.run(['git', 'log', '--format=%H'], cwd=checkout, capture_output=True, text=True)
+  assert origin.commit() == {'commit': log.stdout.strip(), 'changed': False}
+  (checkout / 'notes.txt').write_text('not a file of the checkout\n')
+  assert not origin.commit()['changed']
+  (checkout / 'code.py').write_text('1 / 0\n')
+  assert origin.commit() == {'commit': log.stdout.strip(), 'changed': True}
+
+
+def test_no_commit_outside_a_checkout_and_without_git(tmp_path, checkout, monkeypatch):
+  monkeypatch.setattr(origin, 'ROOT', tmp_path / 'elsewhere')
+  assert origin.commit() == {'commit': None, 'changed': None}
+  monkeypatch.setattr(origin, 'ROOT', checkout)
+  monkeypatch.setenv('PATH', '')
+  assert origin.commit() == {'commit': None, 'changed': None}
+
+
+def test_a_command_can_be_given_again_and_names_no_place_in_a_record(monkeypatch):
+  monkeypatch.setattr(sys, 'argv', ['/x/main.py', '--workdir=/home/me/a b', '--config=digits'])
+  assert origin.origin()['command'] == "main.py '--workdir=/home/me/a b' --config=digits"
+  assert origin.command() == "main.py '--workdir=DIR b' --config=digits"
+  assert re.fullmatch(r'\d+ cores of .+', origin.processor())
