@@ -35,6 +35,7 @@ MODES = {
   'preview': 'draw some training and evaluation images into the workdir',
   'summarize': 'print what every layer of the network of the config, or --model, costs',
   'draw': 'draw the modules of the network of the config, --model or --weights, to --output (.svg)',
+  'find_lr': 'try learning rates around that of the config, and draw the loss, into the workdir',
   'prepare': 'download and prepare, or convert, the TFDS set of the config',
   'sweep': "list the points of the config's sweep(), one per line; with --run, run them",
   'report': "compare the arms of the config's sweep() by their records, or any --runs",
@@ -62,7 +63,7 @@ FLAGS = {
   'workdir': Flag(
     '',
     'folder of the run (gs:// too); runs/<config name> by default',
-    ('train', 'evaluate', 'preview', 'explain', 'summarize', 'draw', 'sweep', 'report'),
+    (*RUNS, 'preview', 'find_lr', 'explain', *SHOWS, 'sweep', 'report'),
   ),
   'weights': Flag(
     [],
@@ -85,7 +86,7 @@ FLAGS = {
   'model': Flag(
     '',
     'short for --config.model.name',
-    (*RUNS, 'predict', 'explain', 'export', 'preview', 'summarize', 'draw'),
+    (*RUNS, 'predict', 'explain', 'export', 'preview', 'find_lr', *SHOWS),
   ),
   'compare': Flag([], 'networks by name to summarize side by side', ('summarize',)),
   'num_classes': Flag(
@@ -95,7 +96,9 @@ FLAGS = {
     [], 'H,W,C of the images of --mode=summarize and draw', ('summarize', 'draw')
   ),
   'plot': Flag('', 'PNG file that --mode=summarize draws', ('summarize',)),
-  'sweep': Flag(-1, "point of the config's sweep() that is run; -1 for none", (*RUNS, 'preview')),
+  'sweep': Flag(
+    -1, "point of the config's sweep() that is run; -1 for none", (*RUNS, 'preview', 'find_lr')
+  ),
   'run': Flag(False, 'run the points of the sweep that have no record', ('sweep',)),
   'minutes': Flag(0, 'time after which --run saves and stops; 0 for none', ('sweep',)),
   'records': Flag(
@@ -116,6 +119,9 @@ FLAGS = {
   'process_index': Flag(-1, 'index of this process; -1 asks the cluster', RUNS),
   'local_device_ids': Flag(
     [], "numbers of this host's GPUs that this process uses; '' for its share", RUNS
+  ),
+  'dry_run': Flag(
+    False, 'two steps and all that follows them, in a folder that is removed', ('train',)
   ),
   'debug': Flag(False, 'traceback of an error in the input'),
 }
@@ -357,6 +363,10 @@ def _run(call: Call) -> dict:
     from googlenet_jax.tools import preview
 
     return preview.preview(config, call.workdir) | shown
+  if values.mode == 'find_lr':
+    from googlenet_jax.tools import find_lr
+
+    return find_lr.find_lr(config, call.workdir)
   if values.mode == 'summarize':
     from googlenet_jax.tools import summarize
 
@@ -370,6 +380,10 @@ def _run(call: Call) -> dict:
   if values.mode == 'train':
     if values.weights:
       raise InputError('--mode=train starts from --config.init.weights=FILE, not from --weights')
+    if values.dry_run:
+      from googlenet_jax.tools import dry_run
+
+      return dry_run.dry_run(config)
     from googlenet_jax.run import summary
 
     return summary.shown(_train(call), call.workdir)

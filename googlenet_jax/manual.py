@@ -10,6 +10,7 @@ EXAMPLES = {
   'explain': "--mode=explain --weights=runs/mine --images=cat.jpg --label='tiger cat'",
   'export': '--mode=export --weights=runs/mine --output=network.stablehlo',
   'preview': '--mode=preview --config=configs/folder.py --config.dataset.data_dir=DIR',
+  'find_lr': '--mode=find_lr --config=configs/cifar10.py --config.dataset.data_dir=DIR',
   'summarize': '--mode=summarize --compare=alexnet,vgg16,googlenet --plot=costs.png',
   'draw': '--mode=draw --model=inception_v3 --output=inception_v3.svg',
   'prepare': '--mode=prepare --config=configs/cifar10.py --config.dataset.data_dir=DIR',

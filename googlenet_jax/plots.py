@@ -4,7 +4,7 @@ import io
 import itertools
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import matplotlib
@@ -102,6 +102,32 @@ def confusion(counts: np.ndarray, class_names: tuple[str, ...], title: str) -> b
         text += f'\n{shares[row, column]:.1f}%' if classes <= 10 else ''
         axes.text(column, row, text, ha='center', va='center', color=color, fontsize=7)
   figure.colorbar(image, label='% of the label')
+  return _png(figure)
+
+
+def range_test(
+  rates: np.ndarray, losses: Sequence[float], smoothed: np.ndarray, marks: Mapping[str, float]
+) -> bytes:
+  """Losses by the learning rate, as they are and smoothed, with some rates marked.
+
+  Args:
+    rates: learning rates, ascending.
+    losses, smoothed: losses at these, nats.
+    marks: rates that get a line and a name.
+  """
+  figure = Figure(figsize=(7, 4), layout='constrained')
+  axes = figure.subplots()
+  axes.plot(rates, losses, color='C0', alpha=0.3, linewidth=1)
+  axes.plot(rates, smoothed, color='C0', label='mean of the last steps')
+  for i, (name, rate) in enumerate(marks.items(), 1):
+    axes.axvline(rate, color=f'C{i}', linestyle='--', label=f'{name}: {rate:.2g}')
+  low, first = min(losses), smoothed[0]
+  axes.set_ylim(low - 0.1 * (first - low), first + 0.5 * (first - low))  # not where it explodes
+  axes.set_xscale('log')
+  axes.xaxis.set_major_formatter('{x:g}')
+  axes.set(xlabel='learning rate', ylabel='loss of training (nats)')
+  axes.grid(alpha=0.3)
+  axes.legend(fontsize=8)
   return _png(figure)
 
 

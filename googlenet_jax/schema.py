@@ -341,6 +341,12 @@ FIELDS: dict[str, Field] = {
   'eval.every': Field(
     '1 epochs', 'Time between evaluations on validation, each with a checkpoint', DURATION
   ),
+  'eval.patience': Field(
+    0,
+    'Evaluations without a better top-1 on validation after which the training ends; 0 for none. '
+    'Schedules go on as if it did not',
+    at_least(0),
+  ),
   'eval.batch_size': Field(
     500,
     'Examples in a batch over all devices, rounded up to a multiple of them',

@@ -6,7 +6,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from googlenet_jax import nonfinite
+from googlenet_jax import models, nonfinite
 
 AVERAGES = ('none', 'ema', 'polyak')
 
@@ -48,7 +48,8 @@ def variables(state: TrainState, *, averaged: bool = False) -> dict[str, Any]:
 def abstract_variables(model, image_shape: tuple[int, int, int]) -> dict[str, Any]:
   """Shapes and types of a network's `params` (auxiliary heads included) and `batch_stats`."""
   rngs = {'params': jax.random.key(0), 'dropout': jax.random.key(0)}
-  made = jax.eval_shape(lambda: model.init(rngs, jnp.zeros((1, *image_shape)), train=True))
+  images, model = jnp.zeros((1, *image_shape)), models.undrawn(model)
+  made = jax.eval_shape(lambda: model.init(rngs, images, train=True))
   return {'params': made.get('params', {}), 'batch_stats': made.get('batch_stats', {})}
 
 

@@ -76,7 +76,8 @@ def train(
     signals = stack.enter_context(Signals(deadline))
     trainer = Trainer(config, run, splits, folder, state, watch, signals)
     trainer.train(stop_at or run.clock.total_steps)
-    if trainer.step == run.clock.total_steps and not signals.stop:
+    done = trainer.step == run.clock.total_steps or trainer.in_vain()
+    if done and not signals.stop:
       trainer.warn_of_lost_gradients()
       about = config, run, folder, splits.get('test'), trainer.history, watch
       summary = run_summary.make(*about, overlaps, signals.asked)  # None where it is to stop
@@ -122,7 +123,8 @@ class Trainer:
   ):
     self._config, self._run, self._data = config, run, splits['train']
     self._checkpoints, self._watch, self._signals = folder.checkpoints, watch, signals
-    fields = run.metrics, config.eval.batch_size, config.eval.flip, config.eval.every
+    chosen = config.eval
+    fields = run.metrics, chosen.batch_size, chosen.flip, chosen.every, chosen.patience
     self._validation = Validation(run, splits.get('validation'), *fields)
     self._device_data = parallel.replicate(self._data.device_data)
     warm = run.clock.round(config.schedule.warmup) or math.ceil(run.clock.steps_per_epoch)
@@ -147,7 +149,7 @@ class Trainer:
     """Trains to a step or a signal, and saves."""
     with self._saver.finishing():
       self._catch_up()
-      while not self._signals.asked() and self.step < end:
+      while not self._signals.asked() and self.step < end and not self.in_vain():
         log_at = self._run.clock.due(self.step, self._config.log.every)
         eval_at = self._validation.next(self.step)
         self._steps(min(log_at, eval_at, end))
@@ -160,13 +162,21 @@ class Trainer:
           self._evaluate()
         elif self.step == log_at != end:
           self._saver.save_in_time(self._state)
+      if self.step < end and self.in_vain():
+        self._progress.say(f'ended at step {self.step:,}: validation became no better')
       self._trace.close(self._state)
       self._went_back()
       self._saver.save(self._state)  # where it stops between two evaluations
       self._saver.wait()
 
+  def in_vain(self) -> bool:
+    """Whether validation has not become better for too long."""
+    return self._validation.in_vain(self.history.lines, bool(self._state.average))
+
   def warn_of_lost_gradients(self) -> None:
     """Warns of gradients that made no update, because the last step of all was skipped."""
+    if self.step < self._run.clock.total_steps:  # ended before, at the end of no update
+      return
     if pending := int(parallel.fetch(optim.pending(self._state.opt_state))):
       self._progress.say(
         f'WARNING: the last step was skipped: the gradients of {pending} before it made no update'

@@ -217,3 +217,19 @@ def test_the_config_of_a_run_is_that_of_its_last_start(tmp_path):
   (folder / 'config.json').write_text('{"gone": 1}')
   with pytest.raises(InputError, match='another version, with gone'):
     workdir.config(folder)
+
+
+def test_a_run_in_vain_ends_and_one_that_was_stopped_ends_there_too(plain, tmp_path):
+  plain.optimizer.lr = 1e-30  # no score changes
+  plain.eval.every, plain.eval.patience = '2 steps', 2
+  for name, stops in (('straight', ()), ('parts', (5, 6))):
+    for stop in stops:
+      run(plain, tmp_path / name, stop_at=stop)
+    summary = run(plain, tmp_path / name)
+    lines = metrics_log.read(epath.Path(tmp_path / name))
+    assert [line['step'] for line in lines if line['split'] == 'validation'] == [2, 4, 6]
+    assert summary['steps'] == 6
+    assert summary['epochs'] == pytest.approx(6 * 24 / 64)
+  plain.eval.patience = 9
+  with pytest.raises(InputError, match=r'eval\.patience: 2 there, 9 here'):
+    run(plain, tmp_path / 'parts')

@@ -3,14 +3,14 @@
     python main.py --config=configs/experiments/heads.py --mode=sweep --run
 
 Two heads (after 4a and 4d, weight 0.3) or none, with batch norm and without. Without it the rate is
-0.02, and gradients are clipped at 1.
+0.08, which `rate.py` chose, and gradients are clipped at 1.
 """
 
 from googlenet_jax.configs.experiments import base
 from googlenet_jax.evidence import Claim, grid
 
 HEADS = {'model.aux_heads': ('4a', '4d'), 'log.head_norms': True}
-BARE = {'model.norm': 'none', 'optimizer.lr': 0.02, 'optimizer.clip_norm': 1.0}
+BARE = {'model.norm': 'none', 'optimizer.lr': 0.08, 'optimizer.clip_norm': 1.0}
 ARMS = {
   'base': {},
   'heads': HEADS,

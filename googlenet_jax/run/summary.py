@@ -41,7 +41,7 @@ def make(
     return None
   return (
     found
-    | _course(run, history.lines, found['tested_step'])
+    | _course(run, history.lines, found['tested_step'], folder.checkpoints.latest())
     | {'overlaps': overlaps, 'seed': config.seed, 'resumed_from_step': folder.first}
     | {'saving': watch.saving_share(), 'seconds': watch.elapsed()}
     | {'peak_memory_mb': parallel.peak_memory(), 'device': parallel.describe()}
@@ -104,8 +104,7 @@ def _scores(
   }
 
 
-def _course(run, lines, tested_step) -> dict:
-  steps = run.clock.total_steps
+def _course(run, lines, tested_step, steps) -> dict:
   waits = [line['input_wait'] for line in lines if 'input_wait' in line]
   speeds = [line['images_per_second'] for line in lines if 'images_per_second' in line]
   return {

@@ -1,6 +1,6 @@
 """The evaluations of a run while it trains."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from googlenet_jax import experiment, train_state
 from googlenet_jax.data.pipeline import Pipeline
@@ -18,6 +18,7 @@ class Validation:
     metrics: metrics by name.
     batch_size, flip: see `Evaluator`.
     every: duration between two evaluations, '5 epochs'.
+    patience: evaluations without a better top-1 that end the training; 0 for none.
   """
 
   def __init__(
@@ -28,8 +29,9 @@ class Validation:
     batch_size: int,
     flip: bool,
     every: str,
+    patience: int,
   ):
-    self._clock, self._every = run.clock, every
+    self._clock, self._every, self._patience = run.clock, every, patience
     fields = metrics, batch_size, flip
     self._evaluator = None if data is None else Evaluator(run.model, data, *fields)
 
@@ -62,3 +64,12 @@ class Validation:
         if results[split] is None:
           return None
     return results
+
+  def in_vain(self, lines: Sequence[dict], averaged: bool) -> bool:
+    """Whether the last `patience` evaluations among the records are no better than one before."""
+    split = 'validation_averaged' if averaged else 'validation'
+    scores = [line['top1'] for line in lines if line['split'] == split]
+    # By the records alone: a run that goes on ends where the one that never stopped does.
+    return bool(self._patience and scores) and (
+      len(scores) - 1 - scores.index(max(scores)) >= self._patience
+    )

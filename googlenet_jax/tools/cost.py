@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict
 
-from googlenet_jax import registry
+from googlenet_jax import models, registry
 from googlenet_jax.tools import trace
 from googlenet_jax.tools.trace import Row
 
@@ -88,7 +88,7 @@ def flops(model, image_shape: tuple[int, int, int]) -> float:
 def _variables(model, image_shape):
   """Shapes of a network's variables, auxiliary heads included."""
   keys = {'params': jax.random.key(0), 'dropout': jax.random.key(0)}
-  images = jnp.zeros((1, *image_shape))
+  images, model = jnp.zeros((1, *image_shape)), models.undrawn(model)
   return jax.eval_shape(lambda: model.init(keys, images, **_mode(model, True)))
 
 
