@@ -4,14 +4,22 @@ A writer is made of the run's folder, and anew where the run goes on: it is told
 records first.
 """
 
+import hashlib
+import importlib.util
+import json
+import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
+import numpy as np
 from etils import epath
+from flax.traverse_util import flatten_dict
 
 from googlenet_jax import files, registry
+from googlenet_jax.errors import InputError
 
 
 class Writer(Protocol):
@@ -24,8 +32,28 @@ class Writer(Protocol):
     """Finishes; nothing is written after it."""
 
 
+APART = ('step', 'split', 'time', 'epoch', 'seconds')  # of a record: no curves
+PICTURES = ('curves.png', 'confusion.png')  # of a run, drawn at its end
+
+
+def curves(line: dict) -> dict[str, float]:
+  """What a record measured, `{'validation/top1': value}`."""
+  return {f'{line["split"]}/{name}': x for name, x in line.items() if name not in APART}
+
+
+def config(workdir: epath.Path) -> dict[str, Any]:
+  """The config of a run by its fields, 'optimizer.lr'; {} where none was written."""
+  path = workdir / 'config.json'
+  return flatten_dict(files.read_json(path), sep='.') if path.exists() else {}
+
+
+def pictures(workdir: epath.Path) -> list[epath.Path]:
+  """Those of `PICTURES` that are there."""
+  return [path for name in PICTURES if (path := workdir / name).exists()]
+
+
 class TensorBoard:
-  """Event files of TensorBoard, in place of the run's earlier ones."""
+  """Event files of TensorBoard, in place of the run's earlier ones: curves, pictures, config."""
 
   def __init__(self, workdir: epath.Path):
     # Imported here: whoever reads a config or loads weights writes no events.
@@ -39,6 +67,18 @@ class TensorBoard:
       old.unlink()
     with files.written(self._folder):
       self._events = event_file_writer.EventsWriter(f'{self._folder}/events')
+      self._add_config(config(workdir))
+
+  def _add_config(self, fields):
+    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.summary import hparams
+
+    plain = {
+      name: x if isinstance(x, bool | int | float | str) else json.dumps(x)
+      for name, x in fields.items()
+    }
+    for summary in hparams(plain, {'validation/top1': 0, 'test/top1': 0}) if plain else ():
+      self._events.write_event(Event(summary=summary))
 
   def write(self, lines: list[dict]) -> None:
     """See `Writer`."""
@@ -47,17 +87,24 @@ class TensorBoard:
 
     with files.written(self._folder):
       for line in lines:
-        for name, value in line.items():
-          if name not in ('step', 'split', 'time'):
-            summary = scalar(f'{line["split"]}/{name}', value)
-            # Records of the first versions hold no times.
-            event = Event(wall_time=line.get('time', 0.0), step=line['step'], summary=summary)
-            self._events.write_event(event)
+        for name, value in curves(line).items():
+          # Records of the first versions hold no times.
+          told = {'wall_time': line.get('time', 0.0), 'step': line['step']}
+          self._events.write_event(Event(**told, summary=scalar(name, value)))
       self._events.flush()
 
   def close(self) -> None:
     """See `Writer`."""
+    from PIL import Image
+    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.summary import image
+
     with files.written(self._folder):
+      for path in pictures(self._workdir):
+        with path.open('rb') as file:
+          pixels = np.asarray(Image.open(file).convert('RGB'))
+        summary = image(path.stem, pixels, dataformats='HWC')
+        self._events.write_event(Event(wall_time=time.time(), summary=summary))
       self._events.close()
     if self._remote:
       for path in epath.Path(self._folder).glob('events.*'):
@@ -65,15 +112,68 @@ class TensorBoard:
       shutil.rmtree(self._folder)
 
 
-WRITERS: dict[str, Callable[[epath.Path], Writer]] = {'tensorboard': TensorBoard}
+class WeightsAndBiases:
+  """A run of Weights & Biases (`pip install wandb`), gone on with where the run in the workdir is.
+
+  What it takes of the environment counts: WANDB_MODE=offline, WANDB_API_KEY, WANDB_DIR.
+
+  Args:
+    workdir: folder of the run; its name is the run's.
+    project: name of the project.
+    entity: team or person; '' for one's own.
+  """
+
+  needs = 'wandb'
+
+  def __init__(self, workdir: epath.Path, project: str = 'googlenet_jax', entity: str = ''):
+    import wandb
+
+    self._workdir, self._image = workdir, wandb.Image
+    self._run = wandb.init(
+      project=project,
+      entity=entity or None,
+      name=workdir.name,
+      id=hashlib.blake2b(os.fsencode(workdir.resolve()), digest_size=8).hexdigest(),
+      resume='allow',
+      config=config(workdir),
+      settings=wandb.Settings(console='off', silent=True),
+    )
+    self._run.define_metric('*', step_metric='step')
+    # What it holds already is not sent again.
+    self._sent = self._run.summary.get('step', -1) if self._run.resumed else -1
+
+  def write(self, lines: list[dict]) -> None:
+    """See `Writer`."""
+    for line in lines:
+      if line['step'] > self._sent or line['split'] == 'test':
+        self._run.log({'step': line['step'], **curves(line)})
+
+  def close(self) -> None:
+    """See `Writer`."""
+    if paths := pictures(self._workdir):
+      self._run.log({path.stem: self._image(str(path)) for path in paths})
+    self._run.finish()
+
+
+WRITERS: dict[str, Callable[..., Writer]] = {
+  'tensorboard': TensorBoard,
+  'wandb': WeightsAndBiases,
+}
 
 
 def create(
   names: Sequence[str], fields: dict[str, dict]
 ) -> tuple[Callable[[epath.Path], Writer], ...]:
-  """Makers of writers by name; InputError where there are none of these names or fields."""
-  by_name = registry.by_name(names, fields, 'log.writers', 'log.writer_fields')
-  return tuple(
-    registry.bind(registry.find(name, WRITERS, 'log.writers'), 'log.writer_fields', own)
-    for name, own in by_name.items()
-  )
+  """Makers of writers by name.
+
+  Raises:
+    InputError: there are none of these names or fields, or the package that one `needs` is absent.
+  """
+  made = []
+  for name, own in registry.by_name(names, fields, 'log.writers', 'log.writer_fields').items():
+    writer = registry.find(name, WRITERS, 'log.writers')
+    package = getattr(writer, 'needs', '')
+    if package and not importlib.util.find_spec(package):
+      raise InputError(f'config.log.writers has {name!r}: pip install {package}')
+    made.append(registry.bind(writer, 'log.writer_fields', own))
+  return tuple(made)

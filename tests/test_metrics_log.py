@@ -2,8 +2,10 @@
 
 import pytest
 from etils import epath
+from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 from tfevents import events
 
+from googlenet_jax import writers
 from googlenet_jax.errors import InputError
 from googlenet_jax.run import metrics_log
 
@@ -84,3 +86,45 @@ def test_events_keep_the_time_of_their_measurement(tmp_path, monkeypatch):
   assert first == {(line['step'], line['time']) for line in metrics_log.read(epath.Path(tmp_path))}
   metrics_log.MetricsLog(epath.Path(tmp_path), 2).close()  # written again, later
   assert {(event.step, event.wall_time) for event in events(tmp_path) if event.step} == first
+
+
+def test_event_files_hold_curves_pictures_and_the_config(tmp_path):
+  (tmp_path / 'config.json').write_text('{"seed": 0, "model": {"name": "nin", "aux_heads": []}}')
+  recorded(tmp_path, (1, 2)).close()
+  found = events(tmp_path)
+  values = [value for event in found for value in event.summary.value]
+  tags = {value.tag for value in values}
+  assert {'train/loss', 'train/main_top1', 'curves'} <= tags
+  assert not {'train/epoch', 'train/step', 'train/time', 'train/seconds'} & tags
+  picture = next(value.image for value in values if value.tag == 'curves')
+  assert (picture.height, picture.width) == (440, 1430)
+  (told,) = (x for x in values if x.tag == '_hparams_/session_start_info')
+  content = HParamsPluginData.FromString(told.metadata.plugin_data.content)
+  fields = content.session_start_info.hparams
+  assert fields['model.name'].string_value == 'nin' and fields['seed'].number_value == 0
+  assert fields['model.aux_heads'].string_value == '[]'
+
+
+def test_weights_and_biases_are_told_each_record_once(tmp_path, monkeypatch):
+  pytest.importorskip('wandb')
+  for name, value in (('MODE', 'offline'), ('DIR', str(tmp_path)), ('SILENT', 'true')):
+    monkeypatch.setenv(f'WANDB_{name}', value)
+  (tmp_path / 'run').mkdir()
+  (tmp_path / 'run' / 'config.json').write_text('{"seed": 3}')
+  made = metrics_log.MetricsLog(
+    epath.Path(tmp_path / 'run'), 0, writers=writers.create(('wandb',), {})
+  )
+  for step in (1, 2):
+    made.add(step, 'train', **VALUES)
+  made.close()
+  (path,) = tmp_path.glob('wandb/offline-run-*/*.wandb')
+  stored = path.read_bytes()  # a log of protocol buffers, which are not packed
+  assert stored.count(b'train/loss') == 4  # two records: in the history, and in the summary
+  assert b'train/epoch' not in stored
+  assert list(path.parent.glob('files/media/images/curves_*.png'))
+
+
+def test_a_writer_whose_package_is_absent_is_refused(monkeypatch):
+  monkeypatch.setattr(writers.WeightsAndBiases, 'needs', 'no_such_package')
+  with pytest.raises(InputError, match=r"writers has 'wandb': pip install no_such_package"):
+    writers.create(('wandb',), {})

@@ -224,7 +224,7 @@ def test_it_learns(tiny, tmp_path):
   tiny.model.fields = {'modules': {'3a': (16, 24, 32, 8, 8, 8)}}
   tiny.train.batch_size, tiny.train.duration = 48, '8 epochs'
   tiny.schedule.name = 'cosine'
-  tiny.log.norms = True
+  tiny.log.norms = tiny.log.head_norms = True
   tiny.profile = '2:4'
   summary = run(tiny, tmp_path)
   lines = history(tmp_path)
@@ -232,6 +232,9 @@ def test_it_learns(tiny, tmp_path):
   assert last['main_loss'] < 0.5 * first['main_loss']
   assert summary['test_top1'] > 0.8
   assert last['gradient_norm/inception_3a'] > 0 and last['parameter_norm/linear'] > 0
+  # One module and one head on it: what they send to the stem adds up to its gradient.
+  parts = [first[f'{head}_gradient_norm/conv1'] for head in ('main', 'aux1')]
+  assert min(parts) > 0 and sum(parts) > 0.5 * first['gradient_norm/conv1']
   assert list(tmp_path.glob('profile/**/*.xplane.pb'))
 
 

@@ -189,7 +189,9 @@ class ConvBlock(nn.Module):
         f'{x.shape[1]}x{x.shape[2]}'
       )
     shape = (*window, x.shape[-1] // self.groups, self.features)
-    kernel = self.param('kernel', self.kernel_init, shape)
+    # Flax traces the initialiser wherever the kernel is looked up, to compare shapes.
+    init = self.kernel_init if self.is_initializing() else nn.initializers.zeros
+    kernel = self.param('kernel', init, shape)
     x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
     return cpu_forms.convolution(x, kernel, self.strides, padding, self.groups)
 

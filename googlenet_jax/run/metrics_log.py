@@ -101,12 +101,12 @@ class MetricsLog:
     if not self._active:
       return
     self.save()
-    for writer in self._writers:
-      writer.close()
     if self.lines and self._pictures:
       from googlenet_jax import plots  # Matplotlib: a second, in which the first step is done
 
       files.write(self._workdir / 'curves.png', plots.curves(self.lines, self._titles))
+    for writer in self._writers:
+      writer.close()
 
   def _write(self):
     files.write(self._path, ''.join(json.dumps(line) + '\n' for line in self.lines))
