@@ -54,7 +54,7 @@ def train(
     config: result of `config()`; not changed.
     workdir: folder of the run, made where absent.
     data: splits 'train' and, where wanted, 'validation' and 'test', in place of the config's:
-      `(images, labels)`, uint8 `[N, H, W, C]` and whole numbers from 0, or `Split`s.
+      `(images, labels)`, uint8 `[N, H, W, C]` and whole numbers from 0; or a `Split`.
 
   Returns:
     What `summary.json` holds; None when stopped before the end.

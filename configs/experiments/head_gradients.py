@@ -1,0 +1,47 @@
+"""How much of the gradient at the first layer comes from the auxiliary heads?
+
+    python main.py --config=configs/experiments/head_gradients.py --mode=sweep --run
+
+The first 500 steps of the runs with heads of `heads.py`, with the gradient of each head told apart.
+"""
+
+from googlenet_jax.configs.experiments import base, heads
+from googlenet_jax.evidence import Claim, grid
+
+STEPS = 500
+ARMS = {'heads': heads.HEADS, 'no batch norm, heads': heads.HEADS | heads.BARE}
+
+
+def get_config():
+  """See the module's docstring."""
+  c = base.proxy()
+  c.train.duration = f'{STEPS} steps'
+  peak = 469  # steps, a quarter of the runs that these are the beginning of
+  slope = 1 / (3 * peak)
+  c.schedule.points = (
+    ('0 epochs', 0.2),
+    (f'{peak} steps', 1.0),
+    (f'{STEPS} steps', 1.0 - slope * (STEPS - peak)),
+  )
+  c.log.head_norms = True
+  return c
+
+
+def sweep():
+  """Arms by seeds."""
+  return grid(ARMS, seeds=3)
+
+
+def claims():
+  """The reason that the paper gives for the heads, where it should hold most."""
+  return [
+    Claim(
+      'Of the gradient at the first layer, more comes from the heads without batch norm',
+      heads.PAPER,
+      'no batch norm, heads',
+      'heads',
+      'head_gradient',
+      'higher',
+      0.1,
+    )
+  ]
