@@ -3,7 +3,10 @@
 import hashlib
 import http.server
 import io
+import os
 import pathlib
+import subprocess
+import sys
 import tarfile
 import threading
 
@@ -197,3 +200,56 @@ def test_arrays_of_an_npz_file(tmp_path, names):
   assert sources.shared(made.spans, rest.spans) == 'examples 7 to 8 of train'
   with pytest.raises(InputError, match="no split 'valid': use 'train', 'val', 'test'"):
     datasets.load('npz', 'valid', data_dir=str(path))
+
+
+class Hub(http.server.BaseHTTPRequestHandler):
+  """A hub with one file."""
+
+  content = b''
+
+  def do_HEAD(self):
+    found = self.path == '/someone/nets/resolve/main/nin/a.safetensors'
+    self.send_response(200 if found else 404)
+    self.send_header('Content-Length', str(len(self.content)))
+    self.send_header('ETag', f'"{hashlib.sha256(self.content).hexdigest()}"')
+    self.send_header('X-Repo-Commit', 40 * 'a')
+    if not found:
+      self.send_header('X-Error-Code', 'EntryNotFound')
+    self.end_headers()
+
+  def do_GET(self):
+    self.do_HEAD()
+    self.wfile.write(self.content)
+
+  def log_message(self, *_):
+    pass
+
+
+def test_a_file_of_the_hub_is_fetched_and_kept(tmp_path, monkeypatch):
+  pytest.importorskip('huggingface_hub')
+  monkeypatch.setattr(Hub, 'content', b'weights')
+  server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Hub)
+  threading.Thread(target=server.serve_forever, daemon=True).start()
+  place = f'http://127.0.0.1:{server.server_port}'  # it is read when the package is imported
+  environment = os.environ | {'HF_ENDPOINT': place, 'HF_HOME': str(tmp_path)}
+  code = """if True:
+    import sys
+    from googlenet_jax import weights
+    from googlenet_jax.weights import remote
+    print(remote.local(sys.argv[1]))
+    weights.load(sys.argv[1].replace('nin/a', 'b'))
+    """
+  command = [sys.executable, '-c', code, 'hf://someone/nets/nin/a.safetensors']
+  done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+  server.shutdown()
+  server.server_close()
+  path = pathlib.Path(done.stdout.strip())
+  assert path.name == 'a.safetensors' and path.read_bytes() == b'weights', done.stderr
+  says = '--weights=hf://someone/nets/b.safetensors: no usable weights file: RemoteEntryNotFound'
+  assert says in done.stderr.splitlines()[-1]
+
+
+def test_a_place_in_the_hub_has_three_parts():
+  for path in ('hf://', 'hf://someone', 'hf://someone/nets', 'hf://someone/nets/'):
+    with pytest.raises(InputError, match='write hf://OWNER/NAME/FILE'):
+      weights.load(path)

@@ -1,8 +1,10 @@
-"""Published weights by name, fetched once."""
+"""Published weights by name, and files of the Hugging Face hub, fetched once."""
 
+import importlib.util
 import os
 import pathlib
 
+from googlenet_jax.errors import InputError
 from googlenet_jax.fetch import Published, fetch
 
 # The ONNX model zoo's file, which now lies with Hugging Face, and torchvision's, whose name tells
@@ -19,14 +21,31 @@ FILES: dict[str, Published] = {
 }
 
 
+HUB = 'hf://'  # hf://OWNER/NAME/FILE
+
+
 def local(path: str) -> str:
   """The path, or where the file is kept that it names; fetched where it is not there.
 
   Raises:
     InputError: it cannot be fetched.
   """
+  if path.startswith(HUB):
+    return _of_hub(path)
   if path not in FILES or pathlib.Path(path).exists():
     return path
   cache = pathlib.Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache').expanduser()
   folder = cache / 'googlenet_jax' / 'weights'
   return str(fetch(FILES[path], folder, f'put {FILES[path].name} in {folder}, or give a file'))
+
+
+def _of_hub(path: str) -> str:
+  """A file of the hub, fetched and kept by its own package with its settings, such as HF_TOKEN."""
+  owner, name, file, *_ = (*path.removeprefix(HUB).split('/', 2), '', '')
+  if not (owner and name and file):
+    raise InputError(f'write {HUB}OWNER/NAME/FILE')
+  if not importlib.util.find_spec('huggingface_hub'):
+    raise InputError(f'{HUB} needs a package: pip install huggingface_hub')
+  import huggingface_hub  # an extra
+
+  return huggingface_hub.hf_hub_download(f'{owner}/{name}', file)
