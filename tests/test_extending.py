@@ -22,7 +22,11 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.parametrize('name', SECTIONS)
-def test_the_commands_run_as_they_are_written(folder, name):
+def test_the_commands_run_as_they_are_written(folder, name, monkeypatch):
+  if name == 'A writer to MLflow':
+    pytest.importorskip('mlflow')
+    monkeypatch.setenv('MLFLOW_TRACKING_URI', f'file://{folder}/mlruns')
+    monkeypatch.setenv('MLFLOW_ALLOW_FILE_STORE', 'true')  # a database needs more packages
   commands, said = re.findall(r'^googlenet-jax .*', SECTIONS[name], re.M), ''
   assert commands
   for command in commands:
@@ -45,6 +49,11 @@ def test_the_commands_run_as_they_are_written(folder, name):
     rows = (folder / 'runs/writer/records.csv').read_text().splitlines()
     lines = (folder / 'runs/writer/metrics.jsonl').read_text().splitlines()
     assert len(rows) == len(lines) > 4
+  elif name == 'A writer to MLflow':
+    lines = (folder / 'runs/mlflow/metrics.jsonl').read_text().splitlines()
+    names = 'train/loss', 'validation/top1', 'test/top1'
+    (metrics,) = (folder / 'mlruns').glob('*/*/metrics')
+    assert sum(len((metrics / name).read_text().splitlines()) for name in names) == len(lines)
 
 
 @pytest.mark.parametrize('name', [name for name in SECTIONS if name != 'A network'])
