@@ -393,7 +393,9 @@ FIELDS: dict[str, Field] = {
     free=True,
   ),
   'log.norms': Field(False, 'Norms of gradients and parameters, of each group of layers'),
-  'log.head_norms': Field(False, "Norms of each head's part of the gradients, in every tenth step"),
+  'log.head_norms': Field(
+    False, "Norms of each head's part of the gradients, at the price of a pass back for each head"
+  ),
   'log.pictures': Field(True, 'Whether curves and confusion matrices are drawn', free=True),
   'log.writers': Field(
     ('tensorboard',), 'Writers of the records, beside metrics.jsonl', all_named(WRITERS), free=True

@@ -37,13 +37,7 @@ def train_metrics(
   by_layer = [f'parameter_norm/{group}' for group in groups]
   by_layer += [f'gradient_norm/{group}' for group in learnt]
   by_layer += [head_norm(head, group) for head in head_names for group in apart]
-  by_layer += [TOLD_APART] if apart else []
   return ('examples', 'steps', 'learning_rate', 'loss', *per_head, *by_layer)
-
-
-# Steps of which one tells what each head adds to the gradient, which is a pass back for each.
-APART_EVERY = 10
-TOLD_APART = 'told_apart'  # name of their number among the sums
 
 
 def head_norm(head: str, layer: str) -> str:
@@ -81,8 +75,8 @@ def make_gradients(
 
   Args:
     aux_until: step from which on auxiliary losses count nothing; None for never.
-    head_norms: whether the sums hold the norms of each head's part, of one step in
-      `APART_EVERY`.
+    head_norms: whether the sums hold the norms of each head's part, which costs a pass back for
+      each head.
 
   Returns:
     `(params, batch_stats, batch, key, step) -> (gradients, batch_stats, sums)`: the gradients (of
@@ -123,13 +117,15 @@ def make_gradients(
       return mean(found), (updated, sums | {'loss': total(found, step)})
 
     given = train_state.learnt(params, frozen), params, batch_stats, batch, key
+    # In every step: in a `lax.cond` XLA:CPU takes twelve times as long for a convolution's gradient.
+    parts = lax.pmean(_apart(by_head, mean, *given), AXIS) if head_norms else {}
     grads, (updated, sums) = jax.grad(loss_fn, has_aux=True)(*given)
     # A mean of equal values may differ from them in the last bit: frozen statistics are left out.
     grads, updated = lax.pmean((grads, train_state.learnt(updated, frozen)), AXIS)
     batch_stats = batch_stats | updated
     sums = lax.psum(sums | {'examples': batch.mask.sum()}, AXIS)
-    if head_norms:
-      sums |= _now_and_then(step, lambda: _norms_apart(lambda: _apart(by_head, mean, *given)))
+    for head, part in parts.items():
+      sums |= {head_norm(head, layer): x for layer, x in optim.group_norms(part).items()}
     return grads, batch_stats, sums
 
   return gradients
@@ -141,20 +137,6 @@ def _apart(by_head: Callable, mean: Callable, learnt: dict, *given) -> dict[str,
   weights = jax.grad(mean)(found)
   nothing = jax.tree.map(jnp.zeros_like, weights)
   return {head: back(nothing | {head: weight})[0] for head, weight in weights.items()}
-
-
-def _norms_apart(parts: Callable) -> dict[str, jax.Array]:
-  """The norms of each head's part, by layer, over all devices."""
-  norms = {TOLD_APART: jnp.ones(())}
-  for head, part in lax.pmean(parts(), AXIS).items():
-    norms |= {head_norm(head, layer): x for layer, x in optim.group_norms(part).items()}
-  return norms
-
-
-def _now_and_then(step: jax.Array, values: Callable) -> dict[str, jax.Array]:
-  """What `values` gives in one step of `APART_EVERY`, and zeros in the others."""
-  zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(values))
-  return lax.cond(step % APART_EVERY == 0, values, lambda: zeros)
 
 
 class Update(NamedTuple):

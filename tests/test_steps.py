@@ -259,12 +259,7 @@ class Headed(nn.Module):
 
 def test_the_gradient_of_each_head_is_told_apart():
   fields = {'log_norms': True, 'head_norms': True}
-  _, first, second = trained(Headed(shared=True), noise(8, 1), 2, **fields)
-  assert first.log_sums[steps.TOLD_APART] == 1
-  for name, x in second.log_sums.items():  # a step of ten
-    if '_gradient_norm/' in name or name == steps.TOLD_APART:
-      assert x == first.log_sums[name], name
-  last = first
+  _, last = trained(Headed(shared=True), noise(8, 1), 1, **fields)
   norms = {name: float(x) for name, x in last.log_sums.items() if 'gradient_norm' in name}
   main = norms['main_gradient_norm/shared']
   assert main > 0.01

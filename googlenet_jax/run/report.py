@@ -10,7 +10,6 @@ from googlenet_jax import experiment, nonfinite, parallel
 from googlenet_jax.evaluation import Result
 from googlenet_jax.progress import Progress
 from googlenet_jax.run.metrics_log import MetricsLog
-from googlenet_jax.steps import TOLD_APART
 from googlenet_jax.train_state import TrainState
 
 
@@ -25,14 +24,10 @@ def train_line(state: TrainState, run: experiment.Run, step: int) -> dict:
   """
   sums = {name: float(value) for name, value in parallel.fetch(state.log_sums).items()}
   examples, steps = sums.pop('examples'), sums.pop('steps')
-  apart = sums.pop(TOLD_APART, 0)
   line = {'epoch': run.clock.epochs(step), 'learning_rate': sums.pop('learning_rate')}
   if steps:
     for name, value in sums.items():
-      if '_gradient_norm/' not in name:
-        line[name] = value / (steps if '_norm/' in name else max(examples, 1))
-      elif apart:
-        line[name] = value / apart
+      line[name] = value / (steps if '_norm/' in name else max(examples, 1))
   counts = {
     'skipped': int(parallel.fetch(state.nonfinite.steps)),
     'unreadable': int(steps * run.batch_size - examples),
