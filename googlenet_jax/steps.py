@@ -117,7 +117,7 @@ def make_gradients(
       return mean(found), (updated, sums | {'loss': total(found, step)})
 
     given = train_state.learnt(params, frozen), params, batch_stats, batch, key
-    # In every step: in a `lax.cond` XLA:CPU takes twelve times as long for a convolution's gradient.
+    # In each step: in a `lax.cond` XLA:CPU takes twelve times as long for a convolution's gradient.
     parts = lax.pmean(_apart(by_head, mean, *given), AXIS) if head_norms else {}
     grads, (updated, sums) = jax.grad(loss_fn, has_aux=True)(*given)
     # A mean of equal values may differ from them in the last bit: frozen statistics are left out.
