@@ -366,7 +366,7 @@ def _run(call: Call) -> dict:
   if values.mode == 'find_lr':
     from googlenet_jax.tools import find_lr
 
-    return find_lr.find_lr(config, call.workdir)
+    return find_lr.find_lr(config, call.workdir, call.given)
   if values.mode == 'summarize':
     from googlenet_jax.tools import summarize
 
@@ -381,9 +381,11 @@ def _run(call: Call) -> dict:
     if values.weights:
       raise InputError('--mode=train starts from --config.init.weights=FILE, not from --weights')
     if values.dry_run:
+      if values.records:
+        raise InputError('--records has no effect with --dry_run')
       from googlenet_jax.tools import dry_run
 
-      return dry_run.dry_run(config)
+      return dry_run.dry_run(config, call.workdir, call.given)
     from googlenet_jax.run import summary
 
     return summary.shown(_train(call), call.workdir)

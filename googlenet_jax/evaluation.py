@@ -62,7 +62,7 @@ class Evaluator:
     each: bool = False,
     shifts: Sequence[int] = (),
   ):
-    devices = jax.device_count()
+    devices, self._compiled = jax.device_count(), False
     self._batch_size = -(-min(batch_size, data.size) // devices) * devices
     self._data, self._marked = data, data.size if each else 0
     self._metrics = metrics | (steps.unflipped(metrics) if flip else {})
@@ -87,11 +87,13 @@ class Evaluator:
     sums = parallel.replicate(steps.eval_sums(self._metrics, classes, self._marked))
     count = -(-self._data.size // self._batch_size)
     with contextlib.closing(self._data):
-      bar = passing(count, 'compiling the evaluation', parallel.is_main())
+      what = 'evaluating' if self._compiled else 'compiling the evaluation'
+      bar = passing(count, what, parallel.is_main())
       for i in bar:
         start = np.uint32(i * self._batch_size)
         host_batch = self._data.feed(i, 1, self._batch_size)
         sums = self._step(sums, host_batch, self._device_data, variables, start)
+        self._compiled = True
         bar.set_description('evaluating', refresh=False)
         if stop():
           return None

@@ -33,11 +33,11 @@ class Progress:
 
   @contextlib.contextmanager
   def compiling(self, program: str):
-    """Says that what is inside waits for a program to be compiled, and how long it did."""
+    """Says that what is inside waits for a program, and how long it took with the first call."""
     text, began = f'compiling the {program} ...', time.monotonic()
     self._bar.set_postfix_str(text) if self._bar is not None else self.say(text)
     yield
-    self.say(f'compiled the {program} in {time.monotonic() - began:.1f} s')
+    self.say(f'compiled the {program} and ran it once: {time.monotonic() - began:.1f} s')
 
   def advance(self, step: int) -> None:
     """Moves the bar; the first step, which compiles, has to be finished."""

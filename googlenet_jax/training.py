@@ -43,7 +43,7 @@ def train(
   Args:
     config: checked (`checks.check`).
     workdir: folder of the run; made where absent.
-    stop_at: step to save and stop at, as an interrupted run would; 0 for the end.
+    stop_at: step to save and stop at, as an interrupted run would; 0, or a later one, for the end.
     given: fields that were set on the command line, 'optimizer.lr'.
     arrays: splits in place of those that the config names.
     deadline: time to save and stop at, by `time.monotonic`; of one process, not of several.
@@ -75,7 +75,7 @@ def train(
     folder.begin(run.description)
     signals = stack.enter_context(Signals(deadline))
     trainer = Trainer(config, run, splits, folder, state, watch, signals)
-    trainer.train(stop_at or run.clock.total_steps)
+    trainer.train(min(stop_at or run.clock.total_steps, run.clock.total_steps))
     done = trainer.step == run.clock.total_steps or trainer.in_vain()
     if done and not signals.stop:
       trainer.warn_of_lost_gradients()
@@ -163,7 +163,7 @@ class Trainer:
         elif self.step == log_at != end:
           self._saver.save_in_time(self._state)
       if self.step < end and self.in_vain():
-        self._progress.say(f'ended at step {self.step:,}: validation became no better')
+        self._progress.say(f'ended at step {self.step:,}: top-1 on validation became no better')
       self._trace.close(self._state)
       self._went_back()
       self._saver.save(self._state)  # where it stops between two evaluations
@@ -175,7 +175,7 @@ class Trainer:
 
   def warn_of_lost_gradients(self) -> None:
     """Warns of gradients that made no update, because the last step of all was skipped."""
-    if self.step < self._run.clock.total_steps:  # ended before, at the end of no update
+    if self.step < self._run.clock.total_steps:  # it ended early, between two updates perhaps
       return
     if pending := int(parallel.fetch(optim.pending(self._state.opt_state))):
       self._progress.say(

@@ -4,10 +4,9 @@ A writer is made of the run's folder, and anew where the run goes on: it is told
 records first.
 """
 
-import hashlib
 import importlib.util
 import json
-import os
+import secrets
 import shutil
 import tempfile
 import time
@@ -32,7 +31,7 @@ class Writer(Protocol):
     """Finishes; nothing is written after it."""
 
 
-APART = ('step', 'split', 'time', 'epoch', 'seconds')  # of a record: no curves
+APART = ('step', 'split', 'time', 'epoch', 'seconds')  # fields of a record that are not drawn
 PICTURES = ('curves.png', 'confusion.png')  # of a run, drawn at its end
 
 
@@ -50,6 +49,14 @@ def config(workdir: epath.Path) -> dict[str, Any]:
 def pictures(workdir: epath.Path) -> list[epath.Path]:
   """Those of `PICTURES` that are there."""
   return [path for name in PICTURES if (path := workdir / name).exists()]
+
+
+def pixels(path: epath.Path) -> np.ndarray:
+  """A picture as `[H, W, 3]` uint8."""
+  from PIL import Image
+
+  with path.open('rb') as file:
+    return np.asarray(Image.open(file).convert('RGB'))
 
 
 class TensorBoard:
@@ -95,15 +102,12 @@ class TensorBoard:
 
   def close(self) -> None:
     """See `Writer`."""
-    from PIL import Image
     from tensorboardX.proto.event_pb2 import Event
     from tensorboardX.summary import image
 
     with files.written(self._folder):
       for path in pictures(self._workdir):
-        with path.open('rb') as file:
-          pixels = np.asarray(Image.open(file).convert('RGB'))
-        summary = image(path.stem, pixels, dataformats='HWC')
+        summary = image(path.stem, pixels(path), dataformats='HWC')
         self._events.write_event(Event(wall_time=time.time(), summary=summary))
       self._events.close()
     if self._remote:
@@ -113,14 +117,19 @@ class TensorBoard:
 
 
 class WeightsAndBiases:
-  """A run of Weights & Biases (`pip install wandb`), gone on with where the run in the workdir is.
+  """A run of Weights & Biases (`pip install wandb`), which a resumed run goes on with.
 
-  What it takes of the environment counts: WANDB_MODE=offline, WANDB_API_KEY, WANDB_DIR.
+  Its settings are those of the environment: WANDB_MODE=offline, WANDB_API_KEY, WANDB_DIR. What it
+  was sent, and by which id, is kept in `wandb.json`: nothing is sent twice. Records that a run
+  went back from stay there.
 
   Args:
     workdir: folder of the run; its name is the run's.
     project: name of the project.
     entity: team or person; '' for one's own.
+
+  Raises:
+    InputError: Weights & Biases refuses the run.
   """
 
   needs = 'wandb'
@@ -128,30 +137,37 @@ class WeightsAndBiases:
   def __init__(self, workdir: epath.Path, project: str = 'googlenet_jax', entity: str = ''):
     import wandb
 
-    self._workdir, self._image = workdir, wandb.Image
-    self._run = wandb.init(
-      project=project,
-      entity=entity or None,
-      name=workdir.name,
-      id=hashlib.blake2b(os.fsencode(workdir.resolve()), digest_size=8).hexdigest(),
-      resume='allow',
-      config=config(workdir),
-      settings=wandb.Settings(console='off', silent=True),
-    )
+    self._workdir, self._image, self._path = workdir, wandb.Image, workdir / 'wandb.json'
+    self._known = {'id': secrets.token_hex(8), 'sent': {}}  # the last step of each split
+    if self._path.exists():
+      self._known = files.read_json(self._path)
+    try:
+      self._run = wandb.init(
+        project=project,
+        entity=entity or None,
+        name=workdir.name,
+        id=self._known['id'],
+        resume='allow',
+        config=config(workdir),
+        settings=wandb.Settings(console='off', silent=True),
+      )
+    except wandb.errors.Error as error:
+      raise InputError(f"config.log.writers has 'wandb': {error}") from error
     self._run.define_metric('*', step_metric='step')
-    # What it holds already is not sent again.
-    self._sent = self._run.summary.get('step', -1) if self._run.resumed else -1
 
   def write(self, lines: list[dict]) -> None:
     """See `Writer`."""
     for line in lines:
-      if line['step'] > self._sent or line['split'] == 'test':
+      if line['step'] > self._known['sent'].get(line['split'], -1):
         self._run.log({'step': line['step'], **curves(line)})
+        self._known['sent'][line['split']] = line['step']
+    files.write(self._path, json.dumps(self._known) + '\n')
 
   def close(self) -> None:
     """See `Writer`."""
-    if paths := pictures(self._workdir):
-      self._run.log({path.stem: self._image(str(path)) for path in paths})
+    found = {path.stem: self._image(pixels(path)) for path in pictures(self._workdir)}
+    if found:
+      self._run.log(found)
     self._run.finish()
 
 

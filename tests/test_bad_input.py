@@ -294,6 +294,8 @@ CASES = {
     (['--modus=train'], 'modus'),
     (['--mode=summarize', '--num_classes=-3'], '--num_classes=-3'),
     (['train'], "'train'"),
+    (['--dry_run', '--records=r'], '--records has no effect with --dry_run'),
+    (['--mode=find_lr', '--config.eval.patience=2'], 'eval.patience has no effect in'),
     (['--mode=predict'], 'needs --weights'),
     (['--mode=prepare'], 'needs no preparing'),
     (['--weights={fine.safetensors}', '--mode=train'], '--config.init.weights'),

@@ -85,6 +85,14 @@ def test_help():
   assert program.run('--version').stdout.splitlines()[0].startswith('googlenet_jax 0.')
 
 
+def test_a_dry_run_from_the_command_line(tmp_path):
+  done = program.run('--config=configs/lenet5.py', '--dry_run', f'--workdir={tmp_path / "run"}')
+  assert done.returncode == 0, done.stderr
+  parts = [line.partition(':')[0].strip() for line in done.stdout.splitlines()[-5:]]
+  assert parts == ['read', 'train, save', 'resume, train, validate, save', 'test', 'memory']
+  assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.newest
 def test_a_signal_saves_and_the_same_command_goes_on(tmp_path):
   arguments = [

@@ -111,17 +111,21 @@ def test_weights_and_biases_are_told_each_record_once(tmp_path, monkeypatch):
     monkeypatch.setenv(f'WANDB_{name}', value)
   (tmp_path / 'run').mkdir()
   (tmp_path / 'run' / 'config.json').write_text('{"seed": 3}')
-  made = metrics_log.MetricsLog(
-    epath.Path(tmp_path / 'run'), 0, writers=writers.create(('wandb',), {})
-  )
-  for step in (1, 2):
-    made.add(step, 'train', **VALUES)
-  made.close()
-  (path,) = tmp_path.glob('wandb/offline-run-*/*.wandb')
-  stored = path.read_bytes()  # a log of protocol buffers, which are not packed
-  assert stored.count(b'train/loss') == 4  # two records: in the history, and in the summary
-  assert b'train/epoch' not in stored
-  assert list(path.parent.glob('files/media/images/curves_*.png'))
+  run, made = epath.Path(tmp_path / 'run'), writers.create(('wandb',), {})
+  for goes_on_from, steps in ((0, (1, 2)), (1, (2, 3))):  # it was killed after the record of 2
+    log = metrics_log.MetricsLog(run, goes_on_from, writers=made)
+    for step in steps:
+      log.add(step, 'train', **VALUES)
+    log.add(steps[-1], 'validation', epoch=1.0, loss=1.0, top1=0.5)
+    log.close()
+  paths = sorted(tmp_path.glob('wandb/offline-run-*/*.wandb'))
+  assert len({path.name for path in paths}) == 1 and len(paths) == 2  # one run, in two parts
+  first, second = (path.read_bytes() for path in paths)  # logs of buffers that are not packed
+  # In the history and in the summary: two records, then one.
+  assert (first.count(b'train/loss'), second.count(b'train/loss')) == (4, 2)
+  assert (first.count(b'validation/top1'), second.count(b'validation/top1')) == (2, 2)
+  assert b'train/epoch' not in first
+  assert list(paths[0].parent.glob('files/media/images/curves_*.png'))
 
 
 def test_a_writer_whose_package_is_absent_is_refused(monkeypatch):

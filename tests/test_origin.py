@@ -31,6 +31,10 @@ def test_the_commit_and_whether_files_were_changed(checkout):
 def test_no_commit_outside_a_checkout_and_without_git(tmp_path, checkout, monkeypatch):
   monkeypatch.setattr(origin, 'ROOT', tmp_path / 'elsewhere')
   assert origin.commit() == {'commit': None, 'changed': None}
+  (tmp_path / 'broken/.git').mkdir(parents=True)
+  monkeypatch.setattr(origin, 'ROOT', tmp_path / 'broken')
+  monkeypatch.setenv('GIT_CEILING_DIRECTORIES', str(tmp_path))
+  assert origin.commit() == {'commit': None, 'changed': None}
   monkeypatch.setattr(origin, 'ROOT', checkout)
   monkeypatch.setenv('PATH', '')
   assert origin.commit() == {'commit': None, 'changed': None}

@@ -67,7 +67,10 @@ def test_what_compiling_took_is_said(clock, capsys):
   with progress.Progress(total=5, start=0).compiling('training step'):
     clock.now += 75.25
   said = capsys.readouterr().out.splitlines()
-  assert said == ['compiling the training step ...', 'compiled the training step in 75.2 s']
+  assert said == [
+    'compiling the training step ...',
+    'compiled the training step and ran it once: 75.2 s',
+  ]
 
 
 def test_the_only_call_of_a_run_leaves_nothing(clock, capsys):

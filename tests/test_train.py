@@ -243,7 +243,7 @@ def test_the_first_step_is_announced_and_promises_no_time(tiny, tmp_path, capsys
   run(tiny, tmp_path, stop_at=2)
   _, compiling, compiled, first, second = capsys.readouterr().out.splitlines()
   assert compiling == 'compiling the training step ...'
-  assert re.fullmatch(r'compiled the training step in [\d.]+ s', compiled)
+  assert re.fullmatch(r'compiled the training step and ran it once: [\d.]+ s', compiled)
   assert first.startswith('step 1/11: ') and 'left' not in first
   assert second.startswith('step 2/11: ') and second.endswith(' left')
 

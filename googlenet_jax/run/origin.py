@@ -34,7 +34,7 @@ def origin() -> dict[str, Any]:
 def commit() -> dict[str, Any]:
   """The commit of the checkout that the package lies in, and whether files of it were changed.
 
-  None and None for an installed package, and where git is absent.
+  None and None for an installed package, and where git is absent or fails.
   """
   if not (ROOT / '.git').exists() or not shutil.which('git'):
     return {'commit': None, 'changed': None}
@@ -42,10 +42,14 @@ def commit() -> dict[str, Any]:
   def git(*arguments):
     # Read only: without the lock that `status` takes to refresh the index.
     command = ['git', '--no-optional-locks', '-C', str(ROOT), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return None if done.returncode else done.stdout.strip()
 
   changed = git('status', '--porcelain', '--untracked-files=no')
-  return {'commit': git('rev-parse', 'HEAD') or None, 'changed': bool(changed)}
+  return {
+    'commit': git('rev-parse', 'HEAD'),
+    'changed': None if changed is None else bool(changed),
+  }
 
 
 def processor() -> str:

@@ -53,9 +53,14 @@ def make(
 def shown(summary: dict, workdir: epath.Path) -> dict[str, str]:
   """The summary of a run for a person, by headings, and the files worth opening."""
 
-  def scores(split, *names):
-    found = {name: summary.get(f'{split}_{name}') for name in names}
-    told = [f'{name.replace("top", "top-")} {x:.1%}' for name, x in found.items() if x is not None]
+  def scores(split):
+    start = f'{split}_'
+    found = {x.removeprefix(start): y for x, y in summary.items() if x.startswith(start)}
+    told = [
+      f'{name.replace("top", "top-")} {x:.2%}' if name.startswith('top') else f'{name} {x:.3f}'
+      for name, x in found.items()
+      if x is not None
+    ]
     return ', '.join(told) or 'none'
 
   minutes, speed = summary['seconds'] / 60, summary['images_per_second']
@@ -64,10 +69,10 @@ def shown(summary: dict, workdir: epath.Path) -> dict[str, str]:
   names = 'curves.png', 'confusion.png', SUMMARY
   bad = [f'{count:,} of {split}' for split, count in summary['unreadable'].items() if count]
   return {
-    'test': scores('test', 'top1', 'top5'),
-    'validation': scores('validation', 'top1'),
+    'test': scores('test'),
+    'validation': scores('validation'),
     'scored': f'step {summary["tested_step"]:,} of {summary["steps"]:,}',
-    'network': f'{summary["parameters"]:,} parameters',
+    'network': f'{summary["parameters"]:,} parameters, seed {summary["seed"]}',
     'training': f'{summary["epochs"]:.1f} epochs in {minutes:.1f} min{rate}{waited}',
     'device': f'{summary["device"]}, {summary["peak_memory_mb"]:,.0f} MB of memory at most',
     **({'unreadable': ', '.join(bad)} if bad else {}),

@@ -3,6 +3,7 @@
 import copy
 import tempfile
 import time
+from collections.abc import Collection
 
 from etils import epath
 from ml_collections import ConfigDict
@@ -11,17 +12,22 @@ from googlenet_jax import inputs, parallel, training
 from googlenet_jax.data import sources
 from googlenet_jax.errors import InputError
 from googlenet_jax.run import score
+from googlenet_jax.run import workdir as workdirs
+from googlenet_jax.run.checkpoint import Checkpoints
 
 BATCHES = 2  # of an evaluation
 
 
-def dry_run(config: ConfigDict) -> dict[str, str]:
-  """Trains, saves, goes on, validates and tests as a config says, in a folder that is removed.
+def dry_run(config: ConfigDict, workdir: epath.Path, given: Collection[str] = ()) -> dict[str, str]:
+  """Trains, saves, resumes, validates and tests as a config says, in a folder that is removed.
 
-  Two steps of training and two batches of each evaluation; all else is the config's.
+  Two calls of the training step, each with an update of the parameters, and two batches of each
+  evaluation. Nothing is written but to that folder, and no writer is told.
 
   Args:
     config: checked (`checks.check`).
+    workdir: folder that the real run would have, which is only looked at.
+    given: fields that were set on the command line.
 
   Returns:
     What was done, and the seconds of each part.
@@ -31,10 +37,12 @@ def dry_run(config: ConfigDict) -> dict[str, str]:
   """
   if parallel.several_processes():
     raise InputError('--dry_run is for one process: leave out --config.distributed')
-  config = copy.deepcopy(config)
-  config.eval.every, config.log.every, config.log.pictures = '2 steps', '1 steps', False
-  splits = [split for split in ('train', 'validation', 'test') if config.dataset[split]]
-  arrays, took = {}, {}
+  workdirs.check(config, workdir)
+  config, took = copy.deepcopy(config), {}
+  config.log.pictures, config.log.writers, config.log.writer_fields = False, (), ConfigDict()
+  calls = config.train.steps_per_call * config.optimizer.accumulate
+  begin = _begin(config)
+  config.eval.every, config.log.every = f'{begin + 2 * calls} steps', f'{calls} steps'
 
   def timed(what, function):
     began = time.monotonic()
@@ -42,18 +50,28 @@ def dry_run(config: ConfigDict) -> dict[str, str]:
     took[what] = f'{time.monotonic() - began:.1f} s'
     return found
 
+  splits = [split for split in ('train', 'validation', 'test') if config.dataset[split]]
   arrays = timed('read', lambda: {split: inputs.source(config, split) for split in splits})
   for split in splits[1:]:
     arrays[split] = _first(arrays[split], BATCHES * config.eval.batch_size)
+
+  def train(stop_at):
+    training.train(config, epath.Path(place), arrays=arrays, given=given, stop_at=stop_at)
+
   with tempfile.TemporaryDirectory(prefix='googlenet_jax_') as place:
-    workdir = epath.Path(place)
-    timed('train, save', lambda: training.train(config, workdir, arrays=arrays, stop_at=1))
-    what = 'resume, train, validate, save'
-    timed(what, lambda: training.train(config, workdir, arrays=arrays, stop_at=2))
+    timed('train, save', lambda: train(begin + calls))
+    timed('resume, train, validate, save', lambda: train(begin + 2 * calls))
     if config.dataset.test:
       config.eval.split = 'test'
-      timed('test', lambda: score.evaluate(config, workdir, arrays))
+      timed('test', lambda: score.evaluate(config, epath.Path(place), arrays))
   return took | {'memory': f'{parallel.peak_memory():,.0f} MB at most'}
+
+
+def _begin(config) -> int:
+  """The step that the run begins at: 0, or the last of the one that it branches from."""
+  if not config.init.run:
+    return 0
+  return Checkpoints(epath.Path(config.init.run).expanduser(), read_only=True).latest() or 0
 
 
 def _first(data: sources.Split | sources.Records, count: int):

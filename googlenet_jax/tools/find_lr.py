@@ -2,8 +2,10 @@
 
 import contextlib
 import copy
+import io
 import itertools
 import tempfile
+from collections.abc import Collection
 
 import numpy as np
 from etils import epath
@@ -15,54 +17,79 @@ from googlenet_jax.run import metrics_log
 
 STEPS = 200
 SPAN = 1e4  # the greatest rate over the least; config.optimizer.lr lies in their middle
+LEAST = 10  # updates that tell anything
 MEMORY = 0.9  # weight of what was before in the smoothed loss
 
 
-def find_lr(config: ConfigDict, workdir: epath.Path) -> dict[str, str]:
-  """Trains from the start with a rate that grows at each step, and draws the loss against it.
+# Fields that the test sets itself, and those of an end that it has not.
+SET = ('schedule.', 'average.', 'eval.', 'checkpoint.', 'log.', 'init.run', 'train.duration')
+
+
+def find_lr(config: ConfigDict, workdir: epath.Path, given: Collection[str] = ()) -> dict[str, str]:
+  """Trains from the start with a rate that grows at each update, and draws the loss against it.
 
   Args:
     config: checked (`checks.check`); its rate is the middle of those that are tried.
     workdir: folder for `find_lr.png`; made where absent.
+    given: fields that were set on the command line.
 
   Returns:
     The rate at which the loss falls fastest, that of the lowest loss, and the picture's path.
 
   Raises:
-    InputError: unusable data or workdir, or a loss that never falls.
+    InputError: unusable data or workdir, a field without effect, or a loss that never falls.
   """
   if parallel.several_processes():
     raise InputError('--mode=find_lr is for one process: leave out --config.distributed')
-  files.make_folder(workdir)
+  if config.init.run:
+    raise InputError('--mode=find_lr trains from the start: leave out config.init.run')
+  for field in sorted(x for x in given if x.startswith(SET)):
+    raise InputError(f'--config.{field} has no effect in --mode=find_lr')
   with tempfile.TemporaryDirectory(prefix='googlenet_jax_') as place:
-    with contextlib.suppress(nonfinite.Diverged):  # as it should, in the end
-      training.train(_growing(config), epath.Path(place))
+    ended = _train(_growing(config), epath.Path(place))
     lines = metrics_log.read(epath.Path(place))
-  lines = [line for line in lines if line['split'] == 'train' and 'loss' in line]
+  lines = [line for line in lines if line['split'] == 'train' and line.get('learning_rate')]
+  if len(lines) < LEAST:
+    raise ended or InputError(f'{len(lines)} updates were made: too few to tell')
   rates = np.array([line['learning_rate'] for line in lines])
   losses = smoothed([line['loss'] for line in lines])
   steepest, lowest = chosen(rates, losses)
   path = workdir / 'find_lr.png'
   about = {'falls fastest': steepest, 'lowest': lowest}
-  files.write(path, plots.range_test(rates, [line['loss'] for line in lines], losses, about))
+  picture = plots.range_test(rates, [line['loss'] for line in lines], losses, about)
+  files.make_folder(workdir)
+  files.write(path, picture)
   return {
     'the loss falls fastest at': f'--config.optimizer.lr={steepest:.2g}',
     'it is lowest at': f'{lowest:.2g}',
-    'tried': f'{rates[0]:.2g} to {rates[-1]:.2g} in {len(rates)} steps',
+    'tried': f'{rates[0]:.2g} to {rates[-1]:.2g} in {len(rates)} updates',
     'picture': str(path),
   }
 
 
+def _train(config: ConfigDict, workdir: epath.Path) -> nonfinite.Diverged | None:
+  """Trains with a bar alone, to the end or to where the loss is not finite, as it may well be."""
+  print(f'{STEPS} updates, from a rate of {config.optimizer.lr / SPAN:.2g} on ...', flush=True)
+  with contextlib.redirect_stdout(io.StringIO()):
+    try:
+      training.train(config, workdir)
+    except nonfinite.Diverged as diverged:
+      return diverged
+  return None
+
+
 def _growing(config: ConfigDict) -> ConfigDict:
   """The config with a rate that grows exponentially, and without all that waits for an end."""
-  config = copy.deepcopy(config)
-  config.train.duration, config.train.steps_per_call = f'{STEPS} steps', 1
+  config, every = copy.deepcopy(config), config.optimizer.accumulate
+  config.train.duration, config.train.steps_per_call = f'{STEPS * every} steps', 1
   config.dataset.validation = config.dataset.test = ''
-  config.log.every, config.log.pictures, config.log.writers = '1 steps', False, ()
+  config.log.every, config.log.pictures = f'{every} steps', False
+  config.log.writers, config.log.writer_fields = (), ConfigDict()
   config.average.name, config.on_nonfinite, config.eval.patience = 'none', 'stop', 0
   config.optimizer.lr *= SPAN**0.5
   config.schedule.name, config.schedule.warmup = 'optax:exponential_decay', '0 steps'
-  fields = {'init_value': 1 / SPAN, 'transition_steps': STEPS - 1, 'decay_rate': SPAN}
+  steps = STEPS * every - 1
+  fields = {'init_value': 1 / SPAN, 'transition_steps': steps, 'decay_rate': SPAN}
   with config.schedule.unlocked():
     config.schedule.fields = ConfigDict(fields)
   return config
@@ -76,7 +103,8 @@ def smoothed(losses: list[float]) -> np.ndarray:
 
 
 def chosen(rates: np.ndarray, losses: np.ndarray) -> tuple[float, float]:
-  """The rate at which the smoothed loss falls fastest by the logarithm of it, and its lowest's.
+  """The rate at which the smoothed loss falls fastest, by the logarithm of the rate, and that of
+  the lowest loss.
 
   Raises:
     InputError: the loss never falls.

@@ -42,7 +42,8 @@ def load(
 
   Args:
     path: file whose name ends in one of `files.READERS`, workdir (its best checkpoint, averaged
-      parameters where it has them), or a key of `remote.FILES`, which is fetched.
+      parameters where it has them), a key of `remote.FILES`, which is fetched, or
+      'hf://OWNER/NAME/FILE' of the Hugging Face hub.
     flag: flag that gave the path, for errors.
     model: name of the network, for a published file, which names none; '' for the one that such
       arrays are usually of.

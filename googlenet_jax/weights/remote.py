@@ -1,4 +1,4 @@
-"""Published weights by name, and files of the Hugging Face hub, fetched once."""
+"""Published weights by name, and files of the Hugging Face hub."""
 
 import importlib.util
 import os
@@ -21,7 +21,7 @@ FILES: dict[str, Published] = {
 }
 
 
-HUB = 'hf://'  # hf://OWNER/NAME/FILE
+HUB = 'hf://'  # hf://OWNER/NAME/FILE, or NAME@REVISION for another than the newest
 
 
 def local(path: str) -> str:
@@ -48,4 +48,5 @@ def _of_hub(path: str) -> str:
     raise InputError(f'{HUB} needs a package: pip install huggingface_hub')
   import huggingface_hub  # an extra
 
-  return huggingface_hub.hf_hub_download(f'{owner}/{name}', file)
+  name, _, revision = name.partition('@')
+  return huggingface_hub.hf_hub_download(f'{owner}/{name}', file, revision=revision or None)
