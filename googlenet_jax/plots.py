@@ -1,10 +1,11 @@
 """Pictures of a run, as PNG bytes."""
 
+import functools
 import io
 import itertools
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 import matplotlib
@@ -15,12 +16,21 @@ from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, MaxNLocator
 from matplotlib.transforms import Bbox
 
-matplotlib.use('agg')
-matplotlib.rcParams['text.parse_math'] = False  # a class may be called $
-
 EVALUATED = {'validation': ('C3', 'o-'), 'validation_averaged': ('C4', 's--'), 'test': ('k', '*')}
 
 
+def _plain(draw: Callable) -> Callable:
+  """Draws what names have as it is: a class may be called $. The caller's settings stay."""
+
+  @functools.wraps(draw)
+  def wrapped(*args, **kwargs):
+    with matplotlib.rc_context({'text.parse_math': False}):
+      return draw(*args, **kwargs)
+
+  return wrapped
+
+
+@_plain
 def curves(lines: list[dict], titles: Mapping[str, str] = MappingProxyType({})) -> bytes:
   """Loss and accuracy of each head, and the learning rate, by epoch.
 
@@ -78,6 +88,7 @@ def _of_error(place):
   return 100 + LEAST_ERROR - 10.0**-place
 
 
+@_plain
 def confusion(counts: np.ndarray, class_names: tuple[str, ...], title: str) -> bytes:
   """A confusion matrix as shares of each label.
 
@@ -105,6 +116,7 @@ def confusion(counts: np.ndarray, class_names: tuple[str, ...], title: str) -> b
   return _png(figure)
 
 
+@_plain
 def range_test(
   rates: np.ndarray, losses: Sequence[float], smoothed: np.ndarray, marks: Mapping[str, float]
 ) -> bytes:
@@ -131,6 +143,7 @@ def range_test(
   return _png(figure)
 
 
+@_plain
 def grid(images: np.ndarray, titles: list[str], title: str) -> bytes:
   """Images side by side, each under its title.
 
@@ -152,6 +165,7 @@ def grid(images: np.ndarray, titles: list[str], title: str) -> bytes:
   return _png(figure)
 
 
+@_plain
 def overlays(
   image: np.ndarray,
   maps: dict[str, np.ndarray],
@@ -190,6 +204,7 @@ def overlays(
   return _png(figure)
 
 
+@_plain
 def channels(rows: dict[str, dict[int, np.ndarray]], title: str, image: np.ndarray) -> bytes:
   """An image, and beside it maps of activations, a row for each branch on a scale of its own.
 
@@ -226,6 +241,7 @@ def channels(rows: dict[str, dict[int, np.ndarray]], title: str, image: np.ndarr
   return _png(figure)
 
 
+@_plain
 def tiles(images: np.ndarray, title: str) -> bytes:
   """Many small images as one square of tiles.
 
@@ -255,6 +271,7 @@ BANDS = {'100 and more': 100, '50 to 99': 50, '25 to 49': 25, '12 to 24': 12, 'b
 COSTS = ('parameters (M)', 'multiply-adds (M)', 'kept for the backward pass (MB)')
 
 
+@_plain
 def costs(
   stages: Mapping[str, Mapping[str, tuple[int, int, int]]],
   errors: Mapping[str, tuple[float, str]],

@@ -1,5 +1,6 @@
 """The pages: links lead somewhere, commands name what there is."""
 
+import json
 import pathlib
 import re
 import shlex
@@ -63,3 +64,10 @@ def test_commands_name_what_there_is():
         else:
           assert flag.removeprefix('no') in FLAGS or flag in FLAGS, words
   assert seen > 50
+
+
+def test_the_tour_is_kept_with_what_it_shows():
+  cells = json.loads((ROOT / 'docs' / 'tour.ipynb').read_text())['cells']
+  outputs = [output for cell in cells for output in cell.get('outputs', ())]
+  assert sum('image/png' in output.get('data', ()) for output in outputs) == 2
+  assert not [output for output in outputs if output['output_type'] == 'error']

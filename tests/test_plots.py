@@ -2,6 +2,8 @@
 
 import io
 import itertools
+import subprocess
+import sys
 import warnings
 
 import matplotlib
@@ -113,3 +115,16 @@ def test_other_warnings_are_shown():
   title = 'a long title ' * 40
   with pytest.warns(UserWarning, match='constrained_layout not applied'):
     plots.grid(np.zeros((1, 4, 4, 3)), [''], 30 * f'{title}\n')
+
+
+def test_pictures_leave_the_callers_settings():
+  code = """if True:
+    import matplotlib
+    before = dict(matplotlib.rcParams.items())
+    from googlenet_jax import plots
+    plots.curves([{'split': 'train', 'epoch': 1.0, 'loss': 1.0, 'learning_rate': 0.1}])
+    after = dict(matplotlib.rcParams.items())
+    assert before == after, {x for x in before if before[x] != after[x]}
+    """
+  done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=False)
+  assert done.returncode == 0, done.stderr
