@@ -49,7 +49,7 @@ def test_the_wheel_holds_all_files_and_asks_for_the_one_list(wheel):
   listed = (ROOT / 'requirements.txt').read_text().splitlines()
   assert len(asked) == len([line for line in listed if line and not line.startswith('#')])
   extras = {line.split()[1] for line in metadata if line.startswith('Provides-Extra')}
-  assert extras == {'cuda13', 'tpu', 'tfds', 'torch'}
+  assert extras == {'cuda13', 'tpu', 'tfds', 'torch', 'wandb', 'hub'}
 
 
 def test_the_installed_program_trains_from_another_folder(wheel, tmp_path):
