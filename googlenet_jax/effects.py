@@ -188,9 +188,7 @@ NEEDS = (
     lambda c, mode: mode in ('evaluate', 'predict'),
     '--mode=evaluate or predict with --weights',
   ),
-  Needs(
-    ('eval.patience',), lambda c, mode: c.dataset.validation, 'a split: config.dataset.validation'
-  ),
+  Needs(('eval.patience',), lambda c, mode: c.dataset.validation, 'config.dataset.validation'),
   Needs(('eval.split',), lambda c, mode: mode == 'evaluate', '--mode=evaluate'),
 )
 # What counts beside fields of the network where weights are given, by mode; they bring the rest.

@@ -76,7 +76,7 @@ def train(
     signals = stack.enter_context(Signals(deadline))
     trainer = Trainer(config, run, splits, folder, state, watch, signals)
     trainer.train(min(stop_at or run.clock.total_steps, run.clock.total_steps))
-    done = trainer.step == run.clock.total_steps or trainer.in_vain()
+    done = trainer.step == run.clock.total_steps or trainer.in_vain
     if done and not signals.stop:
       trainer.warn_of_lost_gradients()
       about = config, run, folder, splits.get('test'), trainer.history, watch
@@ -109,6 +109,7 @@ class Trainer:
   Attributes:
     step: steps that were dispatched.
     history: record of the run.
+    in_vain: whether validation has not become better for too long.
   """
 
   def __init__(
@@ -137,6 +138,7 @@ class Trainer:
     about = config.on_nonfinite, run.head_titles, run.schedule, folder.checkpoints
     self._recovery = Recovery(*about, restore, say)
     self._set(self._recovery.begin(state))
+    self._judge()
     watch.add_time(max((line.get('seconds', 0) for line in self.history.lines), default=0))
     self._report.begin(first, config.dataset.name, self._data.size)
     self._trace = Trace(config.profile, folder.workdir / 'profile')
@@ -145,11 +147,15 @@ class Trainer:
   def _set(self, state):
     self._state, self.step = state, int(parallel.fetch(state.step))
 
+  def _judge(self):
+    """By the records, which change with an evaluation and where the run goes back."""
+    self.in_vain = self._validation.in_vain(self.history.lines, bool(self._state.average))
+
   def train(self, end: int) -> None:
     """Trains to a step or a signal, and saves."""
     with self._saver.finishing():
       self._catch_up()
-      while not self._signals.asked() and self.step < end and not self.in_vain():
+      while not self._signals.asked() and self.step < end and not self.in_vain:
         log_at = self._run.clock.due(self.step, self._config.log.every)
         eval_at = self._validation.next(self.step)
         self._steps(min(log_at, eval_at, end))
@@ -162,16 +168,12 @@ class Trainer:
           self._evaluate()
         elif self.step == log_at != end:
           self._saver.save_in_time(self._state)
-      if self.step < end and self.in_vain():
+      if self.step < end and self.in_vain:
         self._progress.say(f'ended at step {self.step:,}: top-1 on validation became no better')
       self._trace.close(self._state)
       self._went_back()
       self._saver.save(self._state)  # where it stops between two evaluations
       self._saver.wait()
-
-  def in_vain(self) -> bool:
-    """Whether validation has not become better for too long."""
-    return self._validation.in_vain(self.history.lines, bool(self._state.average))
 
   def warn_of_lost_gradients(self) -> None:
     """Warns of gradients that made no update, because the last step of all was skipped."""
@@ -216,6 +218,7 @@ class Trainer:
       return False
     self._set(state)
     self.history.rewind(self.step)
+    self._judge()
     return True
 
   def _log(self):
@@ -238,6 +241,7 @@ class Trainer:
         raise
       if results is not None:
         self._report.evaluation(self.step, results)
+        self._judge()
         # The best is chosen by the averaged parameters where there are any.
         self._saver.save(self._state, [*results.values()][-1].values['top1'] if results else None)
 

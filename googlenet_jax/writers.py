@@ -32,7 +32,7 @@ class Writer(Protocol):
 
 
 APART = ('step', 'split', 'time', 'epoch', 'seconds')  # fields of a record that are not drawn
-PICTURES = ('curves.png', 'confusion.png')  # of a run, drawn at its end
+PICTURES = ('curves.png', 'confusion.png')  # pictures that are drawn at a run's end
 
 
 def curves(line: dict) -> dict[str, float]:

@@ -30,26 +30,19 @@ def sweep():
   return grid(ARMS, seeds=3, more={'base': 5})
 
 
+# Text, outcome and margin of what is said of heads.
+SAID = (
+  ('Heads carry gradient to the first layer', 'gradient_reach', 0.1),
+  ('Heads speed up the first epoch', 'first_epoch_top1', 1.0),
+  ('Heads raise the accuracy', 'test_top1', 1.0),
+)
+
+
 def claims():
   """What is said of auxiliary heads, with batch norm and as the paper had it, without."""
-  found = []
-  for a, b, where in (
-    ('no batch norm, heads', 'no batch norm', 'without batch norm'),
-    ('heads', 'base', 'with batch norm'),
-  ):
-    found += [
-      Claim(
-        f'Heads carry gradient to the first layer, {where}',
-        PAPER,
-        a,
-        b,
-        'gradient_reach',
-        'higher',
-        0.1,
-      ),
-      Claim(
-        f'Heads speed up the first epoch, {where}', PAPER, a, b, 'first_epoch_top1', 'higher', 1.0
-      ),
-      Claim(f'Heads raise the accuracy, {where}', PAPER, a, b, 'test_top1', 'higher', 1.0),
-    ]
-  return found
+  arms = ('no batch norm, heads', 'no batch norm', 'without'), ('heads', 'base', 'with')
+  return [
+    Claim(f'{text}, {how} batch norm', PAPER, a, b, outcome, 'higher', margin)
+    for a, b, how in arms
+    for text, outcome, margin in SAID
+  ]

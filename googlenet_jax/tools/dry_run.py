@@ -15,7 +15,7 @@ from googlenet_jax.run import score
 from googlenet_jax.run import workdir as workdirs
 from googlenet_jax.run.checkpoint import Checkpoints
 
-BATCHES = 2  # of an evaluation
+BATCHES = 2  # batches of an evaluation
 
 
 def dry_run(config: ConfigDict, workdir: epath.Path, given: Collection[str] = ()) -> dict[str, str]:
