@@ -52,24 +52,6 @@ def run_once(function: Callable):
   return jax.jit(function, compiler_options=options)()
 
 
-def globalize(tree):
-  """What a step returned, as arrays that Orbax saves: one copy, or one over all processes.
-
-  Orbax would save a slice of every device's copy: a small program for each array and device, while
-  the training waits. With several processes pmap returns arrays that know this
-  process's devices only.
-  """
-  if jax.process_count() == 1:
-    return jax.tree.map(lambda x: x.addressable_data(0), tree)
-  sharding = replicated()
-
-  def whole(x):
-    parts = [shard.data for shard in x.addressable_shards]
-    return jax.make_array_from_single_device_arrays(x.shape, sharding, parts)
-
-  return jax.tree.map(whole, tree)
-
-
 def fetch(tree):
   """A replicated tree as numpy arrays; waits for it."""
   return jax.tree.map(lambda x: np.asarray(x.addressable_data(0)), tree)
