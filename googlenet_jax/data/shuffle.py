@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 ROUNDS = 64  # with half as many, orders pass the same tests of uniformity (tests/test_data.py)
 
@@ -25,12 +26,18 @@ def shuffled(key: jax.Array, positions: jax.Array, count: int) -> jax.Array:
   keys = jax.vmap(jax.random.fold_in, (None, 0))(key, positions // count)
   words = jax.vmap(lambda k: jax.random.bits(k, (ROUNDS, 2)))(keys)  # [B, ROUNDS, 2]
   index = positions % jnp.uint32(count)
-  for i in range(ROUNDS):
-    point, salt = words[:, i, 0], words[:, i, 1]
-    mirrored = (point % count + (count - index)) % count
-    coin = _mix(jnp.maximum(index, mirrored) ^ salt) >> 31
-    index = jnp.where(coin == 1, mirrored, index)
+  for drawn in jnp.unstack(words, axis=1):
+    index = _swap(index, drawn, jnp.uint32(count))
   return index.astype(jnp.int32)
+
+
+@jax.jit  # traced once for all rounds, which XLA still makes one kernel of; it would not of a loop
+def _swap(index: jax.Array, words: jax.Array, count: jax.Array) -> jax.Array:
+  """A round, by two words an index."""
+  point, salt = words[:, 0], words[:, 1]
+  mirrored = lax.rem(lax.rem(point, count) + (count - index), count)
+  coin = _mix(jnp.maximum(index, mirrored) ^ salt) >> 31
+  return jnp.where(coin == 1, mirrored, index)
 
 
 def _mix(x: jax.Array) -> jax.Array:
