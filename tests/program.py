@@ -9,6 +9,7 @@ the whole of main.py.
 import atexit
 import contextlib
 import functools
+import gc
 import importlib
 import json
 import logging
@@ -119,6 +120,9 @@ def _import_all() -> None:
   for name in (*LAZY, *(module.name for module in found if module.name not in OWN)):
     importlib.import_module(name)
   logging.root.handlers.clear()  # Orbax adds one where main.py has not been first
+  # What is imported stays: looked at by a forked process's collector, each page would be copied.
+  gc.collect()
+  gc.freeze()
 
 
 def _serve(server: socket.socket) -> tuple[str, dict[str, str], list[str]]:
