@@ -24,20 +24,18 @@ def shuffled(key: jax.Array, positions: jax.Array, count: int) -> jax.Array:
     `[B]` int32.
   """
   keys = jax.vmap(jax.random.fold_in, (None, 0))(key, positions // count)
-  words = jax.vmap(lambda k: jax.random.bits(k, (ROUNDS, 2)))(keys)  # [B, ROUNDS, 2]
-  index = positions % jnp.uint32(count)
-  for drawn in jnp.unstack(words, axis=1):
-    index = _swap(index, drawn, jnp.uint32(count))
+  words = jax.vmap(lambda k: jax.random.bits(k, (ROUNDS, 2)), out_axes=1)(keys)  # [ROUNDS, B, 2]
+  count = jnp.uint32(count)
+
+  def swap(index, words):
+    point, salt = words[:, 0], words[:, 1]
+    mirrored = lax.rem(lax.rem(point, count) + (count - index), count)
+    coin = _mix(jnp.maximum(index, mirrored) ^ salt) >> 31
+    return jnp.where(coin == 1, mirrored, index), None
+
+  # All rounds in a row take XLA:CPU two seconds to compile; one at a time are many small kernels.
+  index, _ = lax.scan(swap, lax.rem(positions, count), words, unroll=8)
   return index.astype(jnp.int32)
-
-
-@jax.jit  # traced once for all rounds, which XLA still makes one kernel of; it would not of a loop
-def _swap(index: jax.Array, words: jax.Array, count: jax.Array) -> jax.Array:
-  """A round, by two words an index."""
-  point, salt = words[:, 0], words[:, 1]
-  mirrored = lax.rem(lax.rem(point, count) + (count - index), count)
-  coin = _mix(jnp.maximum(index, mirrored) ^ salt) >> 31
-  return jnp.where(coin == 1, mirrored, index)
 
 
 def _mix(x: jax.Array) -> jax.Array:
