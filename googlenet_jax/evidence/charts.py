@@ -102,17 +102,29 @@ def gradients(comparison: Comparison) -> str:
   found = [x.told['norms'] for arm, _ in arms for x in arm.results]
   # In the order of the network with most layers.
   layers = list(dict.fromkeys(y for norms in sorted(found, key=len, reverse=True) for y in norms))
+  layers.sort(key=_is_head)  # the heads last: they lie beside the way to the classifier
   figure, axes = _axes(8, 3.6)
   for arm, color in arms:
     norms = [x.told['norms'] for x in arm.results if x.told['norms']]
-    here = [x for x in layers if x in norms[0]]
-    means = [np.exp(np.mean([np.log(x[layer]) for x in norms])) for layer in here]
-    axes.plot([layers.index(x) for x in here], means, 'o-', color=color, ms=4, label=arm.name)
+    for heads, style in ((False, 'o-'), (True, 'o')):
+      here = [x for x in layers if x in norms[0] and _is_head(x) == heads]
+      means = [np.exp(np.mean([np.log(x[layer]) for x in norms])) for layer in here]
+      label = None if heads else arm.name
+      axes.plot([layers.index(x) for x in here], means, style, color=color, ms=4, label=label)
   axes.set_yscale('log')
   axes.set_xticks(range(len(layers)), [x.removeprefix('inception_') for x in layers], rotation=45)
   axes.set_ylabel(f'gradient over parameters,\nfirst {FIRST_STEPS} steps')
   _legend(axes)
   return _svg(figure)
+
+
+def _is_head(layer: str) -> bool:
+  return layer.startswith('aux')
+
+
+def alone(svg: str) -> str:
+  """A picture as a file of its own, in ink that light and dark pages show."""
+  return svg.replace('<svg ', '<svg color="#7d8590" ', 1)
 
 
 def _colored(comparison: Comparison) -> Sequence[tuple[Arm, str]]:

@@ -148,7 +148,7 @@ OUTCOMES: dict[str, Outcome] = {
     f'gradient over parameters of conv1, first {FIRST_STEPS} steps', 'decades', _decades('conv1')
   ),
   'gradient_reach': Outcome(
-    f'the same over that of inception_5b, first {FIRST_STEPS} steps',
+    f'gradient over parameters, conv1 over inception_5b, first {FIRST_STEPS} steps',
     'decades',
     _decades('conv1', 'inception_5b'),
   ),

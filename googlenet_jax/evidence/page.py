@@ -3,6 +3,7 @@
 import html
 import itertools
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from etils import epath
 
@@ -30,13 +31,21 @@ td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: 
 """
 
 
-def write(comparison: Comparison) -> str:
+class Picture(NamedTuple):
+  """A picture, as SVG; `name` is that of its file."""
+
+  name: str
+  svg: str
+  caption: str
+
+
+def write(comparison: Comparison, pictures: Sequence[Picture]) -> str:
   """The text of `index.html`."""
   parts = [f'<h1>{html.escape(comparison.experiment.title)}</h1>', _summary(comparison)]
   if comparison.findings:
     parts += ['<h2>Claims</h2>', *map(_claim, itertools.count(1), comparison.findings)]
-  if comparison.finished():
-    parts += _pictures(comparison)
+  if pictures:
+    parts += ['<h2>Pictures</h2>', *map(_figure, pictures)]
   parts += ['<h2>Arms</h2>', table(report.table(comparison))]
   parts += ['<h2>What the figures rest on</h2>', '<ul class="notes">']
   parts += [f'<li>{html.escape(note)}</li>' for note in report.notes(comparison)] + ['</ul>']
@@ -90,26 +99,29 @@ def _claim(number: int, finding: Finding) -> str:
   )
 
 
-def _pictures(comparison: Comparison) -> list[str]:
-  found = ['<h2>Pictures</h2>']
-  for outcome in comparison.outcomes:
-    if any(x.claim.outcome == outcome and x.difference for x in comparison.findings):
-      caption = 'Diamond and line: difference with its interval. Dots: runs. Band: counts as none.'
-      found.append(_figure(charts.differences(comparison, outcome), caption))
+def draw(comparison: Comparison) -> list[Picture]:
+  """The pictures of a comparison; none before a run has finished."""
+  if not comparison.finished():
+    return []
+  caption = 'Diamond and line: difference with its interval. Dots: runs. Band: counts as none.'
+  found = [
+    Picture(outcome, charts.differences(comparison, outcome), caption)
+    for outcome in comparison.outcomes
+    if any(x.claim.outcome == outcome and x.difference for x in comparison.findings)
+  ]
   if len({x.told['multiply_adds'] for x in comparison.finished()}) > 1:
     caption = 'Accuracy against arithmetic. Diamonds: means. Dots: runs.'
-    found.append(_figure(charts.against_cost(comparison), caption))
-  found.append(
-    _figure(charts.curves(comparison), 'Mean training loss; the band holds all runs of an arm.')
-  )
+    found.append(Picture('multiply_adds', charts.against_cost(comparison), caption))
+  caption = 'Mean training loss; the band holds all runs of an arm.'
+  found.append(Picture('curves', charts.curves(comparison), caption))
   if gradients := charts.gradients(comparison):
     caption = 'What reaches each layer: norm of the gradient over that of the parameters.'
-    found.append(_figure(gradients, caption))
+    found.append(Picture('gradients', gradients, caption))
   return found
 
 
-def _figure(svg: str, caption: str) -> str:
-  return f'<figure>{svg}<figcaption>{html.escape(caption)}</figcaption></figure>'
+def _figure(picture: Picture) -> str:
+  return f'<figure>{picture.svg}<figcaption>{html.escape(picture.caption)}</figcaption></figure>'
 
 
 def table(shown: Table) -> str:
@@ -130,7 +142,7 @@ def _cell(x) -> str:
 
 
 def save(comparison: Comparison, folder: epath.Path) -> None:
-  """Writes `index.html`, and `table` and `claims` as Markdown, CSV and JSON.
+  """Writes `index.html`, its pictures, and `table` and `claims` as Markdown, CSV and JSON.
 
   Raises:
     InputError: the folder cannot be written.
@@ -141,4 +153,7 @@ def save(comparison: Comparison, folder: epath.Path) -> None:
   for name, shown in named.items():
     for ending, text in tables.WRITERS.items():
       files.write(folder / f'{name}{ending}', text(shown))
-  files.write(folder / 'index.html', write(comparison))
+  pictures = draw(comparison)
+  for picture in pictures:
+    files.write(folder / f'{picture.name}.svg', charts.alone(picture.svg))
+  files.write(folder / 'index.html', write(comparison, pictures))
