@@ -29,8 +29,9 @@ NETWORKS = {
   'inception_v3': ({'width': 0.125, 'dropout': 0.0}, 299, 0.2),
   **{
     name: ({'width': 0.125, 'dropout': 0.0, 'stem': 'cifar'}, 32, 0.1)
-    for name in ('inception_v2', 'inception_v4', 'inception_resnet_v2', 'xception')
+    for name in ('inception_v2', 'inception_resnet_v2', 'xception')
   },
+  'inception_v4': ({'width': 0.125, 'dropout': 0.0, 'stem': 'cifar'}, 32, 0.1, 0.95),
 }
 
 
