@@ -1,11 +1,11 @@
-"""Gains of the forms for CPUs, and the price of the guard: the training step with each and without.
+"""Gains of forms and settings, and the price of the guard: the training step with each and without.
 
     python -m benchmarks.cpu_forms --case=training|cifar10 [--json=FILE]
 
 The cases and flags are those of `benchmarks.step`, whose figure for this project is the first
-line here. One after another, a part is replaced: by XLA's max pool or its convolutions, by malloc's
-own settings, by YNNPACK's convolutions, by no guard against steps that are not finite. Each
-variant runs in a process of its own, all in turn.
+line here. One after another, a part is replaced: by XLA's max pool or its convolutions, by Flax's
+batch norm, by malloc's own settings, by YNNPACK's convolutions, by no guard against steps that are
+not finite. Each variant runs in a process of its own, all in turn.
 About twenty minutes on two cores.
 """
 
@@ -16,7 +16,7 @@ from absl import app
 
 from benchmarks import interleave, machine, step
 from googlenet_jax import startup, steps
-from googlenet_jax.models import cpu_forms
+from googlenet_jax.models import cpu_forms, layers
 
 
 def stock_max_pool(x, window, stride, padding):
@@ -32,6 +32,7 @@ def no_guard(state, changed, *_, **__):
 # What stands in for a part: file, name, replacement.
 REPLACEMENTS = {
   'stock max pool': (cpu_forms, 'max_pool', stock_max_pool),
+  'batch norm of flax': (layers, 'BatchNorm', nn.BatchNorm),
   'stock convolutions': (cpu_forms, 'convolution', cpu_forms.stock_convolution),
   'memory not kept': (startup, 'keep_memory', lambda: None),
   'YNNPACK convolutions': (startup, 'xla_flags', lambda: os.environ.get('XLA_FLAGS', '')),

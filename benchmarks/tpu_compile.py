@@ -53,7 +53,8 @@ def lower(config, devices):
     'valid': jax.ShapeDtypeStruct(batch, np.bool_),
   }
   count = jax.ShapeDtypeStruct((), np.int32)
-  return parallel.lower_step(run.one_device, devices, run.shapes(), host_batch, (), run.key, count)
+  step = parallel.MappedStep(run.one_device, 3, devices)
+  return step.lower(run.shapes(), host_batch, (), run.key, count)
 
 
 def main(_):

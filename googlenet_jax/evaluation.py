@@ -68,7 +68,7 @@ class Evaluator:
     self._metrics = metrics | (steps.unflipped(metrics) if flip else {})
     self._metrics |= dict.fromkeys(steps.shifted(shifts), metrics['top1'])
     self._device_data = parallel.replicate(data.device_data)
-    self._step = parallel.compile_step(
+    self._step = parallel.MappedStep(
       steps.make_eval_step(
         model,
         data.make_batch,

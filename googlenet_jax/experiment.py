@@ -1,15 +1,18 @@
 """From a config to the parts of a run: the config goes no deeper than here."""
 
+import functools
 import logging
 
 import flax
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from googlenet_jax import (
   contracts,
   losses,
   metrics,
+  models,
   optim,
   parallel,
   registry,
@@ -150,7 +153,7 @@ class Run:
     pictures: whether curves are drawn.
     key: key of data order, augmentation and dropout.
     one_device: the training step as one device does it (`steps.make_train_step`).
-    step: the same compiled for all devices.
+    step: the same over all devices.
   """
 
   def __init__(
@@ -179,8 +182,8 @@ class Run:
     self.metrics = scored(config)
     self.writers = writers.create(config.log.writers, config.log.writer_fields.to_dict())
     self.pictures = config.log.pictures
-    self._key_params, self.key = jax.random.split(jax.random.key(config.seed))
-    self._image_shape, self._average = data.image_shape, config.average.name
+    key_params, self.key = jax.random.split(jax.random.key(config.seed))
+    self._image_shape = data.image_shape
 
     self._loss, self._frozen = loss(config), tuple(config.init.frozen)
     outputs, variables = self._probe(config, len(self.description.class_names))
@@ -193,13 +196,25 @@ class Run:
     self.frozen = _layers('frozen', frozen, variables['params'])
     groups = (layers, learnt) if config.log.norms else ((), ())
     apart = learnt if config.log.head_norms else ()
-    self._sums = steps.train_metrics(self.heads, *groups, apart)
+    # One object: jax traces it once, for the shapes and for the values.
+    self._create = functools.partial(
+      train_state.create,
+      self.model,
+      key_params,
+      data.image_shape,
+      self._optimizer,
+      config.average.name,
+      steps.train_metrics(self.heads, *groups, apart),
+      self.heads,
+      self._frozen,
+    )
+    self._device_data = data.device_data
     self.one_device = self._one_device(config, data.make_batch)
-    self.step = parallel.compile_step(self.one_device, arguments=3)
+    self.step = parallel.MappedStep(self.one_device, arguments=3)
 
   def _probe(self, config: ConfigDict, classes: int):
     """Shapes of the outputs and variables; InputError where a part breaks its contract."""
-    about = self.model, self._image_shape, classes
+    about = models.undrawn(self.model), self._image_shape, classes
     outputs, variables = contracts.network(config.model.name, *about)
     contracts.loss(config.train.loss, self._loss, classes)
     contracts.metrics(self.metrics, classes)
@@ -231,21 +246,18 @@ class Run:
       on_nonfinite=config.on_nonfinite,
     )
 
+  def compile_ahead(self) -> None:
+    """Begins to compile the step, while the initial state is made.
+
+    Not where the host feeds the batches: their shapes are known with the first of them.
+    """
+    if self._device_data:
+      state, data = parallel.shapes(self.shapes()), parallel.shapes(self._device_data)
+      self.step.compile_ahead(state, (), data, self.key, np.int32(1))
+
   def shapes(self) -> train_state.TrainState:
     """Shapes and types of the state."""
     return jax.eval_shape(self._create)
-
-  def _create(self):
-    return train_state.create(
-      self.model,
-      self._key_params,
-      self._image_shape,
-      self._optimizer,
-      self._average,
-      self._sums,
-      self.heads,
-      self._frozen,
-    )
 
   def initial_state(self) -> train_state.TrainState:
     """The state before the first step, replicated.

@@ -4,9 +4,11 @@ Arrays are replicated over all devices of all processes; a step runs on every de
 its own part of the batch, and what it returns is the same on each.
 """
 
+import concurrent.futures
 import json
 import resource
 import sys
+import time
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -41,6 +43,12 @@ def replicate(tree):
   )
 
 
+def shapes(tree):
+  """Shapes and types of a tree's arrays as they are once it is replicated."""
+  sharding = replicated()
+  return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
+
+
 def run_once(function: Callable):
   """What a function without arguments returns, compiled for this one call.
 
@@ -57,40 +65,52 @@ def fetch(tree):
   return jax.tree.map(lambda x: np.asarray(x.addressable_data(0)), tree)
 
 
-def compile_step(step: Callable, arguments: int) -> Callable:
-  """Maps `step(carry, host_batch, *others) -> carry` over all devices.
+class MappedStep:
+  """`step(carry, host_batch, *others) -> carry` over all devices, compiled by its first call.
 
   Args:
     step: pure; may use collectives over `AXIS`. `carry` and `others` are replicated, `host_batch`
       is this device's part of the host's arrays, `()` for none. The result must be the same
       on every device.
     arguments: number of `others`.
+    devices: devices to be lowered for, which need not be here; None for all that are.
 
-  Returns:
-    The compiled function, which takes `host_batch` with a leading axis of this process's devices
-    and destroys the `carry` that it is given.
+  A call takes `host_batch` with a leading axis of this process's devices, and destroys the `carry`
+  that it is given.
+
+  Attributes:
+    begun: when `compile_ahead` began, by `time.monotonic`; None without it.
   """
-  mapped = _mapped(step, arguments)
-  # pmap wants one mapped argument, also where the host feeds nothing.
-  devices = np.zeros(jax.local_device_count(), np.int8)
-  return lambda carry, host_batch, *others: mapped(carry, (host_batch, devices), *others)
 
+  def __init__(self, step: Callable, arguments: int, devices: list | None = None):
+    # pmap wants one mapped argument, also where the host feeds nothing.
+    count = jax.local_device_count() if devices is None else len(devices)
+    self._indices, self._ahead, self.begun = np.zeros(count, np.int8), None, None
+    self._mapped = jax.pmap(
+      lambda carry, fed_and_index, *others: step(carry, fed_and_index[0], *others),
+      axis_name=AXIS,
+      in_axes=(None, 0, *(None for _ in range(arguments))),
+      out_axes=None,
+      donate_argnums=0,
+      devices=devices,
+    )
 
-def lower_step(step: Callable, devices: list, carry, host_batch, *others) -> jax.stages.Lowered:
-  """The same step lowered for devices that need not be here, from the shapes of its arguments."""
-  indices = jax.ShapeDtypeStruct((len(devices),), np.int8)
-  return _mapped(step, len(others), devices).lower(carry, (host_batch, indices), *others)
+  def __call__(self, carry, host_batch, *others):
+    if self._ahead is not None:
+      self._ahead.result()
+      self._ahead = None
+    return self._mapped(carry, (host_batch, self._indices), *others)
 
+  def lower(self, carry, host_batch, *others) -> jax.stages.Lowered:
+    """Lowered from the shapes of its arguments."""
+    return self._mapped.lower(carry, (host_batch, self._indices), *others)
 
-def _mapped(step, arguments, devices=None):
-  return jax.pmap(
-    lambda carry, fed_and_device, *others: step(carry, fed_and_device[0], *others),
-    axis_name=AXIS,
-    in_axes=(None, 0, *(None for _ in range(arguments))),
-    out_axes=None,
-    donate_argnums=0,
-    devices=devices,
-  )
+  def compile_ahead(self, carry, host_batch, *others) -> None:
+    """Begins to compile in a thread, from arguments of a call or their `shapes`; a call waits."""
+    pool, self.begun = concurrent.futures.ThreadPoolExecutor(1), time.monotonic()
+    # jax keeps what it compiled and finds it in the call.
+    self._ahead = pool.submit(lambda: self.lower(carry, host_batch, *others).compile())
+    pool.shutdown(wait=False)
 
 
 def from_main(function: Callable[[], Any]):

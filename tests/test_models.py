@@ -12,6 +12,7 @@ import pytest
 from googlenet_jax import models
 from googlenet_jax.errors import InputError
 from googlenet_jax.models import cpu_forms, inception, layers
+from googlenet_jax.models.batch_norm import BatchNorm
 
 
 def shapes(train, size=224, channels=3, **fields):
@@ -101,6 +102,43 @@ def test_parameter_paths_of_batch_norm():
   params, _ = shapes(False, norm='batch')
   block = {path.removeprefix('conv1/') for path in params if path.startswith('conv1/')}
   assert block == {'kernel', 'bn/scale', 'bn/bias'}
+
+
+@pytest.mark.parametrize('axis', [None, 'devices'])
+@pytest.mark.parametrize('train', [True, False])
+@pytest.mark.parametrize(('dtype', 'rounding'), [('float32', 2e-6), ('bfloat16', 1e-2)])
+def test_batch_norm_is_that_of_flax(dtype, rounding, axis, train):
+  x = 3 * jax.random.normal(jax.random.key(0), (2, 8, 3, 5, 6)).astype(dtype) + 1
+  scale, shift, weights = (jax.random.normal(jax.random.key(i), (6,)) for i in (1, 2, 3))
+
+  def run(norm):
+    layer = norm(
+      use_running_average=not train, momentum=0.9, epsilon=1e-3, axis_name=axis, dtype=x.dtype
+    )
+    made = layer.init(jax.random.key(0), x[0])
+    params, statistics = {'scale': scale, 'bias': shift}, {'mean': shift, 'var': scale**2}
+    assert jax.tree.structure(made) == jax.tree.structure(
+      {'params': params, 'batch_stats': statistics}
+    )
+
+    def loss(params, x):
+      variables = {'params': params, 'batch_stats': statistics}
+      y, new = layer.apply(variables, x, mutable=['batch_stats'])
+      return jnp.vdot(jnp.sin(y.astype(jnp.float32)).sum((0, 1, 2)), weights), (y, new)
+
+    of_each = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)
+    return jax.jit(jax.vmap(of_each, in_axes=(None, 0), axis_name='devices'))(params, x)
+
+  ((_, outputs), gradients), ((_, expected), of_flax) = run(BatchNorm), run(nn.BatchNorm)
+  jax.tree.map(np.testing.assert_array_equal, outputs, expected)
+
+  def near(ours, theirs):
+    largest = float(jnp.abs(theirs).max())
+    np.testing.assert_allclose(
+      np.float32(ours), np.float32(theirs), rtol=0, atol=rounding * largest
+    )
+
+  jax.tree.map(near, gradients, of_flax)
 
 
 TABLE_1 = {

@@ -37,7 +37,7 @@ def gradients_over_devices(model, variables, batch):
   absent = ('steps', 'learning_rate')
   zeros = {x: 0.0 for x in names if x not in absent}
   carry = (variables['params'], variables.get('batch_stats', {}), zeros)
-  return parallel.fetch(parallel.compile_step(step, 0)(parallel.replicate(carry), host_batch))
+  return parallel.fetch(parallel.MappedStep(step, 0)(parallel.replicate(carry), host_batch))
 
 
 def test_gradients_of_four_devices_are_those_of_the_whole_batch():
@@ -183,7 +183,7 @@ def trained(model, data, count, *, optimizer=None, frozen=(), rate=0.1, **fields
   step = steps.make_train_step(
     model, optimizer, schedule, data.make_batch, frozen=frozen, **defaults | fields
   )
-  step, key = parallel.compile_step(step, arguments=3), jax.random.key(0)
+  step, key = parallel.MappedStep(step, arguments=3), jax.random.key(0)
   heads = ('main', *(f'aux{i + 1}' for i in range(len(getattr(model, 'aux_heads', ())))))
   average = fields.get('average', 'none')
   layers = layers_of(model, data) if fields.get('log_norms') else ()
@@ -348,7 +348,7 @@ def test_a_host_fed_pipeline_gives_a_step_what_a_resident_one_does(count):
   model, found = Scale(), []
   optimizer = optim.create(name='sgd')
   for data in (device_data, streamed(device_data)):
-    step = parallel.compile_step(
+    step = parallel.MappedStep(
       steps.make_train_step(
         model,
         optimizer,

@@ -17,6 +17,7 @@ from jax import lax
 
 from googlenet_jax.errors import InputError
 from googlenet_jax.models import cpu_forms
+from googlenet_jax.models.batch_norm import BatchNorm
 
 
 class Outputs(NamedTuple):
@@ -158,9 +159,8 @@ class ConvBlock(nn.Module):
     """Args: `convolved` says that `x` is the convolution's result; see `InceptionModule`."""
     x = x.astype(self.dtype) if convolved else self._convolve(x)
     if self.batch_norm:
-      x = nn.BatchNorm(
+      x = BatchNorm(
         use_running_average=not train,
-        momentum=0.9,
         epsilon=self.bn_epsilon,
         axis_name=self.bn_axis,
         dtype=self.dtype,

@@ -125,4 +125,4 @@ def _compiled(apply: Callable, preprocessing: Preprocessing, crops: int) -> Call
     gathered = lax.all_gather((shares, host_batch['valid'], host_batch['label']), parallel.AXIS)
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), gathered)
 
-  return parallel.compile_step(step, arguments=1)
+  return parallel.MappedStep(step, arguments=1)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 
 from googlenet_jax.errors import InputError
+from googlenet_jax.models.batch_norm import BatchNorm
 from googlenet_jax.models.layers import ConvBlock
 from googlenet_jax.weights.arrays import Path
 
@@ -111,7 +112,7 @@ OURS: dict[type, tuple[str, tuple[str, ...], Callable[[Any], dict]]] = {
       'group': conv.groups,
     },
   ),
-  nn.BatchNorm: (
+  BatchNorm: (
     'BatchNormalization',
     ('scale', 'bias', 'mean', 'var'),
     lambda norm: {'epsilon': norm.epsilon},
