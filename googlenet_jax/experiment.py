@@ -249,9 +249,10 @@ class Run:
   def compile_ahead(self) -> None:
     """Begins to compile the step, while the initial state is made.
 
-    Not where the host feeds the batches: their shapes are known with the first of them.
+    Not where the host feeds the batches, whose shapes are known with the first of them, nor in one
+    of several processes, where pmap lowers from arrays alone.
     """
-    if self._device_data:
+    if self._device_data and not parallel.several_processes():
       state, data = parallel.shapes(self.shapes()), parallel.shapes(self._device_data)
       self.step.compile_ahead(state, (), data, self.key, np.int32(1))
 
