@@ -19,6 +19,7 @@ SHARED = pathlib.Path(__file__).resolve().parents[2] / 'shared' / 'data'
 
 os.environ['XLA_FLAGS'] = startup.xla_flags()
 startup.keep_memory()
+startup.collect_seldom()
 jax.config.update('jax_num_cpu_devices', 4)
 
 

@@ -1,5 +1,6 @@
 """The program as a person runs it: configs, flags, exit status, signals."""
 
+import gc
 import importlib
 import json
 import os
@@ -321,6 +322,24 @@ print('ynn' in jax.jit(conv.apply).lower(variables, jnp.ones((8, 28, 28, 96))).c
   assert not in_ynnpack(code)
   assert in_ynnpack(code.replace('= startup.xla_flags()', "= ''"))
   assert in_ynnpack(code, startup.XLA_FLAG.replace('-individual', '+individual'))
+
+
+@pytest.fixture
+def thresholds():
+  """The garbage collector's thresholds, put back after the test."""
+  own = gc.get_threshold()
+  yield own
+  gc.set_threshold(*own)
+
+
+@pytest.mark.parametrize(('young', 'looks'), [(700, 10), (50_000, 2), (0, 0)])
+def test_garbage_is_looked_for_seldom(thresholds, young, looks):
+  gc.collect()
+  gc.set_threshold(young, *thresholds[1:])
+  startup.collect_seldom()
+  before = sum(x['collections'] for x in gc.get_stats())
+  kept = [[] for _ in range(105_000)]
+  assert sum(x['collections'] for x in gc.get_stats()) - before == looks, len(kept)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='the settings are of glibc')
