@@ -1,11 +1,9 @@
 """From a config to the parts of a run: the config goes no deeper than here."""
 
-import functools
 import logging
 
 import flax
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 
 from googlenet_jax import (
@@ -182,8 +180,8 @@ class Run:
     self.metrics = scored(config)
     self.writers = writers.create(config.log.writers, config.log.writer_fields.to_dict())
     self.pictures = config.log.pictures
-    key_params, self.key = jax.random.split(jax.random.key(config.seed))
-    self._image_shape = data.image_shape
+    self._key_params, self.key = jax.random.split(jax.random.key(config.seed))
+    self._image_shape, self._average = data.image_shape, config.average.name
 
     self._loss, self._frozen = loss(config), tuple(config.init.frozen)
     outputs, variables = self._probe(config, len(self.description.class_names))
@@ -196,19 +194,7 @@ class Run:
     self.frozen = _layers('frozen', frozen, variables['params'])
     groups = (layers, learnt) if config.log.norms else ((), ())
     apart = learnt if config.log.head_norms else ()
-    # One object: jax traces it once, for the shapes and for the values.
-    self._create = functools.partial(
-      train_state.create,
-      self.model,
-      key_params,
-      data.image_shape,
-      self._optimizer,
-      config.average.name,
-      steps.train_metrics(self.heads, *groups, apart),
-      self.heads,
-      self._frozen,
-    )
-    self._device_data = data.device_data
+    self._sums = steps.train_metrics(self.heads, *groups, apart)
     self.one_device = self._one_device(config, data.make_batch)
     self.step = parallel.MappedStep(self.one_device, arguments=3)
 
@@ -246,19 +232,21 @@ class Run:
       on_nonfinite=config.on_nonfinite,
     )
 
-  def compile_ahead(self) -> None:
-    """Begins to compile the step, while the initial state is made.
-
-    Not where the host feeds the batches, whose shapes are known with the first of them, nor in one
-    of several processes, where pmap lowers from arrays alone.
-    """
-    if self._device_data and not parallel.several_processes():
-      state, data = parallel.shapes(self.shapes()), parallel.shapes(self._device_data)
-      self.step.compile_ahead(state, (), data, self.key, np.int32(1))
-
   def shapes(self) -> train_state.TrainState:
     """Shapes and types of the state."""
     return jax.eval_shape(self._create)
+
+  def _create(self):
+    return train_state.create(
+      self.model,
+      self._key_params,
+      self._image_shape,
+      self._optimizer,
+      self._average,
+      self._sums,
+      self.heads,
+      self._frozen,
+    )
 
   def initial_state(self) -> train_state.TrainState:
     """The state before the first step, replicated.

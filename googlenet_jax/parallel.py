@@ -4,11 +4,9 @@ Arrays are replicated over all devices of all processes; a step runs on every de
 its own part of the batch, and what it returns is the same on each.
 """
 
-import concurrent.futures
 import json
 import resource
 import sys
-import time
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -43,12 +41,6 @@ def replicate(tree):
   )
 
 
-def shapes(tree):
-  """Shapes and types of a tree's arrays as they are once it is replicated."""
-  sharding = replicated()
-  return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
-
-
 def run_once(function: Callable):
   """What a function without arguments returns, compiled for this one call.
 
@@ -77,15 +69,12 @@ class MappedStep:
 
   A call takes `host_batch` with a leading axis of this process's devices, and destroys the `carry`
   that it is given.
-
-  Attributes:
-    begun: when `compile_ahead` began, by `time.monotonic`; None without it.
   """
 
   def __init__(self, step: Callable, arguments: int, devices: list | None = None):
     # pmap wants one mapped argument, also where the host feeds nothing.
     count = jax.local_device_count() if devices is None else len(devices)
-    self._indices, self._ahead, self.begun = np.zeros(count, np.int8), None, None
+    self._indices = np.zeros(count, np.int8)
     self._mapped = jax.pmap(
       lambda carry, fed_and_index, *others: step(carry, fed_and_index[0], *others),
       axis_name=AXIS,
@@ -96,21 +85,11 @@ class MappedStep:
     )
 
   def __call__(self, carry, host_batch, *others):
-    if self._ahead is not None:
-      self._ahead.result()
-      self._ahead = None
     return self._mapped(carry, (host_batch, self._indices), *others)
 
   def lower(self, carry, host_batch, *others) -> jax.stages.Lowered:
     """Lowered from the shapes of its arguments."""
     return self._mapped.lower(carry, (host_batch, self._indices), *others)
-
-  def compile_ahead(self, carry, host_batch, *others) -> None:
-    """Begins to compile in a thread, from arguments of a call or their `shapes`; a call waits."""
-    pool, self.begun = concurrent.futures.ThreadPoolExecutor(1), time.monotonic()
-    # jax keeps what it compiled and finds it in the call.
-    self._ahead = pool.submit(lambda: self.lower(carry, host_batch, *others).compile())
-    pool.shutdown(wait=False)
 
 
 def from_main(function: Callable[[], Any]):

@@ -32,17 +32,12 @@ class Progress:
       tqdm.write(text) if self._bar is not None else print(text, flush=True)
 
   @contextlib.contextmanager
-  def compiling(self, program: str, begun: float | None = None):
-    """Says that what is inside waits for a program, and how long it took with the first call.
-
-    Args:
-      program: its name, 'training step'.
-      begun: when compilation began, by `time.monotonic`; None for now.
-    """
-    text, begun = f'compiling the {program} ...', begun or time.monotonic()
+  def compiling(self, program: str):
+    """Says that what is inside waits for a program, and how long it took with the first call."""
+    text, began = f'compiling the {program} ...', time.monotonic()
     self._bar.set_postfix_str(text) if self._bar is not None else self.say(text)
     yield
-    self.say(f'compiled the {program} and ran it once: {time.monotonic() - begun:.1f} s')
+    self.say(f'compiled the {program} and ran it once: {time.monotonic() - began:.1f} s')
 
   def advance(self, step: int) -> None:
     """Moves the bar; the first step, which compiles, has to be finished."""

@@ -24,7 +24,8 @@ MALLOC = {
 }
 
 # New objects after which Python looks for garbage. A trace makes hundreds of thousands that stay,
-# and with Python's own 700 an eighth of its time goes into looking at them (docs/speed.md).
+# and with Python's own 700 (2,000 from 3.13 on) an eighth of its time goes into looking at them
+# (docs/speed.md). Garbage that is freed only so, in cycles, stays longer meanwhile.
 NEW_OBJECTS = 10_000
 
 

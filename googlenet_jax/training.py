@@ -71,8 +71,6 @@ def train(
     run = experiment.Run(config, splits['train'], resume_from=resume_from)
     effects.check_times(config, run.clock, given)
     folder.check_data(run.description, splits)
-    if folder.latest is None and not (config.init.weights or config.init.run):
-      run.compile_ahead()  # nothing is left that may be refused
     state = state_at(folder.latest, run, folder)
     folder.begin(run.description)
     signals = stack.enter_context(Signals(deadline))
@@ -202,8 +200,7 @@ class Trainer:
       position = step + self._recovery.skipped_batches
       host_batch = self._data.feed(position, count, config.train.batch_size)
     first = not self._watch.compiled
-    since = self._run.step.begun
-    with self._progress.compiling('training step', since) if first else contextlib.nullcontext():
+    with self._progress.compiling('training step') if first else contextlib.nullcontext():
       self._state = self._run.step(
         self._state, host_batch, self._device_data, self._run.key, np.int32(count)
       )

@@ -141,6 +141,18 @@ def test_batch_norm_is_that_of_flax(dtype, rounding, axis, train):
   jax.tree.map(near, gradients, of_flax)
 
 
+def test_batch_norm_has_no_gradient_of_a_variance_that_rounds_below_0():
+  x, of_y = (jax.random.normal(jax.random.key(i), (64, 32)) for i in (0, 1))
+  layer = BatchNorm(use_running_average=False, epsilon=1e-3)
+  variables = layer.init(jax.random.key(0), x)
+  run = jax.jit(lambda x: layer.apply(variables, x, mutable=['batch_stats']))
+  _, back, new = jax.vjp(run, 1e4 + x, has_aux=True)  # its squares are 8 apart
+  clipped = np.flatnonzero(new['batch_stats']['var'] <= 0.9)  # 0.9 times the first one, which is 1
+  assert len(clipped)
+  expected = (of_y - of_y.mean(0)) / np.sqrt(1e-3)
+  np.testing.assert_allclose(back(of_y)[0][:, clipped], expected[:, clipped], rtol=1e-4, atol=1e-3)
+
+
 TABLE_1 = {
   'conv1': (112, 112, 64),
   'conv2': (56, 56, 192),

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 
 import jax
 import jax.numpy as jnp
@@ -59,28 +58,6 @@ def straight(finished, tmp_path):
   """Summary of the finished run, and a copy of its folder."""
   summary, folder = finished
   return summary, shutil.copytree(folder, tmp_path / 'straight')
-
-
-@pytest.mark.parametrize('ahead', [True, False])
-def test_step_compiled_ahead_is_not_compiled_by_its_call(tiny, ahead):
-  compiled = []
-
-  def listen(event, seconds, **about):
-    del seconds, about
-    if event.endswith('backend_compile_duration'):
-      compiled.append(threading.current_thread() is threading.main_thread())
-
-  jax.monitoring.register_event_duration_secs_listener(listen)
-  data = inputs.load(tiny, 'train')
-  made = experiment.Run(tiny, data)
-  if ahead:
-    made.compile_ahead()
-  state, device_data = made.initial_state(), parallel.replicate(data.device_data)
-  before = sum(compiled)
-  state = made.step(state, (), device_data, made.key, np.int32(1))
-  made.step(state, (), device_data, made.key, np.int32(1))
-  assert sum(compiled) - before == (0 if ahead else 1)  # in this thread
-  assert len(compiled) - sum(compiled) == (1 if ahead else 0)  # in the other
 
 
 @pytest.mark.xdist_group('straight')

@@ -10,10 +10,11 @@ from jax import lax
 
 
 class BatchNorm(nn.Module):
-  """`nn.BatchNorm` of the last axis: the same names and values, sooner compiled.
+  """`nn.BatchNorm` of the last axis: the same names and values, sooner traced.
 
   Its gradient is written out, and jax traces each of its functions once for all layers of a shape.
-  With Flax's, a training step takes a fifth more to trace and has a seventh more kernels.
+  With Flax's, a training step takes a fifth more Python calls to trace and has a seventh more
+  kernels. No gradient passes through the running statistics, and none forwards (`jax.jvp`).
 
   Attributes:
     use_running_average: whether to normalise by the running statistics, not the batch's.
@@ -79,7 +80,7 @@ def _backward(epsilon, dtype, axis_name, saved, cotangents):
   share = of_bias.size / of_y.size
   mean_bias, mean_scale = _averaged(of_bias * share, of_scale * share, axis_name)
   # By channel first, so that what is as large as the map is read once and kept nowhere.
-  by_x = mean_scale * deviation
+  by_x = jnp.where(var > 0, mean_scale * deviation, 0)  # none where it was clipped
   of_x = (of_y - x * by_x - (mean_bias - mean * by_x)) * (deviation * scale)
   return of_x.astype(x.dtype), of_scale, of_bias
 
