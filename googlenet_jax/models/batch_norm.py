@@ -13,7 +13,7 @@ class BatchNorm(nn.Module):
   """`nn.BatchNorm` of the last axis: the same names and values, sooner traced.
 
   Its gradient is written out, and jax traces each of its functions once for all layers of a shape.
-  With Flax's, a training step takes a fifth more Python calls to trace and has a seventh more
+  With Flax's, a training step takes a fifth more Python calls to trace and has a ninth more
   kernels. No gradient passes through the running statistics, and none forwards (`jax.jvp`).
 
   Attributes:
