@@ -156,7 +156,10 @@ NEEDS = (
   Needs(('augment.alternate',), lambda c, mode: c.augment.flip, 'config.augment.flip=True'),
   Needs(('augment.aspect',), lambda c, mode: c.augment.area, 'config.augment.area'),
   Needs(
-    ('augment.interpolation', 'dataset.threads', 'dataset.prefetch', 'eval.resize'),
+    (
+      *('augment.interpolation', 'eval.resize'),
+      *('dataset.threads', 'dataset.workers', 'dataset.prefetch'),
+    ),
     lambda c, mode: not c.dataset.in_memory,
     'config.dataset.in_memory=False',
   ),

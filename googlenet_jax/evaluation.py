@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from googlenet_jax import parallel, steps
-from googlenet_jax.data import stream
+from googlenet_jax.data.crops import too_many_bad
 from googlenet_jax.data.pipeline import Pipeline
 from googlenet_jax.metrics import Metric
 from googlenet_jax.progress import passing
@@ -101,6 +101,6 @@ class Evaluator:
     examples = int(sums['examples'])
     bad = self._data.size - examples
     if bad > self._data.max_bad:  # sum over all processes
-      raise stream.too_many_bad(bad, self._data.size, self._data.max_bad, 'those named above')
+      raise too_many_bad(bad, self._data.size, self._data.max_bad, 'those named above')
     values = {name: metric.result(sums[name]) for name, metric in self._metrics.items()}
     return Result(examples, bad, values, sums[steps.CORRECT] == 1 if self._marked else None)

@@ -57,6 +57,7 @@ def load(
       seed=config.seed,
       max_bad=max_bad_records(config, data.count),
       threads=fields.threads,
+      workers=fields.workers,
       prefetch=fields.prefetch,
       **options,
     )

@@ -114,18 +114,19 @@ class Network:
   def _run(self, images, names, batch_size):
     # Imported with the first image: what decodes is not needed to load a network.
     from googlenet_jax.data import augment, stream
+    from googlenet_jax.data.crops import Crops, named_unreadable
     from googlenet_jax.tools.probabilities import batch_of
 
     records, preprocessing = _records(images), self.description.preprocessing
     size = preprocessing.size, preprocessing.resize_shorter
-    crops = stream.Crops(records, *size, augment.NONE, max_bad=records.count)
+    crops = Crops(records, *size, augment.NONE, max_bad=records.count)
     batch_size, parts = batch_of(records.count, batch_size, devices=1), []
-    feed = stream.in_order(crops.evaluation, -(-records.count // batch_size), batch_size)
+    feed = stream.in_order(crops, -(-records.count // batch_size), batch_size)
     with contextlib.closing(feed):
       for i, batch in enumerate(feed):
         bad = np.flatnonzero(~batch['valid'][: records.count - i * batch_size])
         if bad.size:
-          why = stream.why_unreadable(records, i * batch_size + int(bad[0]))
+          why = named_unreadable(records, i * batch_size + int(bad[0]))
           raise InputError(f'an image cannot be read: leave out, or replace, {why}')
         outputs = self._jitted(self.variables, batch['image'], names=tuple(names))
         parts.append(jax.tree.map(lambda x: np.asarray(x, np.float32), outputs))

@@ -11,7 +11,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from googlenet_jax import effects, experiment, files, inputs, optim, parallel
-from googlenet_jax.data import stream
+from googlenet_jax.data.crops import too_many_bad
 from googlenet_jax.data.pipeline import Pipeline
 from googlenet_jax.errors import InputError
 from googlenet_jax.nonfinite import Recovery
@@ -261,4 +261,4 @@ def check_unreadable(data: Pipeline) -> None:
   if parallel.several_processes():
     bad = parallel.union(data.unreadable())
     if len(bad) > data.max_bad:
-      raise stream.too_many_bad(len(bad), data.size, data.max_bad, 'those named above')
+      raise too_many_bad(len(bad), data.size, data.max_bad, 'those named above')

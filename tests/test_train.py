@@ -370,14 +370,14 @@ def photo_config(tiny):
 
 
 @pytest.mark.parametrize('which', ['two_classes', 'val_photos'])
-def test_photos_resume_in_mid_epoch_whatever_the_threads(request, photo_config, tmp_path, which):
+def test_photos_resume_in_mid_epoch_whatever_reads_them(request, photo_config, tmp_path, which):
   c = photo_config
   c.dataset.data_dir = str(request.getfixturevalue(which))
   c.dataset.threads = 1
   straight = run(c, tmp_path / 'straight')
   c.dataset.threads = 2
   assert run(c, tmp_path / 'parts', stop_at=4) is None
-  c.dataset.threads = 4
+  c.dataset.threads, c.dataset.workers = 4, 2
   resumed = run(c, tmp_path / 'parts')
   assert history(tmp_path / 'parts') == history(tmp_path / 'straight')
   one, other = last_state(c, tmp_path / 'straight'), last_state(c, tmp_path / 'parts')

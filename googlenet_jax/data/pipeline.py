@@ -15,6 +15,7 @@ import numpy as np
 
 from googlenet_jax.data import augment as aug
 from googlenet_jax.data import pixels, stream
+from googlenet_jax.data.crops import Crops, too_many_bad
 from googlenet_jax.data.shuffle import shuffled
 from googlenet_jax.data.sources import Records, Span, Split
 from googlenet_jax.errors import InputError
@@ -107,7 +108,7 @@ def in_memory(
   augment = augment if train else aug.NONE
   bad = np.flatnonzero(~np.asarray(split.valid)).tolist()
   if len(bad) > max_bad:
-    raise stream.too_many_bad(len(bad), count, max_bad, f'record {bad[-1]}')
+    raise too_many_bad(len(bad), count, max_bad, f'record {bad[-1]}')
 
   def take(device_data, index, keys, mirrored=None):
     images = device_data['images'][index]
@@ -166,6 +167,7 @@ def streamed(
   seed: int = 0,
   max_bad: int = 0,
   threads: int = 0,
+  workers: int = 0,
   prefetch: int = 2,
   augment: aug.Augment = aug.NONE,
 ) -> Pipeline:
@@ -185,7 +187,7 @@ def streamed(
       `[B, crops, H, W, C]`.
     seed: seed of the order and the crops.
     max_bad: records that may be unreadable before the run ends.
-    threads, prefetch: see `stream.Stream`.
+    threads, workers, prefetch: see `stream.Stream`.
     augment: augmentation of training images.
 
   Raises:
@@ -195,11 +197,11 @@ def streamed(
   _check_channels(channels, mean, std, augment)
   shape = (image_size, image_size, channels)
   augment = augment if train else aug.NONE
-  crops = stream.Crops(records, image_size, resize_shorter, augment, max_bad, test_crops)
+  crops = Crops(records, image_size, resize_shorter, augment, max_bad, test_crops)
   example = crops.evaluation
   if train:
     example = stream.training(crops, records, seed, augment.alternate)
-  source = stream.Stream(example, threads, prefetch)
+  source = stream.Stream(example, crops.checked, threads, workers, prefetch)
 
   def make_batch(device_data, host_batch, positions, key):
     del device_data

@@ -5,7 +5,8 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from googlenet_jax import experiment, files, inputs, parallel
-from googlenet_jax.data import sources, stream
+from googlenet_jax.data import sources
+from googlenet_jax.data.crops import named_unreadable, too_many_bad
 from googlenet_jax.errors import InputError
 from googlenet_jax.run import record
 from googlenet_jax.tools.probabilities import class_names, probabilities
@@ -80,11 +81,11 @@ def _check_read(config: ConfigDict, records: sources.Records, valid: np.ndarray)
   if not valid.any():
     raise InputError(
       f'{config.dataset[config.eval.split]!r}: none of the {records.count} photos can be read: '
-      f'replace {stream.why_unreadable(records, 0)}, ...'
+      f'replace {named_unreadable(records, 0)}, ...'
     )
   bad, most = int((~valid).sum()), inputs.max_bad_records(config, records.count)
   if bad > most:
-    raise stream.too_many_bad(bad, records.count, most, 'those named above')
+    raise too_many_bad(bad, records.count, most, 'those named above')
 
 
 def scores(shares: np.ndarray, labels: np.ndarray, valid: np.ndarray) -> dict:

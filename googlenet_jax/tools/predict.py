@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from googlenet_jax import files, parallel
-from googlenet_jax.data import decode, stream
+from googlenet_jax.data import decode
+from googlenet_jax.data.crops import named_unreadable
 from googlenet_jax.data.sources import Records
 from googlenet_jax.errors import InputError
 from googlenet_jax.tools import tables
@@ -75,7 +76,7 @@ def predict(
   if unreadable:
     raise InputError(
       f'{len(unreadable)} of {len(paths)} photos cannot be read: leave out, or replace, '
-      + stream.why_unreadable(records, unreadable[0])
+      + named_unreadable(records, unreadable[0])
       + (', ... (all are named above)' if unreadable[1:] else '')
     )
   return found

@@ -13,6 +13,7 @@ from jax import lax
 from googlenet_jax import parallel
 from googlenet_jax.data import pipeline, stream
 from googlenet_jax.data.augment import NONE
+from googlenet_jax.data.crops import Crops
 from googlenet_jax.data.sources import Records
 from googlenet_jax.errors import InputError
 from googlenet_jax.progress import passing
@@ -94,7 +95,7 @@ def _outputs(
   """One network's shares, valid and labels of each batch."""
   preprocessing = network.description.preprocessing
   size = preprocessing.size, preprocessing.resize_shorter
-  source = stream.Crops(records, *size, NONE, max_bad=records.count, test_crops=crops)
+  source = Crops(records, *size, NONE, max_bad=records.count, test_crops=crops)
   devices, share = jax.local_device_count(), batch_size // jax.process_count()
   # A method is equal to that of the same model alone: a model's fields may lack a hash.
   step = _compiled(network.model.apply, preprocessing, crops)
@@ -104,7 +105,7 @@ def _outputs(
     np.zeros(batch_size, bool),
     np.zeros(batch_size, np.int32),
   )
-  with contextlib.closing(stream.in_order(source.evaluation, batches, share, threads)) as feed:
+  with contextlib.closing(stream.in_order(source, batches, share, threads)) as feed:
     for batch in feed:
       by_device = jax.tree.map(lambda x: x.reshape(devices, -1, *x.shape[1:]), batch)
       yield parallel.fetch(step(carry, by_device, variables))
