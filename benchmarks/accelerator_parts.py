@@ -5,10 +5,12 @@
 JPEGS is a folder of class folders, or ''.
 """
 
+import collections
 import contextlib
 import importlib.metadata
 import json
 import pathlib
+import re
 import statistics
 import sys
 import tempfile
@@ -26,7 +28,7 @@ from jax import lax
 from benchmarks import machine
 from configs import cifar10_full, digits, imagenet_bn
 from googlenet_jax import experiment, inputs, models, parallel, startup, steps, training
-from googlenet_jax.data import pipeline, sources
+from googlenet_jax.data import pipeline, sources, stream
 from googlenet_jax.run.checkpoint import Checkpoints
 from googlenet_jax.tools import cost
 
@@ -35,6 +37,7 @@ BATCHES = (32, 256, 1024)
 DTYPES = ('bfloat16', 'float32')
 MARK = 'FIGURES '  # before what a part's process tells
 FEW = {'3a': (8, 8, 8, 8, 8, 8), '4a': (8, 8, 8, 8, 8, 8)}  # modules of a small network
+PROFILED = 3  # steps
 MOST = 'RESOURCE_EXHAUSTED'  # how XLA says that memory is out
 
 
@@ -308,6 +311,30 @@ def convolutions(small: bool, photos: str) -> dict:
   }
 
 
+def profile(small: bool, photos: str) -> dict:
+  """Shares of the devices' time by the kind of operation, from a trace of training steps."""
+  del photos
+  work = workload(*imagenet(small, *((8, 'float32') if small else (256, 'bfloat16'))))
+  state = jax.block_until_ready(work.step(work.state, 1))
+  with tempfile.TemporaryDirectory() as folder:
+    with jax.profiler.trace(folder):
+      for _ in range(PROFILED):
+        state = work.step(state, 1)
+      jax.block_until_ready(state)
+    (path,) = pathlib.Path(folder).rglob('*.xplane.pb')
+    planes = jax.profiler.ProfileData.from_file(str(path)).planes
+    events = [event for plane in planes for line in plane.lines for event in line.events]
+  seconds = collections.Counter()
+  for event in events:
+    told = dict(event.stats)
+    if 'hlo_op' in told or 'hlo_category' in told:
+      kind = told.get('hlo_category') or re.sub(r'[.\d]+$', '', told['hlo_op'])
+      seconds[kind] += event.duration_ns / 1e9 / PROFILED
+  total = sum(seconds.values())
+  shares = {kind: each / total for kind, each in seconds.most_common(20)}
+  return {'shares': shares, 'seconds_of_a_step': total}
+
+
 def steps_per_call(small: bool, photos: str) -> dict:
   """The digits' and CIFAR-10's networks with several steps a call."""
   del photos
@@ -388,22 +415,26 @@ def resume(small: bool, photos: str) -> dict:
 
 
 def photos_read(small: bool, photos: str) -> dict:
-  """Photos a second, from JPEG files to augmented crops on the device."""
+  """Photos a second, from JPEG files to crops on the device: by threads, and by workers."""
   from benchmarks import input as photo_input  # likewise
 
   with contextlib.ExitStack() as stack:
     if not photos:
       photos = stack.enter_context(tempfile.TemporaryDirectory())
       _make_photos(pathlib.Path(photos), 40 if small else 400)
-    batches, count = photo_input.ours(photos), 5 if small else 100
-    for _ in range(photo_input.AHEAD):
-      jax.block_until_ready(next(batches))
-    began = time.perf_counter()
-    for _ in range(count):
-      jax.block_until_ready(next(batches))
-    seconds = time.perf_counter() - began
-    batches.close()
-  return {'images_per_second': count * photo_input.BATCH / seconds}
+    found, count = {'cores': stream.cores()}, 5 if small else 100
+    for workers in (0, max(2, stream.cores() // 4)):
+      batches = photo_input.ours(photos, workers)
+      for _ in range(photo_input.AHEAD * (workers + 1)):
+        jax.block_until_ready(next(batches))
+      began = time.perf_counter()
+      for _ in range(count):
+        jax.block_until_ready(next(batches))
+      seconds = time.perf_counter() - began
+      batches.close()
+      found[f'{workers} workers'] = {'images_per_second': count * photo_input.BATCH / seconds}
+      tell(found)
+  return found
 
 
 def _make_photos(folder: pathlib.Path, count: int) -> None:
@@ -430,6 +461,7 @@ PARTS: dict[str, Part] = {
   'train_224': Part(train_224),
   'pytorch_224': Part(pytorch_224),
   'convolutions': Part(convolutions),
+  'profile': Part(profile),
   'infer_224': Part(infer_224),
   'steps_per_call': Part(steps_per_call),
   'guard': Part(guard),

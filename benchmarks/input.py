@@ -32,7 +32,7 @@ AREA, ASPECT = (0.08, 1.0), (3 / 4, 4 / 3)
 MEAN, STD = (123.7, 116.3, 103.5), (58.4, 57.1, 57.4)
 
 
-def ours(photos: str):
+def ours(photos: str, workers: int = 0):
   """Batches of this project, ready on the device."""
   data = pipeline.streamed(
     folder.records(photos, 'all'),
@@ -41,6 +41,7 @@ def ours(photos: str):
     std=STD,
     image_size=SIZE,
     resize_shorter=256,
+    workers=workers,
     augment=augment.Augment(AREA, ASPECT, flip=True),
   )
 

@@ -8,7 +8,9 @@ images that the host feeds as bytes. XLA's estimates are for one chip; the bound
 arithmetic and memory traffic at the chip's peak rates. Some minutes a topology on two cores.
 """
 
+import math
 import os
+import re
 import time
 
 import jax
@@ -33,7 +35,7 @@ PEAK = {'v5e': (197e12, 819e9)}
 
 
 def lower(config, devices):
-  """The training step of `config`, lowered for `devices`."""
+  """The training step of `config`, lowered for `devices`, and the bytes of its parameters."""
   size = config.dataset.image_size or SIZE.value
   names = tuple(str(i) for i in range(CLASSES.value))
   data = pipeline.streamed(
@@ -54,7 +56,19 @@ def lower(config, devices):
   }
   count = jax.ShapeDtypeStruct((), np.int32)
   step = parallel.MappedStep(run.one_device, 3, devices)
-  return step.lower(run.shapes(), host_batch, (), run.key, count)
+  state = run.shapes()
+  parameters = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state.params))
+  return step.lower(state, host_batch, (), run.key, count), parameters
+
+
+def all_reduced(program: str) -> int:
+  """Bytes that the all-reduces of a compiled program give, by its text."""
+  shapes = re.findall(r' = (.*?) all-reduce(?:-start)?\(', program)
+  arrays = [array for shape in shapes for array in re.findall(r'([a-z]+\d+)\[([\d,]*)\]', shape)]
+  return sum(
+    int(re.sub(r'\D', '', kind)) // 8 * math.prod(int(x) for x in sides.split(',') if x)
+    for kind, sides in arrays
+  )
 
 
 def main(_):
@@ -69,7 +83,8 @@ def main(_):
     devices = topologies.get_topology_desc(topology, 'tpu').devices
     config.train.batch_size = BATCH.value * len(devices)
     began = time.monotonic()
-    compiled = lower(config, devices).compile()
+    lowered, parameters = lower(config, devices)
+    compiled = lowered.compile()
     cost, memory = compiled.cost_analysis(), compiled.memory_analysis()
     flops, moved = cost['flops'] / BATCH.value, cost['bytes accessed'] / BATCH.value
     seconds = [amount / rate for amount, rate in zip((flops, moved), PEAK[kind], strict=True)]
@@ -78,6 +93,8 @@ def main(_):
       'images_a_chip': BATCH.value,
       'gflop_an_image': flops / 1e9,
       'traffic_mb_an_image': moved / 1e6,
+      'all_reduced_mb': all_reduced(compiled.as_text()) / 1e6,
+      'parameters_mb': parameters / 1e6,
       'temporaries_gb': memory.temp_size_in_bytes / 1e9,
       'bound_images_per_second_a_chip': 1 / max(seconds),
       'bound_by': ('arithmetic', 'memory traffic')[int(np.argmax(seconds))],
@@ -87,7 +104,8 @@ def main(_):
     print(
       f'{topology}, {row["chips"]} chips: {row["gflop_an_image"]:.2f} GFLOP and '
       f'{row["traffic_mb_an_image"]:.0f} MB of memory traffic an image, '
-      f'{row["temporaries_gb"]:.2f} GB of temporaries; at most '
+      f'{row["temporaries_gb"]:.2f} GB of temporaries; {row["all_reduced_mb"]:.1f} MB all-reduced '
+      f'for {row["parameters_mb"]:.1f} MB of parameters; at most '
       f'{row["bound_images_per_second_a_chip"]:,.0f} images/s a chip, by {row["bound_by"]}; '
       f'compiled in {row["compile_seconds"]:.0f} s',
       flush=True,
