@@ -1,7 +1,6 @@
-r"""What a machine without a network lacks, in parts: wheels, and CIFAR-10's pixels.
+"""What a machine without a network lacks, in parts: wheels, and CIFAR-10's pixels.
 
-    pip download -r requirements.txt "jax[cuda13]" -d wheels --only-binary=:all: \
-        --python-version=3.12
+    pip wheel -r requirements.txt "jax[cuda13]" -w wheels  # with its version of Python
     python -m benchmarks.bundle pack parts --wheels=wheels --data_dir=DIR  # here
     python -m benchmarks.bundle join parts more --out=DIR                  # there
 

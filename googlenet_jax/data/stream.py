@@ -36,8 +36,8 @@ class Stream:
     threads: threads that decode; 0 for one per core.
     workers: processes that the threads are spread over, because those of one process wait for each
       other; each makes whole batches. 0 for none but this one.
-    prefetch: batches that are decoded ahead, by this process or by each worker, beside two that
-      are put on the devices.
+    prefetch: batches that are decoded ahead, one or more by each worker, beside two that are put
+      on the devices.
     process: index of this process, and how many there are; None asks jax.
   """
 
@@ -93,11 +93,10 @@ class Stream:
       if not flags.FLAGS.is_parsed():  # Grain asks for one of its own
         flags.FLAGS.mark_as_parsed()
       resource_tracker.ensure_running()  # it lets signals through again where it begins
-      threads = max(1, self._threads // self._workers)
-      options = grain.ReadOptions(threads, threads)
-      workers = grain.MultiprocessingOptions(self._workers, self._prefetch)
-      batches = examples.batch(share).to_iter_dataset(options)
-      batches = batches.mp_prefetch(workers, _end_with_parent)
+      threads, ahead = max(1, self._threads // self._workers), -(-self._prefetch // self._workers)
+      batches = examples.batch(share).to_iter_dataset(grain.ReadOptions(threads, threads))
+      options = grain.MultiprocessingOptions(self._workers, ahead)
+      batches = batches.mp_prefetch(options, _end_with_parent)
     else:
       options = grain.ReadOptions(self._threads, max(self._prefetch * share, self._threads))
       batches = examples.to_iter_dataset(options).batch(share)
