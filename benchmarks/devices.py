@@ -60,8 +60,9 @@ def main(_):
   for count, each in found.items():
     times = [one['ms'] for one in each]
     row = {'host_ms': statistics.median(times), 'range': (min(times), max(times))}
-    rows[f'{count} devices'] = row | {'arrays': each[0]['arrays']}
-    print(f'{count} devices: {row["host_ms"]:.2f} ms a step ({min(times):.2f} to {max(times):.2f})')
+    name = f'{count} device{"s" * (count > 1)}'
+    rows[name] = row | {'arrays': each[0]['arrays']}
+    print(f'{name}: {row["host_ms"]:.2f} ms a step ({min(times):.2f} to {max(times):.2f})')
   about = machine.describe()
   print(f'a state of {each[0]["arrays"]} arrays; {about}; median (range) of {ROUNDS.value}')
   machine.save(JSON.value, about, rows, rounds=ROUNDS.value)

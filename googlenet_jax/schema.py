@@ -243,7 +243,7 @@ FIELDS: dict[str, Field] = {
     0, 'Processes that the threads are spread over; 0 for none', at_least(0), free=True
   ),
   'dataset.prefetch': Field(
-    2, 'Batches decoded ahead; one by each worker at least', at_least(1), free=True
+    2, 'Batches decoded ahead; a worker holds its share twice, and two more', at_least(1), free=True
   ),
   'dataset.max_bad_share': Field(
     0.01, 'Greatest unreadable share of a split, rounded up', SHARE, free=True

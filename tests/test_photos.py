@@ -480,6 +480,33 @@ def test_too_many_bad_photos_end_the_run(two_classes, tmp_path):
     batches(data, range(4), 20, jax.random.key(0))
 
 
+def test_where_no_photo_can_be_read_few_are_tried(two_classes):
+  tried = []
+
+  def read(index):
+    tried.append(index)
+    raise OSError('no such disk')
+
+  records = folder.records(str(two_classes), 'all')._replace(read=read, name=str, count=10_000)
+  options = {'image_size': 16, 'resize_shorter': 20, 'max_bad': 9, 'threads': 2, **STATISTICS}
+  data = pipeline.streamed(records, train=True, **options)
+  with pytest.raises(InputError, match=r'1\d of 10000 records .* \(no such disk\)'):
+    data.feed(0, 1, 40)
+  assert len(tried) < 400
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_why_a_record_is_left_out_is_said(two_classes, caplog, workers):
+  whole = folder.records(str(two_classes), 'all')
+  records = whole._replace(read=lambda index: (whole.read(index)[0], 0 if index else 'dusk'))
+  options = {'image_size': 16, 'resize_shorter': 20, 'max_bad': 1, 'workers': workers}
+  data = pipeline.streamed(records, train=False, **options, **STATISTICS)
+  data.feed(0, 1, 40)
+  data.close()
+  (said,) = [record.message for record in caplog.records]
+  assert said.endswith("left out (1 so far): invalid literal for int() with base 10: 'dusk'")
+
+
 def test_a_wrong_label_is_no_unreadable_photo(two_classes):
   def read(index):
     raise InputError(f'record {index} has label -1')

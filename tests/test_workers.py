@@ -1,13 +1,22 @@
 """Worker processes that decode photos: what they give, and their end."""
 
+import gc
+import multiprocessing
 import os
+import pathlib
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 from program import ROOT
+
+from googlenet_jax.data import folder, pipeline
+from googlenet_jax.errors import InputError
+
+OPTIONS = {'train': True, 'mean': (0.0,), 'std': (1.0,), 'image_size': 16, 'resize_shorter': 20}
 
 # Feeds until SIGINT; the first line are the ids of the workers.
 PROGRAM = """
@@ -45,20 +54,36 @@ def running(two_classes, tmp_path):
     env=env,
     text=True,
   )
-  workers = [int(pid) for pid in process.stdout.readline().split()]
-  assert len(workers) == 2
-  yield process, workers
-  process.kill()
-  process.communicate()
+  try:
+    workers = [int(pid) for pid in process.stdout.readline().split()]
+    assert len(workers) == 2, process.communicate()
+    yield process, workers
+  finally:
+    process.kill()
+    process.communicate()
 
 
 def ended(pids):
   """Whether all of the processes end within 20 seconds."""
   for _ in range(200):
-    if not any(os.path.exists(f'/proc/{pid}') for pid in pids):
+    if not any(map(runs, pids)):
       return True
     time.sleep(0.1)
   return False
+
+
+def runs(pid):
+  """Whether there is such a process; one that has ended unnoticed (a zombie) does not count."""
+  try:
+    return pathlib.Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] != 'Z'
+  except FileNotFoundError:
+    return False
+
+
+def changed(two_classes, read):
+  """The photos, of which `read(records, index)` makes what is read."""
+  records = folder.records(str(two_classes), 'all')
+  return records._replace(read=lambda index: read(records, index))
 
 
 def test_a_signal_to_all_processes_leaves_their_end_to_the_first(running):
@@ -72,4 +97,47 @@ def test_a_signal_to_all_processes_leaves_their_end_to_the_first(running):
 def test_workers_of_a_killed_process_end(running):
   process, workers = running
   process.kill()
+  assert ended(workers)
+
+
+def test_a_worker_that_ends_is_an_error_of_one_line(two_classes):
+  data = pipeline.streamed(folder.records(str(two_classes), 'all'), workers=2, **OPTIONS)
+  data.feed(0, 1, 8)
+  for child in multiprocessing.active_children():
+    child.kill()
+  with pytest.raises(InputError, match=r'dataset\.workers=2: one of them has ended'):
+    data.feed(1, 40, 8)
+  data.close()
+
+
+def test_an_error_of_a_worker_is_that_of_a_thread(two_classes):
+  def read(records, index):
+    raise InputError(f'record {index} has label -1')
+
+  data = pipeline.streamed(changed(two_classes, read), workers=2, **OPTIONS)
+  with pytest.raises(InputError, match=r'^record \d+ has label -1'):
+    data.feed(0, 1, 8)
+  data.close()
+
+
+def test_a_set_that_no_worker_can_be_sent_is_refused(two_classes):
+  lock = threading.Lock()
+
+  def read(records, index):
+    with lock:
+      return records.read(index)
+
+  data = pipeline.streamed(changed(two_classes, read), workers=2, **OPTIONS)
+  with pytest.raises(InputError, match=r'sent to them .*lock.*: use 0'):
+    data.feed(0, 1, 8)
+  data.close()
+
+
+def test_workers_of_a_pipeline_that_is_dropped_end(two_classes):
+  data = pipeline.streamed(folder.records(str(two_classes), 'all'), workers=2, **OPTIONS)
+  data.feed(0, 2, 8)  # one of each
+  workers = [child.pid for child in multiprocessing.active_children()]
+  assert len(workers) == 2
+  del data
+  gc.collect()
   assert ended(workers)

@@ -12,16 +12,16 @@ from googlenet_jax.errors import InputError
 
 LOG = logging.getLogger('googlenet_jax')
 
-NONE = -1  # in place of the index of an unreadable record
+READABLE = np.array(b'', 'S256')  # mark of a record; that of an unreadable one is 'INDEX WHY'
 
 
 class Crops:
   """The crop of a record; a place without an example is not valid.
 
   In evaluation such a place is black. In training the place of an unreadable record holds the next
-  readable one, because what a network normalises by its batch has to look like images. An example
-  tells the index of the record that was unreadable: it may be read in another process than that
-  which counts (`checked`).
+  readable one, because what a network normalises by its batch has to look like images. Its example
+  tells which record was unreadable and why: the process that reads may not be the one that counts
+  (`checked`).
 
   Args:
     records: encoded images.
@@ -49,21 +49,22 @@ class Crops:
     seen = len(self._views(size, size))
     self._nothing = np.zeros((size, size, 3) if seen == 1 else (seen, size, size, 3), np.uint8)
     self._augment, self._max_bad = augment, max_bad
-    self._bad = set()
+    self._bad = {}  # marks of unreadable records
 
   def unreadable(self) -> list[int]:
-    """Records of checked batches that could not be read, ascending."""
+    """Records that could not be read so far, ascending."""
     return sorted(self._bad)
 
   def checked(self, batch: dict) -> dict:
-    """A batch of examples without the records that could not be read, which are named and counted.
+    """A batch without marks; records that another process could not read are named and counted.
 
     Raises:
       InputError: there are too many.
     """
-    for index in np.unique(batch['unreadable']).tolist():
-      if index != NONE and index not in self._bad:
-        self._count(index)
+    for mark in filter(None, dict.fromkeys(batch['unreadable'].tolist())):
+      index, _, why = mark.decode(errors='replace').partition(' ')
+      if int(index) not in self._bad:
+        self._count(int(index), why)
     return {name: x for name, x in batch.items() if name != 'unreadable'}
 
   def evaluation(self, index: int) -> dict:
@@ -85,12 +86,13 @@ class Crops:
     crop = functools.partial(decode.crop_quickly, interpolation=interpolation)
     drawn = rng.bit_generator.state
     found = self._read(index, choose, crop)
+    mark = found['unreadable']
     for other in range(index + 1, index + self._records.count):
       if found['image'] is not self._nothing:
         break
       rng.bit_generator.state = drawn  # whether a box was drawn before the record turned out bad
       found = self._read(other % self._records.count, choose, crop)
-      found |= {'valid': np.bool_(False), 'unreadable': np.int32(index)}
+      found |= {'valid': np.bool_(False), 'unreadable': mark}
     return found
 
   def _read(self, index, choose, crop) -> dict:
@@ -101,22 +103,22 @@ class Crops:
       except InputError:
         raise
       except Exception as error:  # decoders raise anything on broken data, and all mean the same
-        LOG.debug('record %d: %s', index, error)
-    return self._example(unreadable=index)
+        self._count(index, str(error))
+    return self._example(mark=self._bad[index])
 
-  def _example(self, image=None, label=0, unreadable=NONE) -> dict:
+  def _example(self, image=None, label=0, mark=READABLE) -> dict:
     valid = np.bool_(image is not None)
     image = image if valid else self._nothing
-    marks = {'valid': valid, 'unreadable': np.int32(unreadable)}
-    return {'image': image, 'label': np.int32(label)} | marks
+    return {'image': image, 'label': np.int32(label), 'valid': valid, 'unreadable': mark}
 
-  def _count(self, index: int) -> None:
-    self._bad.add(index)
-    name, why = self._records.name(index), why_unreadable(self._records, index)
-    LOG.warning('%s cannot be read and is left out (%d so far): %s', name, len(self._bad), why)
-    if len(self._bad) > self._max_bad:
-      last = f'{name} ({why})'
-      raise too_many_bad(len(self._bad), self._records.count, self._max_bad, last)
+  def _count(self, index: int, why: str) -> None:
+    mark = np.array(f'{index} {why}'.encode(), READABLE.dtype)
+    if self._bad.setdefault(index, mark) is not mark:
+      return  # another thread was first
+    count, name = len(self._bad), self._records.name(index)
+    LOG.warning('%s cannot be read and is left out (%d so far): %s', name, count, why)
+    if count > self._max_bad:
+      raise too_many_bad(count, self._records.count, self._max_bad, f'{name} ({why})')
 
 
 def too_many_bad(bad: int, count: int, allowed: int, last: str) -> InputError:
@@ -127,15 +129,11 @@ def too_many_bad(bad: int, count: int, allowed: int, last: str) -> InputError:
   )
 
 
-def why_unreadable(records: Records, index: int) -> str:
-  """Why a record cannot be read, for a person."""
-  try:
-    decode.crop(records.read(index)[0], lambda width, height: (0, 0, width, height), 1)
-  except Exception as error:  # as in `Crops`
-    return str(error)
-  return 'now it can'
-
-
 def named_unreadable(records: Records, index: int) -> str:
   """A record's name and why it cannot be read, for a person."""
-  return f'{records.name(index)} ({why_unreadable(records, index)})'
+  try:
+    decode.crop(records.read(index)[0], lambda width, height: (0, 0, width, height), 1)
+    why = 'now it can'
+  except Exception as error:  # as in `Crops`
+    why = error
+  return f'{records.name(index)} ({why})'

@@ -43,6 +43,8 @@ class Split(NamedTuple):
 class Records(NamedTuple):
   """A split whose images are decoded when they are wanted; safe to read from many threads.
 
+  For `dataset.workers` it has to be sent to other processes: cloudpickle must take `read`.
+
   Attributes:
     count: number of examples.
     read: `index -> (encoded image, label)`; raises anything where it cannot.

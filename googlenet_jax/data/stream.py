@@ -1,14 +1,17 @@
-"""Photos read, decoded and cropped by threads, and put on the devices before they are asked for."""
+"""Photos read, decoded and cropped by threads or workers, and put on the devices beforehand."""
 
 import collections
 import concurrent.futures
 import contextlib
 import gc
 import itertools
+import logging
 import multiprocessing
 import os
 import signal
+import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from multiprocessing import resource_tracker
 
@@ -20,6 +23,7 @@ from absl import flags
 from googlenet_jax import parallel
 from googlenet_jax.data.crops import Crops
 from googlenet_jax.data.sources import Records
+from googlenet_jax.errors import InputError
 
 END = 2**32  # positions are counted up to here
 
@@ -36,8 +40,8 @@ class Stream:
     threads: threads that decode; 0 for one per core.
     workers: processes that the threads are spread over, because those of one process wait for each
       other; each makes whole batches. 0 for none but this one.
-    prefetch: batches that are decoded ahead, one or more by each worker, beside two that are put
-      on the devices.
+    prefetch: batches that are decoded ahead, beside two that are put on the devices. Each worker
+      holds its share of them, rounded up, twice, and two more.
     process: index of this process, and how many there are; None asks jax.
   """
 
@@ -55,13 +59,20 @@ class Stream:
     self._threads, self._workers = threads or cores(), workers
     self._prefetch = prefetch
     self._batches, self._next = None, None
+    self._stop = lambda: None
 
   def __call__(self, step: int, count: int, batch_size: int) -> dict:
     """Arrays `[local devices, count, share of the batch, ...]` on this process's devices."""
     if self._next != (step, batch_size):
       self.close()
       self._batches = self._begin(step, batch_size)
-    batches = [next(self._batches) for _ in range(count)]
+    try:
+      batches = [next(self._batches) for _ in range(count)]
+    except Exception as error:
+      why = _trouble(error)
+      if not why:
+        raise
+      raise InputError(f'dataset.workers={self._workers}: {why}') from error
     self._next = (step + count, batch_size)
     if count == 1:
       return batches[0]
@@ -69,8 +80,7 @@ class Stream:
 
   def close(self) -> None:
     """Stops reading ahead."""
-    if self._batches is not None:
-      self._batches.close()
+    self._stop()
     self._batches, self._next = None, None
     if self._workers:  # Grain's cycles hold batches, and these memory that all processes share
       gc.collect()
@@ -79,35 +89,61 @@ class Stream:
     import grain  # half a second, Orbax with it, that a photo's prediction needs not
 
     share, devices = batch_size // self._processes, jax.local_device_count()
-    first, example = self._process * share, self._example
+    first, example, checked = self._process * share, self._example, self._checked
+    makers = max(1, self._workers)
 
-    def position(index):  # position of this process's `index`-th example
-      return index // share * batch_size + first + index % share
+    def position(index):  # of each of `makers` examples the next one goes to another maker
+      batch, place = divmod(index // makers, share)
+      return (step + batch * makers + index % makers) * batch_size + first + place
 
     def shape(x):
       return x.reshape(devices, 1, share // devices, *x.shape[1:])
 
-    examples = grain.MapDataset.range(step * share, END // self._processes)
-    examples = examples.map(lambda index: example(position(index)))
+    threads = max(1, self._threads // makers)
+    ahead = 0 if self._workers else self._prefetch * share
+    options = grain.ReadOptions(threads, max(ahead, threads))
+    examples = grain.MapDataset.range(END).map(lambda index: example(position(index)))
+    batches = examples.to_iter_dataset(options).batch(share)
     if self._workers:
       if not flags.FLAGS.is_parsed():  # Grain asks for one of its own
         flags.FLAGS.mark_as_parsed()
-      resource_tracker.ensure_running()  # it lets signals through again where it begins
-      threads, ahead = max(1, self._threads // self._workers), -(-self._prefetch // self._workers)
-      batches = examples.batch(share).to_iter_dataset(grain.ReadOptions(threads, threads))
-      options = grain.MultiprocessingOptions(self._workers, ahead)
-      batches = batches.mp_prefetch(options, _end_with_parent)
-    else:
-      options = grain.ReadOptions(self._threads, max(self._prefetch * share, self._threads))
-      batches = examples.to_iter_dataset(options).batch(share)
-    batches = batches.map(lambda batch: jax.tree.map(shape, self._checked(batch)))
+      _track()
+      options = grain.MultiprocessingOptions(makers, -(-self._prefetch // makers))
+      batches = batches.mp_prefetch(options, _begin_worker)
+    batches = batches.map(lambda batch: jax.tree.map(shape, checked(batch)))
     placed = grain.experimental.device_put(
       batches, parallel.by_device(), cpu_buffer_size=0, device_buffer_size=1
     )
-    with _without_signals():
-      begun = iter(placed)
+    begun = iter(placed)
+    with _without_signals() if self._workers else contextlib.nullcontext():
       begun.start_prefetch()
+    self._stop = weakref.finalize(self, begun.close)
     return begun
+
+
+def _track() -> None:
+  """Begins Python's tracker of shared memory; later, it would let signals through again.
+
+  What is left at the end of the program it removes, and need not warn of.
+  """
+  quiet = 'ignore::UserWarning:multiprocessing.resource_tracker'
+  sys.warnoptions.append(quiet)  # handed on to the tracker
+  try:
+    resource_tracker.ensure_running()
+  finally:
+    sys.warnoptions.remove(quiet)
+
+
+def _trouble(error: Exception) -> str:
+  """What is wrong with workers, for a person; '' where the error is another."""
+  if 'terminated unexpectedly' in str(error):  # as Grain has it
+    return (
+      'one of them has ended, perhaps for want of memory (in a container that of /dev/shm, '
+      'docker run --shm-size): use fewer'
+    )
+  if any('cannot be pickled' in note for note in getattr(error, '__notes__', ())):
+    return f'the data set cannot be sent to them ({error}): use 0'
+  return ''
 
 
 @contextlib.contextmanager
@@ -120,9 +156,10 @@ def _without_signals():
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _end_with_parent(index: int, count: int) -> None:
-  """In a worker: ends it where the process that began it was killed, and waits for it no more."""
+def _begin_worker(index: int, count: int) -> None:
+  """Makes a worker silent, and ends it where the process that began it was killed."""
   del index, count
+  logging.disable()  # the other process names what it could not read
 
   def watch():
     multiprocessing.parent_process().join()
