@@ -492,6 +492,7 @@ def test_where_no_photo_can_be_read_few_are_tried(two_classes):
   data = pipeline.streamed(records, train=True, **options)
   with pytest.raises(InputError, match=r'1\d of 10000 records .* \(no such disk\)'):
     data.feed(0, 1, 40)
+  data.close()
   assert len(tried) < 400
 
 
