@@ -449,7 +449,7 @@ def test_a_bad_photo_keeps_its_place_with_mask_0_and_is_named(two_classes, tmp_p
     found = batches(data, range(2), 20, None)
     np.testing.assert_array_equal(np.flatnonzero(found.mask == 0), [4, 24])
   named = [r.message.split(' cannot')[0].split('/')[-2:] for r in caplog.records]
-  assert named == [['dusk', '04.jpg'], ['noon', '04.jpg']]
+  assert sorted(named) == [['dusk', '04.jpg'], ['noon', '04.jpg']]
 
 
 @pytest.mark.parametrize('workers', [0, 2])
@@ -490,7 +490,7 @@ def test_where_no_photo_can_be_read_few_are_tried(two_classes):
   records = folder.records(str(two_classes), 'all')._replace(read=read, name=str, count=10_000)
   options = {'image_size': 16, 'resize_shorter': 20, 'max_bad': 9, 'threads': 2, **STATISTICS}
   data = pipeline.streamed(records, train=True, **options)
-  with pytest.raises(InputError, match=r'1\d of 10000 records .* \(no such disk\)'):
+  with pytest.raises(InputError, match=r'\d+ of 10000 records .* \(no such disk\)'):
     data.feed(0, 1, 40)
   data.close()
   assert len(tried) < 400

@@ -116,7 +116,8 @@ class Crops:
     if self._bad.setdefault(index, mark) is not mark:
       return  # another thread was first
     count, name = len(self._bad), self._records.name(index)
-    LOG.warning('%s cannot be read and is left out (%d so far): %s', name, count, why)
+    if count <= self._max_bad + 1:  # threads read on until the error is seen, and name no more
+      LOG.warning('%s cannot be read and is left out (%d so far): %s', name, count, why)
     if count > self._max_bad:
       raise too_many_bad(count, self._records.count, self._max_bad, f'{name} ({why})')
 
