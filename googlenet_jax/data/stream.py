@@ -92,7 +92,7 @@ class Stream:
     first, example, checked = self._process * share, self._example, self._checked
     makers = max(1, self._workers)
 
-    def position(index):  # of each of `makers` examples the next one goes to another maker
+    def position(index):  # Grain deals the examples out to the makers in turn
       batch, place = divmod(index // makers, share)
       return (step + batch * makers + index % makers) * batch_size + first + place
 
