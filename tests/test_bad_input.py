@@ -116,7 +116,7 @@ def tensor(name, outside=True):
   return made
 
 
-CONV1 = 'conv1/7x7_s2_w_0'  # of the published file
+CONV1 = 'conv1/7x7_s2_w_0'  # a name of the published file
 
 
 class Hostile:
@@ -503,7 +503,7 @@ def refused(done):
 )
 def test_bad_input_is_one_line_and_status_2(tmp_path, request, group, arguments, says):
   arguments = with_files(arguments, tmp_path, request)
-  modes = ('predict', 'export', 'summarize', 'prepare', 'sweep')  # that have no workdir
+  modes = ('predict', 'export', 'summarize', 'prepare', 'sweep')  # modes without a workdir
   if not any(re.match(f'--workdir|--mode=({"|".join(modes)})', x) for x in arguments):
     arguments.append(f'--workdir={tmp_path}/made')
   before = contents(tmp_path)

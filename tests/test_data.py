@@ -311,7 +311,7 @@ def test_alternate_mirrors_each_image_every_second_epoch():
   split = split._replace(class_names=tuple(map(str, range(40))))
   read = reader(split, train=True, augment=augment.Augment(flip=True, alternate=True))
 
-  def mirrored(epoch):  # of each example
+  def mirrored(epoch):  # whether each example is
     batch = read(np.arange(40 * epoch, 40 * epoch + 40))
     darker = batch.image[:, 0, 0, 0] > batch.image[:, 0, -1, 0]
     return np.asarray(darker)[np.argsort(batch.label.argmax(-1))]

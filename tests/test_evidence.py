@@ -420,7 +420,7 @@ def test_no_verdict_from_fewer_than_three_seeds(many):
     ({'package': 'other'}, 'are of different package'),
     ({'versions': {'jax': '1'}}, 'are of different versions'),
     ({'data': {'test[:50]': 'other'}}, r"different examples in 'test\[:50\]'"),
-    ({'key': 'other', 'config': {}}, 'another run of arm'),  # of the same arm and seed
+    ({'key': 'other', 'config': {}}, 'another run of arm'),  # its arm and seed are the same
     ({'experiment': 'other', 'config': {}}, 'another run of arm'),  # found by its key
   ],
 )

@@ -90,7 +90,7 @@ def test_top_k():
   labels = jnp.eye(4)[jnp.array([1, 3])]
   assert metrics.correct(logits, labels).tolist() == [0, 1]
   assert metrics.correct(logits, labels, 2).tolist() == [1, 1]
-  assert metrics.correct(logits, labels, 5).tolist() == [1, 1]  # of four classes
+  assert metrics.correct(logits, labels, 5).tolist() == [1, 1]  # there are four classes
 
 
 def test_top_k_of_equal_logits_is_chance():

@@ -65,6 +65,8 @@ def running(two_classes, tmp_path):
 
 def ended(pids):
   """Whether all of the processes end within 20 seconds."""
+  if not os.path.isdir('/proc'):
+    pytest.skip('there is no /proc that tells which processes run')
   for _ in range(200):
     if not any(map(runs, pids)):
       return True

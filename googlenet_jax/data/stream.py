@@ -25,7 +25,7 @@ from googlenet_jax.data.crops import Crops
 from googlenet_jax.data.sources import Records
 from googlenet_jax.errors import InputError
 
-END = 2**32  # positions are counted up to here
+END = 2**32  # examples that a process is fed at most
 
 
 class Stream:

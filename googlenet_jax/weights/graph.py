@@ -133,7 +133,7 @@ def layers(modules: Mapping[Path, nn.Module], name: Callable[[Path], str]) -> di
     if type(module) not in OURS:
       continue
     op, leaves, attributes = OURS[type(module)]
-    if getattr(module, 'batch_norm', False):  # which takes the place of the bias
+    if getattr(module, 'batch_norm', False):  # its offset takes the place of the bias
       leaves = leaves[:1]
     with contextlib.suppress(KeyError):
       arrays = tuple(name(('params', *path, leaf)) for leaf in leaves)

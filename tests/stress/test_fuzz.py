@@ -40,7 +40,7 @@ SECONDS = float(os.environ.get('FUZZ_SECONDS', '600'))
 HANG = 60  # seconds of one example
 # That one example may take: 89 million pixels are 0.4 GB as RGBA, of which three are held at once.
 MEMORY = 3 * 2**30
-SIZE = 32  # of the crops
+SIZE = 32  # side of the crops, pixels
 
 
 def photos():
