@@ -1,6 +1,7 @@
 """Photos against Pillow and the definitions: pixels, crops, splits, order, and bad records."""
 
 import io
+import logging
 import math
 import struct
 
@@ -450,6 +451,18 @@ def test_a_bad_photo_keeps_its_place_with_mask_0_and_is_named(two_classes, tmp_p
     np.testing.assert_array_equal(np.flatnonzero(found.mask == 0), [4, 24])
   named = [r.message.split(' cannot')[0].split('/')[-2:] for r in caplog.records]
   assert sorted(named) == [['dusk', '04.jpg'], ['noon', '04.jpg']]
+
+
+def test_a_bad_photo_is_named_before_it_counts(two_classes, tmp_path, monkeypatch):
+  records = broken_folder(two_classes, tmp_path, ('04.jpg', '05.jpg'))
+  data = pipeline.streamed(
+    records, train=True, image_size=16, resize_shorter=20, max_bad=4, **STATISTICS
+  )
+  counted = []
+  log = logging.getLogger('googlenet_jax')
+  monkeypatch.setattr(log, 'warning', lambda *_: counted.append(len(data.unreadable())))
+  batches(data, range(2), 20, jax.random.key(0))
+  assert counted == [0, 1, 2, 3]  # else a program that ends once all are bad leaves one unnamed
 
 
 @pytest.mark.parametrize('workers', [0, 2])

@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import threading
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from googlenet_jax.data.sources import Records
 from googlenet_jax.errors import InputError
 
 LOG = logging.getLogger('googlenet_jax')
+COUNTING = threading.Lock()  # no part of `Crops`, which are sent to workers
 
 READABLE = np.array(b'', 'S256')  # mark of a record; that of an unreadable one is 'INDEX WHY'
 
@@ -112,12 +114,14 @@ class Crops:
     return {'image': image, 'label': np.int32(label), 'valid': valid, 'unreadable': mark}
 
   def _count(self, index: int, why: str) -> None:
-    mark = np.array(f'{index} {why}'.encode(), READABLE.dtype)
-    if self._bad.setdefault(index, mark) is not mark:
-      return  # another thread was first
-    count, name = len(self._bad), self._records.name(index)
-    if count <= self._max_bad + 1:  # threads read on until the error is seen, and name no more
-      LOG.warning('%s cannot be read and is left out (%d so far): %s', name, count, why)
+    with COUNTING:
+      if index in self._bad:
+        return  # another thread was first
+      count, name = len(self._bad) + 1, self._records.name(index)
+      if count <= self._max_bad + 1:  # threads read on until the error is seen, and name no more
+        LOG.warning('%s cannot be read and is left out (%d so far): %s', name, count, why)
+      # After its line: the program may end as soon as every record is known to be bad.
+      self._bad[index] = np.array(f'{index} {why}'.encode(), READABLE.dtype)
     if count > self._max_bad:
       raise too_many_bad(count, self._records.count, self._max_bad, f'{name} ({why})')
 
