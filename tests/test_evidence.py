@@ -354,6 +354,20 @@ def test_the_program_goes_on_and_reports(ran, tmp_path):
   assert (tmp_path / 'index.html').exists()
 
 
+@GROUP
+@pytest.mark.parametrize('change', [{'package': 'other'}, {'versions': {'jax': '1'}}])
+def test_no_point_runs_beside_records_that_it_cannot_be_compared_with(ran, tmp_path, change):
+  experiment, _, records = ran
+  first = experiment.points[0].key
+  told = json.loads((records / first / result.NAME).read_text()) | change
+  kept = epath.Path(tmp_path / 'records')
+  (kept / first).mkdir(parents=True)
+  (kept / first / result.NAME).write_text(json.dumps(told))
+  with pytest.raises(InputError, match=f'differs in its {next(iter(change))} '):
+    sweep.run(experiment, epath.Path(tmp_path / 'runs'), kept)
+  assert not (tmp_path / 'runs').exists()
+
+
 def repeated(results, seeds=3, **changes):
   """Records as of several seeds, their outcomes a little apart."""
   found = []

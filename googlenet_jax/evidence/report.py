@@ -11,12 +11,11 @@ from googlenet_jax.errors import InputError
 from googlenet_jax.evidence import design, statistics
 from googlenet_jax.evidence.design import BASE, Claim, Experiment
 from googlenet_jax.evidence.outcomes import OUTCOMES
-from googlenet_jax.evidence.result import Result
+from googlenet_jax.evidence.result import Result, alike
 from googlenet_jax.evidence.statistics import LEAST_SEEDS, LEVEL, Difference
 from googlenet_jax.tools.tables import Table
 
 MAIN = 'test_top1'  # what arms are compared by beside the claims
-ALIKE = 'package', 'versions'  # what all records of an experiment have in common
 
 
 class Arm(NamedTuple):
@@ -131,7 +130,7 @@ def _check_declared(experiment, results):
 
 def _check_alike(results):
   for result in results:
-    for what in ALIKE:
+    for what in alike():
       if result.told[what] != results[0].told[what]:
         raise InputError(
           f'{result.path} and {results[0].path} are of different {what} ({result.told[what]} and '

@@ -61,6 +61,11 @@ def package() -> str:
   return found.hexdigest()
 
 
+def alike() -> dict[str, Any]:
+  """What all records of an experiment have in common: the code and the versions."""
+  return {'package': package(), 'versions': origin.versions()}
+
+
 def write(
   point: design.Point, experiment: str, run: epath.Path, folder: epath.Path, failed: str = ''
 ) -> None:
@@ -81,11 +86,10 @@ def write(
     'differences': {x: y for x, y in point.fields.items() if x != 'seed'},
     'seed': point.config.seed,
     'failed': origin.without_places(failed),
-    'package': package(),
+    **alike(),
     'command': origin.command(),
     'processor': origin.processor(),
     'device': parallel.describe(),
-    'versions': origin.versions(),
     'data': files.read_json(run / workdir.RUN)['data'],
     'config': design.counted(point.config),
     **_network(run),

@@ -9,7 +9,8 @@ from collections.abc import Collection, Mapping
 import jax
 from etils import epath
 
-from googlenet_jax import parallel, training
+from googlenet_jax import files, parallel, training
+from googlenet_jax.errors import InputError
 from googlenet_jax.evidence import result
 from googlenet_jax.evidence.design import Experiment, Point
 from googlenet_jax.nonfinite import Diverged
@@ -38,12 +39,14 @@ def run(
     Counts of the points, and where the records are.
 
   Raises:
-    InputError: a point cannot be run.
+    InputError: a point cannot be run, or not be compared with a finished one.
     Interrupted: a signal came.
   """
   deadline = time.monotonic() + 60 * minutes if minutes else math.inf
   total = len(experiment.points)
   LOG.info('%s: %d points, %d finished', experiment.name, total, _finished(experiment, records))
+  if _finished(experiment, records) < total:
+    _check_alike(experiment, records)
   took = []
   for number, point in enumerate(experiment.points, 1):
     if result_path(records, point).exists():
@@ -74,6 +77,17 @@ def run(
 def result_path(records: epath.Path, point: Point) -> epath.Path:
   """The record of a point."""
   return records / point.key / result.NAME
+
+
+def _check_alike(experiment, records):
+  for path in (result_path(records, point) for point in experiment.points):
+    there = files.read_json(path) if path.exists() else {}
+    for what, here in result.alike().items():
+      if there.get(what, here) != here:
+        raise InputError(
+          f'{path} differs in its {what} ({there[what]}, here {here}), so no report could compare '
+          'what would run now with it: name another folder by --records'
+        )
 
 
 def _finished(experiment, records):
