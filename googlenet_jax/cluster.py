@@ -149,5 +149,5 @@ def leave(status: int) -> None:
   with contextlib.suppress(OSError):  # nobody may be reading
     sys.stdout.flush()
   if name() and jax.process_index() == 0:
-    time.sleep(1)  # jax ends the others once this one is gone: let them say what they have to
+    time.sleep(3)  # jax ends the others once this one is gone: let them say what they have to
   os._exit(status)

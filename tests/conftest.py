@@ -20,14 +20,25 @@ SHARED = pathlib.Path(__file__).resolve().parents[2] / 'shared' / 'data'
 os.environ['XLA_FLAGS'] = startup.xla_flags()
 startup.keep_memory()
 startup.collect_seldom()
+jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_num_cpu_devices', 4)
+# The programs that tests start: on a CPU too, with as many devices as a test says, and no proxy
+# between them and servers of the tests.
+os.environ['JAX_PLATFORMS'] = 'cpu'
+os.environ.pop('JAX_NUM_CPU_DEVICES', None)
+os.environ['no_proxy'] = os.environ['NO_PROXY'] = '127.0.0.1,localhost'
+# One program may read what another is still writing into the cache of compiled programs: jax warns
+# and compiles it again.
+os.environ['PYTHONWARNINGS'] = 'ignore:Error reading persistent compilation cache entry'
 
 
 def pytest_configure(config):
   """Workers and the programs that they start compile the same things: once."""
   if not hasattr(config, 'workerinput'):  # the session itself, not a worker of it
     if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
-      config.compiled = tempfile.TemporaryDirectory(prefix='googlenet_jax_tests_')
+      config.compiled = tempfile.TemporaryDirectory(
+        prefix='googlenet_jax_tests_', ignore_cleanup_errors=True
+      )
       os.environ['JAX_COMPILATION_CACHE_DIR'] = config.compiled.name
     # All of it: a program is made of hundreds that take less than the second of jax's default.
     os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'

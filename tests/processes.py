@@ -1,6 +1,8 @@
 """Runs of the program in several processes on this machine, over loopback, and what they leave."""
 
+import contextlib
 import pathlib
+import random
 import re
 import signal
 import socket
@@ -47,6 +49,15 @@ def photos(folder):
   )
 
 
+def free_port() -> int:
+  """A port that nobody uses, of those that the system gives to no one who asks for any."""
+  for port in random.sample(range(10_000, 32_000), 100):
+    with socket.socket() as tried, contextlib.suppress(OSError):
+      tried.bind(('127.0.0.1', port))
+      return port
+  raise AssertionError('100 ports are in use')
+
+
 class Job:
   """The processes of a run; killed after five minutes.
 
@@ -61,9 +72,7 @@ class Job:
   def __init__(self, count: int, workdir: pathlib.Path, *arguments: str):
     file = workdir.parent / 'config.py'
     file.write_text(CONFIG)
-    with socket.socket() as free:
-      free.bind(('127.0.0.1', 0))
-      port = free.getsockname()[1]
+    port = free_port()
     self.processes = []
     for i in range(count):
       several = []
@@ -77,6 +86,7 @@ class Job:
           f'--workdir={workdir}',
           *several,
           limit=self.LIMIT,
+          cwd=pathlib.Path(__file__).parent,  # where `slow.py` lies
           JAX_NUM_CPU_DEVICES='1',
         )
       )

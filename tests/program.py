@@ -71,6 +71,7 @@ class Program:
     self.stdout = os.fdopen(says, encoding='utf-8')
     self._end = os.fdopen(told)
     self._timer = threading.Timer(limit, self.kill)
+    self._timer.daemon = True
     self._timer.start()
 
   def send_signal(self, signum: signal.Signals) -> None:

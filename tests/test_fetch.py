@@ -231,7 +231,8 @@ def test_a_file_of_the_hub_is_fetched_and_kept(tmp_path, monkeypatch):
   server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Hub)
   threading.Thread(target=server.serve_forever, daemon=True).start()
   place = f'http://127.0.0.1:{server.server_port}'  # it is read when the package is imported
-  environment = os.environ | {'HF_ENDPOINT': place, 'HF_HOME': str(tmp_path)}
+  environment = {name: x for name, x in os.environ.items() if not name.startswith('HF_')}
+  environment |= {'HF_ENDPOINT': place, 'HF_HOME': str(tmp_path)}
   code = """if True:
     import sys
     from googlenet_jax import weights

@@ -1,5 +1,6 @@
 """Where figures come from: the commit is git's own, and what a record says names no place."""
 
+import os
 import re
 import subprocess
 import sys
@@ -13,6 +14,9 @@ from googlenet_jax.run import origin
 def checkout(tmp_path, monkeypatch):
   """A checkout with one commit, which the package is said to lie in."""
   monkeypatch.setattr(origin, 'ROOT', tmp_path)
+  for name in [name for name in os.environ if name.startswith('GIT_')]:  # of a hook, say
+    monkeypatch.delenv(name)
+  monkeypatch.setenv('GIT_CONFIG_GLOBAL', os.devnull)
   (tmp_path / 'code.py').write_text('pass\n')
   for command in ('init -q', 'add code.py', '-c user.name=a -c user.email=b commit -qm first'):
     subprocess.run(['git', *command.split()], cwd=tmp_path, check=True)

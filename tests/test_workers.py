@@ -78,7 +78,7 @@ def runs(pid):
   """Whether there is such a process; one that has ended unnoticed (a zombie) does not count."""
   try:
     return pathlib.Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] != 'Z'
-  except FileNotFoundError:
+  except (FileNotFoundError, ProcessLookupError):
     return False
 
 
