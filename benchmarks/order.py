@@ -2,9 +2,9 @@
 
     python -m benchmarks.order [--examples=45000] [--rounds=10] [--json=FILE]
 
-The training step of `configs/cifar10.py` (batch 64, augmentation included) on random pixels, with
-the order as it is and as it was: a permutation of all examples, made anew in every step. Each runs
-in a process of its own on all cores, in turn. About three minutes on two cores.
+The training step of `configs/experiments/base.py` (batch 64, augmentation included) on random
+pixels, with the order as it is and as it was: a permutation of all examples, made anew in every
+step. Each runs in a process of its own on all cores, in turn. About three minutes on two cores.
 """
 
 import jax
@@ -13,7 +13,7 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import interleave, machine, step
-from configs import cifar10
+from configs.experiments import base
 from googlenet_jax import experiment, parallel, startup
 from googlenet_jax.data import augmentations, pipeline, sources
 
@@ -38,7 +38,7 @@ def build(examples: int, whole: bool):
   step.keep_compiled()
   if whole:
     pipeline.shuffled = permuted
-  config = cifar10.get_config()
+  config = base.get_config()
   pixels = np.random.default_rng(0).integers(0, 256, (examples, 32, 32, 3), dtype=np.uint8)
   labels = (np.arange(examples) % 10).astype(np.int32)
   split = sources.Split(pixels, labels, np.ones(examples, bool), tuple('0123456789'))
@@ -63,7 +63,7 @@ def main(_):
     for name, whole in (('at the positions', False), ('whole permutation', True))
   }
   results = interleave.run(contestants, rounds=step.ROUNDS.value, steps=step.STEPS.value or 10)
-  batch = cifar10.get_config().train.batch_size
+  batch = base.get_config().train.batch_size
   about = f'{EXAMPLES.value} examples: {machine.describe("flax")}'
   interleave.report(results, batch, about, step.JSON.value)
 

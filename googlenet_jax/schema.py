@@ -208,10 +208,11 @@ FIELDS: dict[str, Field] = {
   'init.backbone_lr': Field(1.0, 'Factor on the learning rate of all but the classifiers', SHARE),
   'dataset.name': Field(
     'digits',
-    'Set: digits, folder (of photos), a TFDS classification set, or module:attribute of your own',
+    'Set: digits, folder (of photos), npz (arrays), a TFDS classification set, or '
+    'module:attribute of your own',
   ),
   'dataset.data_dir': Field(
-    '', "Folder of the photos, or of the TFDS sets; '' for TFDS's own", free=True
+    '', "Folder of the photos or TFDS sets, or the .npz file; '' for TFDS's own folder", free=True
   ),
   'dataset.classes': Field(
     '', "File like synset_words.txt that orders a folder's classes; '' for by name"
@@ -292,13 +293,13 @@ FIELDS: dict[str, Field] = {
   'augment.lighting': Field(
     0.0, "Standard deviation along ImageNet's principal colours", at_least(0)
   ),
-  'augment.cutout': Field(0, 'Side of a zeroed square', at_least(0), 'pixels'),
   'augment.extra': Field(
     (), 'Further steps, after lighting and at the size of the network', all_named(AUGMENTATIONS)
   ),
   'augment.extra_fields': Field(
     {}, "Fields of these by name: {'rand_augment': {'magnitude': 7}}", KEYWORDS
   ),
+  'augment.cutout': Field(0, 'Side of a zeroed square', at_least(0), 'pixels'),
   'augment.mixup': Field(0.0, 'Alpha of mixup', at_least(0)),
   'augment.cutmix': Field(0.0, 'Alpha of CutMix', at_least(0)),
   'train.duration': Field(
@@ -349,7 +350,7 @@ FIELDS: dict[str, Field] = {
   'eval.patience': Field(
     0,
     'Evaluations without a better top-1 on validation after which the training ends; 0 for none. '
-    'Schedules go on as if it did not',
+    'Schedules do not take it into account',
     at_least(0),
   ),
   'eval.batch_size': Field(
