@@ -39,9 +39,16 @@ def describe(
     start: source of the network, when training starts from weights.
 
   Raises:
-    InputError: the images are normalised otherwise than those that the weights were trained on.
+    InputError: the images are neither square nor gray or RGB, or are normalised otherwise than
+      those that the weights were trained on.
   """
-  size, _, channels = data.image_shape
+  size, width, channels = data.image_shape
+  if size != width:
+    raise InputError(
+      f'images of {size}x{width} pixels: --config.dataset.image_size=N makes them square'
+    )
+  if channels not in (1, 3):
+    raise InputError(f'images of {channels} channels: use gray images, or RGB')
   preprocessing = weights.Preprocessing(
     size, resize_shorter(config, size), config.dataset.mean, config.dataset.std, channels
   )
@@ -168,7 +175,8 @@ class Run:
     self.clock, self.batch_size = clock(config, data), config.train.batch_size
     self._start = None
     if config.init.weights and resume_from is None:
-      self._start = weights.load(config.init.weights, flag='--config.init.weights')
+      own = config.model.name if ':' in config.model.name else ''
+      self._start = weights.load(config.init.weights, flag='--config.init.weights', model=own)
     self._allow_head = config.init.allow_head
     self.description = resume_from or describe(config, data, self._start)
     self.model = network(config, self.description)

@@ -1,5 +1,7 @@
 """The package as a library: configs, runs on the caller's arrays, networks that classify."""
 
+import concurrent.futures
+import signal
 import subprocess
 import sys
 
@@ -11,6 +13,7 @@ from PIL import Image
 import googlenet_jax as gj
 from googlenet_jax import weights
 from googlenet_jax.errors import InputError
+from googlenet_jax.run import signals
 from tests import networks
 
 SMALL = {
@@ -45,6 +48,12 @@ def test_config_by_name_and_by_path(tmp_path):
     'def get_config():\n  c = digits.get_config()\n  c.seed = 7\n  return c\n'
   )
   assert gj.config(str(path)).seed == 7
+
+
+def test_a_folder_does_not_hide_the_config_of_its_name(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / 'cifar10').mkdir()
+  assert gj.config('cifar10').dataset.name == 'cifar10'
 
 
 @pytest.mark.parametrize(
@@ -104,6 +113,24 @@ def test_data_that_is_refused(data, says, tmp_path):
   with pytest.raises(InputError, match=says):
     gj.train(gj.config('lenet5', SMALL), tmp_path / 'run', data=data)
   assert not (tmp_path / 'run').exists()
+
+
+@pytest.mark.parametrize(
+  ('shape', 'says'), [((8, 6, 1), 'images of 8x6 pixels'), ((8, 8, 4), 'images of 4 channels')]
+)
+def test_images_that_no_photo_could_be_like_are_refused(shape, says, tmp_path):
+  images, labels = split(0)
+  data = {'train': (np.resize(images, (len(images), *shape)), labels)}
+  with pytest.raises(InputError, match=says):
+    gj.train(gj.config('digits', SMALL), tmp_path / 'run', data=data)
+  assert not (tmp_path / 'run').exists()
+
+
+def test_in_a_thread_signals_are_left_to_the_caller():
+  before = signal.getsignal(signal.SIGTERM)
+  with concurrent.futures.ThreadPoolExecutor() as pool, signals.Signals() as caught:
+    pool.submit(caught.begin).result()
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_features_are_what_the_network_computes(run):

@@ -300,6 +300,11 @@ def headless(path):
   save_file(arrays, path)
 
 
+def of_code(path):
+  told = {'format': 2, 'model': 'os:mkdir', 'fields': {'path': 'touched'}, 'preprocessing': {}}
+  save_file({'x': np.zeros(2)}, path, {weights.KEY: json.dumps(told | {'class_names': ['a', 'b']})})
+
+
 class Hostile:
   def __reduce__(self):
     return (pathlib.Path.touch, (pathlib.Path('touched'),))
@@ -321,6 +326,7 @@ class Hostile:
     ('a.safetensors', lambda p: save_file({'x': np.zeros(2)}, p), "arrays called 'x'"),
     ('a.safetensors', lambda p: save_file({}, p, {weights.KEY: '{}'}), 'describe a network'),
     ('a.safetensors', not_finite, 'not finite'),
+    ('a.safetensors', of_code, "'os:mkdir', code that a file may not start"),
     ('a.onnx', lambda p: p.write_bytes(b'\xff\xff'), 'no usable weights file'),
     ('a.safetensors', wrong_field, "width='wide': use a number above 0"),
     ('a.safetensors', headless, 'missing'),

@@ -45,8 +45,8 @@ def load(
       parameters where it has them), a key of `remote.FILES`, which is fetched, or
       'hf://OWNER/NAME/FILE' of the Hugging Face hub.
     flag: flag that gave the path, for errors.
-    model: name of the network, for a published file, which names none; '' for the one that such
-      arrays are usually of.
+    model: name of the network, for a published file, which names none, and for a file of
+      'module:attribute', which may not start that; '' for the one that such arrays are usually of.
     preprocessing: key of `variants.PREPROCESSINGS` in place of the file's own; '' for its own.
     overrides: fields of the network to override where not None; not the number of classes.
 
@@ -118,6 +118,11 @@ def _file(path: pathlib.Path, name: str) -> _Found:
   tensors = files.read(path)
   if KEY in tensors.metadata:
     description = Description.from_json(tensors.metadata[KEY], 'it')
+    if ':' in description.model and name != description.model:  # a file is data: it runs no code
+      raise InputError(
+        f'it is of {description.model!r}, code that a file may not start: name it too, as '
+        f'--model={description.model}'
+      )
     arrays = {
       ('file', name) if '/' not in name else tuple(name.split('/')): x
       for name, x in tensors.arrays.items()
