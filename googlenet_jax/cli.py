@@ -136,6 +136,7 @@ class Call(NamedTuple):
     workdir: folder of the run, an `epath.Path`.
     given: fields of the config that the command line sets, 'optimizer.lr'.
     file: the config's file; '' for that of a run.
+    point: the point of --sweep; None for none.
   """
 
   flags: flags.FlagValues
@@ -143,6 +144,7 @@ class Call(NamedTuple):
   workdir: Any
   given: set[str]
   file: str
+  point: Any = None
 
 
 def main() -> None:
@@ -301,15 +303,16 @@ def _start(file: str) -> int:
   call = Call(values, values.config, workdir, given, file)
   if values.model:
     call.config.model.name = values.model
-  if values.sweep >= 0:
-    point = _take_point(call)
-    call = call._replace(workdir=workdir / f'sweep_{values.sweep}', given=given | point.keys())
-  if not values.weights:
-    effects.fit(call.config, call.given)
-  checks.check(call.config, weights=bool(values.weights))
+  if values.sweep < 0:
+    if not values.weights:
+      effects.fit(call.config, call.given)
+    checks.check(call.config, weights=bool(values.weights))
   _join_cluster(call)
   # Once jax knows which process this is.
-  effects.check(call.config, values.mode, call.given, weights=bool(values.weights))
+  if values.sweep < 0:
+    effects.check(call.config, values.mode, call.given, weights=bool(values.weights))
+  else:
+    call = _at_point(call)
   try:
     result = _run(call)
   except Interrupted as interrupted:
@@ -319,17 +322,15 @@ def _start(file: str) -> int:
   return 0
 
 
-def _take_point(call: Call) -> dict:
-  """Puts the point of --sweep into the config; returns its fields, which no flag may set."""
-  from googlenet_jax import schema
+def _at_point(call: Call) -> Call:
+  """The same at the point of --sweep, checked as by `--mode=sweep --run`."""
   from googlenet_jax.evidence import design
 
   number, points = call.flags.sweep, config_files.points(call.file)
   if number >= len(points):
     raise InputError(f'--sweep={number}: the points of sweep() are 0 to {len(points) - 1}')
-  _, fields = design.named(points[number], call.given)
-  schema.update(call.config, fields, 'sweep(): ')
-  return fields
+  point = design.point(call.config, points[number], call.given)
+  return call._replace(config=point.config, workdir=call.workdir / f'sweep_{number}', point=point)
 
 
 def _join_cluster(call: Call) -> None:
@@ -407,20 +408,18 @@ def _run(call: Call) -> dict:
 
 def _train(call: Call) -> dict:
   """Trains; a point of a sweep leaves its record."""
-  if call.flags.sweep < 0:
+  if call.point is None:
     from googlenet_jax import training
 
     if call.flags.records:
       raise InputError('--records has no effect in --mode=train without --sweep')
     return training.train(call.config, call.workdir, given=call.given)
-  from googlenet_jax.evidence import design, sweep
+  from googlenet_jax.evidence import sweep
 
-  arm, fields = design.named(config_files.points(call.file)[call.flags.sweep])
-  point = design.Point(arm, fields, call.config, design.key(call.config))
   records = _records(call)
-  folder = call.workdir if records == call.workdir else records / point.key
+  folder = call.workdir if records == call.workdir else records / call.point.key
   name = pathlib.Path(call.file).stem
-  return sweep.train(point, name, call.workdir, folder, given=call.given)
+  return sweep.train(call.point, name, call.workdir, folder, given=call.given)
 
 
 def _report(call: Call, output: str) -> dict:

@@ -427,6 +427,10 @@ CASES = {
   'sweeps and clusters': [
     (['--config=configs/nin.py', '--sweep=0'], 'has no sweep()'),
     (['--sweep=9'], 'the points of sweep() are 0 to 8'),
+    (  # whose arms set fields that have no effect in them, as a point may
+      ['--config=configs/experiments/waterfall.py', '--sweep=1', '--config.dataset.name=digits'],
+      'the images are gray',
+    ),
     (['--sweep=1', '--config.seed=3'], '--config.seed contradicts a point of sweep()'),
     (['--config.distributed=on'], 'give --coordinator=HOST:PORT'),
     (['--config.distributed=True'], 'auto, on, off'),

@@ -183,6 +183,12 @@ def test_outcomes_are_read_off_the_records():
   assert found == pytest.approx(expected)
 
 
+def test_an_epoch_of_no_whole_number_of_steps_has_its_records():
+  lines = [{'step': step, 'epoch': step / 10.16, 'main_top1': step / 22} for step in (11, 22)]
+  course = outcomes.Course(lines, {}, {})
+  assert outcomes.OUTCOMES['first_epoch_top1'].value(course) == 50.0
+
+
 def test_a_point_is_known_by_what_its_outcome_depends_on():
   base = schema.config()
   key = design.key(base)

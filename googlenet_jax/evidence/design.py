@@ -186,6 +186,6 @@ def counted(config: ConfigDict) -> dict[str, Any]:
 
 def counts(field: str) -> bool:
   """Whether a run's outcome depends on a field."""
-  # Some outcomes are means of training records.
-  scored = field in (*workdir.ANSWERED, 'log.every') or field.startswith('eval.')
+  # Some outcomes are means of training records; what is not finite ends a run, or is passed over.
+  scored = field in (*workdir.ANSWERED, 'log.every', 'on_nonfinite') or field.startswith('eval.')
   return scored or field not in schema.FIELDS or not schema.FIELDS[field].free

@@ -71,9 +71,6 @@ def _percent(name: str):
   return value
 
 
-ROUNDING = 0.02  # epochs: records end at whole steps
-
-
 def _online(name: str, last: bool):
   """The mean of a number over the training records that lie in the first or the last epoch."""
 
@@ -81,7 +78,8 @@ def _online(name: str, last: bool):
     end = course.lines[-1]['epoch'] if last else 1.0
     counts, values, start, before = [], [], 0.0, 0
     for line in course.lines:
-      if start >= end - 1 - ROUNDING and line['epoch'] <= end + ROUNDING:
+      step = line['epoch'] / line['step']  # in epochs: records end at whole steps
+      if start >= end - 1 - step and line['epoch'] <= end + step:
         counts.append(line['step'] - before)
         values.append(line[name])
       start, before = line['epoch'], line['step']

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
+from googlenet_jax import schema
 from googlenet_jax.errors import InputError
 from googlenet_jax.evidence import design, statistics
 from googlenet_jax.evidence.design import BASE, Claim, Experiment
@@ -111,6 +112,7 @@ def _check_declared(experiment, results):
   """Refuses a record of a point's arm and seed, or of its key, whose config is another."""
   points = {(point.arm, point.config.seed): point for point in experiment.points}
   keys = {point.key: point for point in experiment.points}
+  defaults = design.counted(schema.config())  # of fields that a record is older than
   for result in results:
     told = result.told
     point = keys.get(told['key'])
@@ -118,7 +120,7 @@ def _check_declared(experiment, results):
       point = point or points.get((told['arm'], told['seed']))
     if not point:
       continue
-    there, here = told['config'], design.counted(point.config)
+    there, here = defaults | told['config'], design.counted(point.config)
     fields = [x for x in sorted(there | here) if there.get(x) != here.get(x)]
     if fields:
       some = ', '.join(f'{x}: {there.get(x)!r} there, {here.get(x)!r} here' for x in fields[:3])

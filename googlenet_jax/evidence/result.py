@@ -125,6 +125,7 @@ def _network(run: epath.Path) -> dict[str, int]:
 def _course(run: epath.Path) -> dict[str, Any]:
   summary = files.read_json(run / 'summary.json')
   lines = [line for line in metrics_log.read(run) if line['split'] == 'train']
+  lines = [line for line in lines if 'loss' in line]  # not those of skipped steps alone
   norms, tested = outcomes.norms(lines), _tested(run, summary['tested_step'])
   return {
     'images_per_second': summary['images_per_second'],
