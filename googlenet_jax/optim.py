@@ -105,7 +105,8 @@ def accumulated(
     def wait():
       return optax.tree.zeros_like(grads), Accumulated(count, mean, state.inner)
 
-    return jax.lax.cond((count == every) | last, make, wait)
+    # More than `every` where the run branches from one that accumulated more.
+    return jax.lax.cond((count >= every) | last, make, wait)
 
   return optax.GradientTransformationExtraArgs(init, update)
 

@@ -75,11 +75,15 @@ def train(
     folder.begin(run.description)
     signals = stack.enter_context(Signals(deadline))
     trainer = Trainer(config, run, splits, folder, state, watch, signals)
-    trainer.train(min(stop_at or run.clock.total_steps, run.clock.total_steps))
+    try:
+      trainer.train(min(stop_at or run.clock.total_steps, run.clock.total_steps))
+    except InputError:
+      trainer.give_up()
+      raise
     done = trainer.step == run.clock.total_steps or trainer.in_vain
     if done and not signals.stop:
       trainer.warn_of_lost_gradients()
-      about = config, run, folder, splits.get('test'), trainer.history, watch
+      about = config, run, folder, splits.get('test'), trainer.history, watch, trainer.step
       summary = run_summary.make(*about, overlaps, signals.asked)  # None where it is to stop
     trainer.close()
     if signals.stop:
@@ -130,7 +134,7 @@ class Trainer:
     self._device_data = parallel.replicate(self._data.device_data)
     warm = run.clock.round(config.schedule.warmup) or math.ceil(run.clock.steps_per_epoch)
     alarm = DeadHeadAlarm(run.head_titles, len(self._data.class_names), warm)
-    first = folder.first
+    first, self._branches = folder.first, folder.branches
     self._report = Report(run, folder.workdir, first, folder.lines, alarm)
     self.history, self._progress = self._report.history, self._report.progress
     self._saver = Saver(folder.checkpoints, self.history, watch, config.checkpoint.minutes)
@@ -154,6 +158,9 @@ class Trainer:
   def train(self, end: int) -> None:
     """Trains to a step or a signal, and saves."""
     with self._saver.finishing():
+      if self._branches:  # from now on this run needs the other no more
+        self._saver.save(self._state)
+        self._saver.wait()
       self._catch_up()
       while not self._signals.asked() and self.step < end and not self.in_vain:
         log_at = self._run.clock.due(self.step, self._config.log.every)
@@ -232,7 +239,6 @@ class Trainer:
   def _evaluate(self):
     """Scores the last and the averaged parameters, and saves; does neither once it is to stop."""
     with self._progress.pause():
-      self._watch.pause(self._state)
       try:
         results = self._validation.results(self._state, self._signals.asked)
       except InputError:  # too many records cannot be read: no reason to lose the training
@@ -244,6 +250,11 @@ class Trainer:
         self._judge()
         # The best is chosen by the averaged parameters where there are any.
         self._saver.save(self._state, [*results.values()][-1].values['top1'] if results else None)
+
+  def give_up(self) -> None:
+    """Draws the curves after an error, and closes the writers: what led to it is in the record."""
+    with contextlib.suppress(InputError):  # of a full disk, which is told already
+      self._report.close()
 
   def close(self) -> None:
     """Draws the curves, and says so where a signal ended it."""

@@ -165,6 +165,16 @@ def test_accumulated_gradients_are_averaged_those_of_an_incomplete_group_too():
   np.testing.assert_allclose(path, [1.0, 1.0, -1.0, -1.0, -2.25], rtol=1e-6)
 
 
+def test_gradients_of_a_run_that_accumulated_more_make_the_next_update():
+  more, fewer = (optim.create(name='sgd', momentum=0.0, accumulate=n) for n in (4, 2))
+  params, state = {'w': jnp.zeros(1)}, more.init({'w': jnp.zeros(1)})
+  for gradient in (1.0, 2.0, 3.0):
+    _, state = more.update({'w': jnp.full(1, gradient)}, state, params, last=False)
+  updates, state = fewer.update({'w': jnp.full(1, 6.0)}, state, params, last=False)
+  np.testing.assert_allclose(updates['w'], [-3.0], rtol=1e-6)  # the mean of all four
+  assert optim.pending(state) == 0
+
+
 # A float32 quotient under jit falls short of a whole number for the first six.
 @pytest.mark.parametrize('every', [41, 47, 55, 61, 82, 94, *range(1, 400, 33)])
 def test_decay_falls_where_the_exact_boundary_is(every):

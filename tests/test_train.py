@@ -81,7 +81,12 @@ def test_a_branch_of_a_run_with_its_config_is_the_straight_run(tiny, straight, t
   _, folder = straight
   run(tiny, tmp_path / 'first', stop_at=4)
   tiny.init.run = str(tmp_path / 'first')
+  run(tiny, tmp_path / 'branch', stop_at=5)
+  for gone in ('first', 'branch/checkpoints/5'):  # as if it was killed before it saved
+    shutil.rmtree(tmp_path / gone)
   assert run(tiny, tmp_path / 'branch')['resumed_from_step'] == 4
+  starts = [json.loads(line) for line in (tmp_path / 'branch' / 'starts.jsonl').open()]
+  assert [line['step'] for line in starts] == [4, 4]
   one, other = last_state(tiny, folder), last_state(tiny, tmp_path / 'branch')
   jax.tree.map(np.testing.assert_array_equal, one, other)
 
@@ -93,6 +98,7 @@ def test_a_branch_may_be_longer_and_of_another_rate(tiny, straight, tmp_path):
   for change, says in (
     ({}, 'is at step 11, and config.train.duration ends at 11'),
     ({'model': {'width': 0.2}}, 'of the network googlenet'),
+    ({'average': {'name': 'polyak'}}, 'its state does not fit'),
     ({'average': {'name': 'none'}, 'optimizer': {'name': 'adam'}}, 'its state does not fit'),
   ):
     c = tiny.copy_and_resolve_references()
@@ -305,7 +311,7 @@ def poisoned(monkeypatch, bad_step, batch_size):
 
 def test_what_is_not_finite_ends_the_run_and_overwrites_nothing(tiny, tmp_path, monkeypatch):
   poisoned(monkeypatch, 5, tiny.train.batch_size)
-  tiny.eval.every = '2 steps'
+  tiny.eval.every, tiny.log.pictures = '2 steps', True
   says = r'step 6: the loss of main, aux1 \(3a\) is not finite .* 0.05; .* step 4: low'
   for _ in range(2):  # the same command again comes to the same end
     with pytest.raises(InputError, match=says):
@@ -314,7 +320,7 @@ def test_what_is_not_finite_ends_the_run_and_overwrites_nothing(tiny, tmp_path, 
     assert int(kept.step) == 4
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(kept.params))
   assert [line['step'] for line in history(tmp_path)] == [2, 2, 3, 4, 4]
-  assert not (tmp_path / 'summary.json').exists()
+  assert not (tmp_path / 'summary.json').exists() and (tmp_path / 'curves.png').exists()
 
 
 def test_a_learning_rate_that_is_too_high_is_named(tiny, tmp_path):

@@ -44,6 +44,7 @@ class RunFolder:
     checkpoints: its checkpoints, read only until `begin`.
     latest: step of the checkpoint that the run goes on from; None for a run that begins.
     first: step that it begins at; above 0 for a resumed run or a branch of another.
+    branches: whether it begins as a branch of another run.
     description: what the network is of a run that goes on; None for one that begins.
     digests: digests of the splits, by their notation; there from `check_data` on.
     lines: records so far; there from `begin` on.
@@ -60,9 +61,10 @@ class RunFolder:
     self.checkpoints = Checkpoints(workdir, config.checkpoint.keep, read_only=True)
     self.latest = self.checkpoints.latest()
     self.first, self.description, self._origin = self.latest or 0, None, None
+    self.branches = self.latest is None and bool(config.init.run)
     if self.latest is not None:
       self.description = workdirs.network(workdir)
-    elif config.init.run:
+    elif self.branches:
       self._origin = epath.Path(config.init.run).expanduser()
       self.first = self._last_of_origin()
 
@@ -101,13 +103,15 @@ class RunFolder:
         f'{where} is at step {self.first:,}, and config.train.duration ends at {end:,}: give a '
         'longer one'
       )
+    refused = InputError(
+      f'{where}: its state does not fit: give the same network, optimizer, accumulation and average'
+    )
+    if workdirs.config(self._origin).average.name != self._config.average.name:
+      raise refused  # arrays of the same shapes that mean something else
     try:
       return Checkpoints(self._origin, read_only=True).restore(state, self.first, LEARNT)
     except (ValueError, KeyError) as error:  # Orbax, of another tree
-      raise InputError(
-        f'{where}: its state does not fit: give the same network, optimizer, accumulation and '
-        'average'
-      ) from error
+      raise refused from error
 
   def check_data(self, description: weights.Description, splits: dict[str, Pipeline]) -> None:
     """Raises InputError if the data, or its classes, are not what they were when the run began."""
@@ -131,6 +135,6 @@ class RunFolder:
         raise InputError(
           f'{self.workdir}: another run has been there meanwhile: start this one again'
         )
-    about = self._config, description, self.digests, self.workdir, self.latest
-    parallel.from_main(lambda: workdirs.begin(*about))
+    about = self._config, description, self.digests, self.workdir, self.first
+    parallel.from_main(lambda: workdirs.begin(*about, new=self.latest is None))
     parallel.from_main(self.checkpoints.open)

@@ -5,6 +5,7 @@ seconds since 1970. Event files and curves are made from it and can be made agai
 `python -m googlenet_jax.run.metrics_log WORKDIR`.
 """
 
+import contextlib
 import json
 import sys
 import time
@@ -120,12 +121,16 @@ if __name__ == '__main__':
   from googlenet_jax.errors import InputError
   from googlenet_jax.run import workdir as workdirs
 
-  folder, titles = epath.Path(sys.argv[1]), {}
+  folder, titles, writers = epath.Path(sys.argv[1]), {}, (TensorBoard,)
   try:
-    if (folder / 'network.json').exists():
-      titles = losses.head_titles(workdirs.network(folder).create())
-    # A run that is at work there loses no line.
-    MetricsLog(folder, None, titles=titles).close()
+    with contextlib.ExitStack() as stack:
+      try:
+        stack.enter_context(workdirs.locked(folder))
+      except workdirs.Busy:  # the run that is at work there writes its own, and loses no line
+        writers = ()
+      if (folder / 'network.json').exists():
+        titles = losses.head_titles(workdirs.network(folder).create())
+      MetricsLog(folder, None, writers=writers, titles=titles).close()
   except InputError as error:
     print(f'error: {error}', file=sys.stderr)
     sys.exit(2)

@@ -2,6 +2,7 @@
 
 import math
 import signal
+import threading
 import time
 
 from googlenet_jax import parallel
@@ -20,6 +21,7 @@ class Signals:
 
   Before `begin` a signal ends the process at once, as there is nothing to be saved. Of several
   processes any may get it, and jax agrees on where all of them stop, after the first step.
+  In a thread, where Python lets none be caught, they are left to the caller.
 
   Args:
     deadline: time at which a run of one process stops as by SIGALRM, by `time.monotonic`.
@@ -37,7 +39,7 @@ class Signals:
 
   def begin(self) -> None:
     """From now on signals are caught."""
-    if self._old:
+    if self._old or threading.current_thread() is not threading.main_thread():
       return
     # Of several processes SIGTERM is jax's, which tells the others.
     caught = [signal.SIGINT] if parallel.several_processes() else [signal.SIGINT, signal.SIGTERM]

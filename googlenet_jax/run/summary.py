@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from googlenet_jax import experiment, parallel
 from googlenet_jax.data.pipeline import Pipeline
 from googlenet_jax.run import origin, score
+from googlenet_jax.run import workdir as workdirs
 from googlenet_jax.run.folder import SUMMARY, RunFolder
 from googlenet_jax.run.metrics_log import MetricsLog
 from googlenet_jax.run.stopwatch import Stopwatch
@@ -21,6 +22,7 @@ def make(
   test: Pipeline | None,
   history: MetricsLog,
   watch: Stopwatch,
+  step: int,
   overlaps: list[str],
   stop: Callable,
 ) -> dict | None:
@@ -33,6 +35,7 @@ def make(
     test: pipeline of the test split; None where none is named.
     history: record of the run, which the scores are added to.
     watch: stopwatch of the run.
+    step: step that it has ended at.
     overlaps: what the splits have in common (`inputs.overlaps`).
     stop: whether to stop, by a signal.
   """
@@ -41,7 +44,7 @@ def make(
     return None
   return (
     found
-    | _course(run, history.lines, found['tested_step'], folder.checkpoints.latest())
+    | _course(run, history.lines, found['tested_step'], workdirs.began_at(folder.workdir), step)
     | {'overlaps': overlaps, 'seed': config.seed, 'resumed_from_step': folder.first}
     | {'saving': watch.saving_share(), 'seconds': watch.elapsed()}
     | {'peak_memory_mb': parallel.peak_memory(), 'device': parallel.describe()}
@@ -109,14 +112,15 @@ def _scores(
   }
 
 
-def _course(run, lines, tested_step, steps) -> dict:
+def _course(run, lines, tested_step, began, steps) -> dict:
   waits = [line['input_wait'] for line in lines if 'input_wait' in line]
   speeds = [line['images_per_second'] for line in lines if 'images_per_second' in line]
+  epochs = run.clock.epochs(steps)
   return {
     'steps': steps,
-    'epochs': run.clock.epochs(steps),
+    'epochs': epochs,
     'parameters': run.parameters,
-    'unreadable': _unreadable(lines, run.clock.epochs(steps), tested_step),
+    'unreadable': _unreadable(lines, epochs - run.clock.epochs(began), tested_step),
     'images_per_second': float(np.median(speeds)) if speeds else None,
     'input_wait': float(np.mean(waits)) if waits else None,
   }

@@ -119,7 +119,9 @@ def begin(
   description: weights.Description,
   digests: dict[str, str],
   workdir: epath.Path,
-  step: int | None,
+  step: int,
+  *,
+  new: bool,
 ) -> None:
   """Says in a workdir what the run is, and what is changed from a step on.
 
@@ -130,14 +132,15 @@ def begin(
     description: account of its network.
     digests: see `check_data`.
     workdir: folder of the run.
-    step: step of the checkpoint that it resumes from; None for a new run.
+    step: step that it begins at, or resumes from.
+    new: whether it has no checkpoint yet.
   """
   begun = (workdir / 'config.json').exists()
   earlier = files.read_json(workdir / RUN)['data'] if begun else {}
   if earlier | digests != earlier or not begun:
     about = {'format': checkpoint.FORMAT, 'data': earlier | digests}
     files.write(workdir / RUN, json.dumps(about, indent=2) + '\n')
-  if step is None:
+  if new:
     files.write(workdir / 'network.json', description.to_json() + '\n')
   _append(workdir / STARTS, step, origin.origin())
   if not begun:
@@ -149,11 +152,17 @@ def begin(
     _append(workdir / CHANGES, step, {'fields': changed})
 
 
-def _append(path: epath.Path, step: int | None, told: dict) -> None:
+def _append(path: epath.Path, step: int, told: dict) -> None:
   """Adds a line of JSON; the file is whole at any time."""
   lines = path.read_text() if path.exists() else ''
-  line = json.dumps({'step': step or 0, 'time': round(time.time(), 3), **told})
+  line = json.dumps({'step': step, 'time': round(time.time(), 3), **told})
   files.write(path, f'{lines}{line}\n')
+
+
+def began_at(workdir: epath.Path) -> int:
+  """The step that a run began at: 0, or that of the run that it branches from."""
+  path = workdir / STARTS
+  return files.read_json(path, path.read_text().splitlines()[0])['step']
 
 
 def network(workdir: epath.Path) -> weights.Description:
