@@ -5,6 +5,7 @@ with `sums(logits, labels, mask) -> tree` and `result(tree)`. The sums are added
 devices; the result is made of them once, on the host.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -17,8 +18,11 @@ from googlenet_jax.errors import InputError
 from googlenet_jax.losses import Loss
 
 REQUIRED = ('loss', 'top1')  # the curves and the choice of the best checkpoint
-# Other names in a record of an evaluation.
-RESERVED = ('step', 'split', 'time', 'epoch', 'examples', 'unreadable')
+# Other names in a record of an evaluation, and in what it is made of.
+RESERVED = re.compile(
+  'step|split|time|epoch|examples|unreadable|correct|per_class_top1|about|overrides|versions|'
+  '.*_unflipped|top1_shift_.*'
+)
 
 
 class Metric(Protocol):
@@ -151,7 +155,7 @@ def create(
     else:
       metric = Mean(registry.bind(found, where, own))
     short = name.rpartition(':')[2]
-    if short in (*made, *RESERVED):
+    if short in made or RESERVED.fullmatch(short):
       raise InputError(f'config.eval.metrics: {name!r} would be called {short!r}, as another is')
     made[short] = metric
   return made

@@ -12,7 +12,16 @@ from scipy import stats
 from sklearn import datasets, model_selection
 from tfds_set import tfds_set
 
-from googlenet_jax.data import augment, digits, pipeline, prepare, shuffle, sources, tfds_sets
+from googlenet_jax.data import (
+  augment,
+  augmentations,
+  digits,
+  pipeline,
+  prepare,
+  shuffle,
+  sources,
+  tfds_sets,
+)
 from googlenet_jax.errors import InputError
 
 NAMES = tuple('0123456789')
@@ -319,6 +328,8 @@ def test_alternate_mirrors_each_image_every_second_epoch():
   np.testing.assert_array_equal(mirrored(0), ~mirrored(1))
   np.testing.assert_array_equal(mirrored(0), mirrored(2))
   assert 8 < mirrored(0).sum() < 32
+  read = reader(split, train=True, augment=augmentations.create(flip=False, alternate=True))
+  assert not mirrored(0).any() and not mirrored(1).any()
 
 
 def test_cutout_zeroes_a_square():

@@ -1,5 +1,6 @@
 """Losses against numpy definitions, and the names of heads."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -31,6 +32,13 @@ def test_focal_is_the_numpy_definition(gamma):
   expected = -(labels * (1 - p) ** gamma * np.log(p)).sum(-1)
   ours = losses.focal(jnp.asarray(logits), jnp.asarray(labels), gamma)
   np.testing.assert_allclose(ours, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize('gamma', [0.0, 0.5, 2.0])
+def test_focal_of_a_certain_example_has_a_gradient(gamma):
+  logits, labels = jnp.array([[40.0, 0.0, 0.0]]), jnp.array([[1.0, 0.0, 0.0]])
+  gradient = jax.grad(lambda x: losses.focal(x, labels, gamma).sum())(logits)
+  np.testing.assert_allclose(gradient, 0, atol=1e-6)
 
 
 def test_binary_is_the_numpy_definition():

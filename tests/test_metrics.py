@@ -78,6 +78,7 @@ def test_a_metric_takes_fields():
     (('loss', 'top1', 'top5'), {'top5': {'kk': 1}}, "no field 'kk'"),
     (('loss', 'top1'), {'top5': {'k': 1}}, 'is not in config.eval.metrics'),
     (('loss', 'top1', 'googlenet_jax.metrics:top1'), {}, "'top1', as another is"),
+    (('loss', 'top1', 'googlenet_jax.metrics:correct'), {}, "'correct', as another is"),
   ],
 )
 def test_unusable_metrics(names, fields, says):

@@ -18,11 +18,17 @@ AUGMENTATIONS: dict[str, Callable] = {
 
 
 def create(
-  *, extra: Sequence[str] = (), extra_fields: Mapping[str, Mapping] = MappingProxyType({}), **steps
+  *,
+  flip: bool = False,
+  alternate: bool = False,
+  extra: Sequence[str] = (),
+  extra_fields: Mapping[str, Mapping] = MappingProxyType({}),
+  **steps,
 ) -> Augment:
   """What is done, by name.
 
   Args:
+    flip, alternate: see `Augment`; `alternate` has no effect without `flip`.
     extra: keys of `AUGMENTATIONS`, or 'module:attribute': functions
       `(images, keys, **fields) -> images`.
     extra_fields: fields of a step, by its name.
@@ -36,4 +42,4 @@ def create(
     registry.bind(registry.find(name, AUGMENTATIONS, 'augment.extra'), 'augment.extra_fields', own)
     for name, own in by_name.items()
   ]
-  return Augment(**steps, extra=tuple(made))
+  return Augment(**steps, flip=flip, alternate=flip and alternate, extra=tuple(made))

@@ -298,9 +298,10 @@ def prepared(
     images = aug.shift_lighting(images, key_light, augment.lighting)
   if images.shape[-3:-1] != shape[:2]:
     images = jax.image.resize(images, (len(images), *shape[:2], images.shape[3]), 'bilinear')
+  images = jnp.broadcast_to(images, (*images.shape[:-3], *shape))
   for step, key in zip(augment.extra, key_extra if augment.extra else (), strict=True):
     images = step(images, key)
   images = pixels.normalise(images, mean, std)
   if augment.cutout:
     images = aug.cutout(images, key_cutout, augment.cutout)
-  return jnp.broadcast_to(images, (*images.shape[:-3], *shape))
+  return images
