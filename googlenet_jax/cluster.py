@@ -84,7 +84,7 @@ def local_devices() -> list[int] | None:
 def _number(variable: str) -> int:
   """What an environment variable holds, 0 where it holds no number."""
   text = os.environ.get(variable, '')
-  return int(text) if text.isdigit() else 0
+  return int(text) if text.isdecimal() else 0
 
 
 def join(how: str, coordinator='', count=0, index=-1, devices: Sequence[str] = ()) -> None:
@@ -112,7 +112,7 @@ def join(how: str, coordinator='', count=0, index=-1, devices: Sequence[str] = (
     if devices:
       raise InputError('--local_device_ids is for one of several: alone, CUDA_VISIBLE_DEVICES=I')
     return
-  if coordinator and not coordinator.rpartition(':')[2].isdigit():
+  if coordinator and not coordinator.rpartition(':')[2].isdecimal():
     raise InputError(f'--coordinator={coordinator}: write HOST:PORT')
   chosen = list(map(int, devices)) or local_devices()
   try:

@@ -18,7 +18,7 @@ def find(given: str) -> str:
   Raises:
     InputError: a name that none has.
   """
-  if not re.fullmatch(r'\w+', given) or os.path.exists(given):
+  if not re.fullmatch(r'\w+', given) or os.path.isfile(given):
     return os.path.expanduser(given)
   names = sorted(path.stem for path in FOLDER.glob('*.py'))
   if given not in names:

@@ -22,6 +22,11 @@ CONV = partial(ConvBlock, batch_norm=True)
 PICTURES = ('overlays', 'channels', 'tiles')
 
 
+def test_photos_of_one_name_have_folders_of_their_own():
+  stems = ['cat', 'cat', 'cat_1', 'dog']
+  assert explain.names_of(stems) == ['cat_2', 'cat_3', 'cat_1', 'dog']
+
+
 @pytest.fixture(autouse=True)
 def few_modules(monkeypatch):
   few = {name: googlenet.MODULES[name] for name in ('3a', '3b', '4a', '5a')}

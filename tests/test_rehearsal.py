@@ -57,6 +57,8 @@ def test_gradients_that_wait_for_others_make_no_rates(tiny, tmp_path, monkeypatc
 def test_what_a_range_test_sets_itself_is_refused(tiny, tmp_path):
   with pytest.raises(InputError, match=r'--config\.schedule\.warmup has no effect in --mode=find'):
     find_lr.find_lr(tiny, epath.Path(tmp_path), {'schedule.warmup', 'seed'})
+  with pytest.raises(InputError, match=r'--config\.on_nonfinite has no effect'):
+    find_lr.find_lr(tiny, epath.Path(tmp_path), {'on_nonfinite'})
   tiny.init.run = 'runs/first'
   with pytest.raises(InputError, match=r'trains from the start: leave out config\.init\.run'):
     find_lr.find_lr(tiny, epath.Path(tmp_path))

@@ -1,6 +1,8 @@
 """Pictures of what a network sees in an image: where it looks, branches, first filters."""
 
 import io
+import itertools
+from collections.abc import Sequence
 from functools import partial
 
 import flax.traverse_util
@@ -46,7 +48,8 @@ def explain_photos(
     boxes.centre_box, resize_shorter=preprocessing.resize_shorter, size=preprocessing.size
   )
   paths = predict.find(images)
-  for i, path in enumerate(paths):
+  names = names_of([path.stem for path in paths])
+  for name, path in zip(names, paths, strict=True):
     try:
       image = decode.crop(path.read_bytes(), choose, preprocessing.size)
     except Exception as error:  # decoders raise anything on broken data
@@ -54,8 +57,6 @@ def explain_photos(
       continue
     if preprocessing.channels == 1:
       image = np.asarray(jnp.round(pixels.gray(image))).astype(np.uint8)
-    same = [other.stem for other in paths].count(path.stem) > 1
-    name = f'{path.stem}_{i}' if same else path.stem
     folder = workdir / 'explain' / name
     how = {'module': module, 'label': explained, 'path_points': path_points}
     found = explain(network, image, folder, **how)
@@ -141,6 +142,16 @@ def _title(names, probabilities, label) -> str:
   )
 
 
+def names_of(stems: Sequence[str]) -> list[str]:
+  """A name for each photo: its file's without the ending, numbered where several have it."""
+  names = []
+  for stem in stems:
+    tried = (f'{stem}_{i}' for i in itertools.count(1))
+    several = stems.count(stem) > 1
+    names.append(next(x for x in tried if x not in (*stems, *names)) if several else stem)
+  return names
+
+
 def draw_filters(network: weights.Network, folder: epath.Path) -> dict[str, epath.Path]:
   """Writes `filters_LAYER.png`, the first convolution's, where the network has one.
 
@@ -149,7 +160,9 @@ def draw_filters(network: weights.Network, folder: epath.Path) -> dict[str, epat
   """
   channels = network.description.preprocessing.channels
   for path, kernel in flax.traverse_util.flatten_dict(network.variables['params']).items():
-    if path[-1] == 'kernel' and kernel.ndim == 4 and kernel.shape[2] == channels:
+    if path[-1] != 'kernel' or 'depthwise' in path:  # whose kernels have one channel
+      continue
+    if kernel.ndim == 4 and kernel.shape[2] == channels:
       layer = '_'.join(path[:-1])
       filters = about_zero(np.asarray(kernel, np.float32))
       picture = plots.tiles(filters, f'filters of {layer}, each in its own range about zero')

@@ -23,6 +23,7 @@ MEMORY = 0.9  # weight of what was before in the smoothed loss
 
 # Fields that the test sets itself, and those of an end that it has not.
 SET = ('schedule.', 'average.', 'eval.', 'checkpoint.', 'log.', 'init.run', 'train.duration')
+SET += ('train.steps_per_call', 'on_nonfinite', 'dataset.validation', 'dataset.test')
 
 
 def find_lr(config: ConfigDict, workdir: epath.Path, given: Collection[str] = ()) -> dict[str, str]:

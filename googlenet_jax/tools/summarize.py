@@ -251,7 +251,7 @@ def shape(given: Sequence[str] | None) -> tuple[int, int, int] | None:
   """The shape that --image_shape gives; None for none. Raises InputError for what is none."""
   if not given:
     return None
-  if not (len(given) == 3 and all(x.isdigit() for x in given)):
+  if not (len(given) == 3 and all(x.isdecimal() for x in given)):
     raise InputError(f'--image_shape={",".join(given)}: write H,W,C, like 224,224,3')
   return tuple(map(int, given))
 
