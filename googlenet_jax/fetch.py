@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import hashlib
 import http.client
+import os
 import pathlib
 import re
 import urllib.error
@@ -75,14 +76,19 @@ def digest(path: pathlib.Path) -> str:
 def _alone(folder: pathlib.Path, name: str):
   """A context that one process at a time is in; what it made is removed where nothing came."""
   made = [x for x in (folder, *folder.parents) if not x.exists()]
-  folder.mkdir(parents=True, exist_ok=True)
   lock = folder / f'.{name}.lock'
+  while True:
+    folder.mkdir(parents=True, exist_ok=True)
+    held = lock.open('w')
+    fcntl.flock(held, fcntl.LOCK_EX)
+    if lock.exists() and os.path.samestat(os.fstat(held.fileno()), lock.stat()):
+      break
+    held.close()  # who held it has removed it: another may wait for the next one already
   try:
-    with lock.open('w') as held:
-      fcntl.flock(held, fcntl.LOCK_EX)
-      yield
+    yield
   finally:
-    lock.unlink(missing_ok=True)
+    lock.unlink()
+    held.close()
     for x in made:
       if not any(x.iterdir()):
         x.rmdir()

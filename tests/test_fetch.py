@@ -1,5 +1,6 @@
 """Sets that come as arrays: the archives of CIFAR's authors, from a local server; .npz files."""
 
+import concurrent.futures
 import hashlib
 import http.server
 import io
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -223,6 +225,21 @@ class Hub(http.server.BaseHTTPRequestHandler):
 
   def log_message(self, *_):
     pass
+
+
+def test_a_process_that_waited_holds_the_lock_that_others_find(tmp_path):
+  with concurrent.futures.ThreadPoolExecutor() as pool:
+    with fetch._alone(tmp_path / 'new', 'file'):
+
+      def waiting():
+        with fetch._alone(tmp_path / 'new', 'file'):
+          return [path.name for path in (tmp_path / 'new').iterdir()]
+
+      found = pool.submit(waiting)
+      time.sleep(0.2)  # until it waits
+      assert not found.done()
+    assert found.result() == ['.file.lock']
+  assert not list(tmp_path.glob('new/*'))
 
 
 def test_a_file_of_the_hub_is_fetched_and_kept(tmp_path, monkeypatch):
