@@ -303,10 +303,12 @@ def _start(file: str) -> int:
   call = Call(values, values.config, workdir, given, file)
   if values.model:
     call.config.model.name = values.model
-  if values.sweep < 0:
-    if not values.weights:
-      effects.fit(call.config, call.given)
-    checks.check(call.config, weights=bool(values.weights))
+  points = config_files.points(file) if values.sweep >= 0 else []
+  if values.sweep >= len(points) > 0:
+    raise InputError(f'--sweep={values.sweep}: the points of sweep() are 0 to {len(points) - 1}')
+  if not values.weights:
+    effects.fit(call.config, call.given)
+  checks.check(call.config, weights=bool(values.weights))
   _join_cluster(call)
   # Once jax knows which process this is.
   if values.sweep < 0:
@@ -323,13 +325,12 @@ def _start(file: str) -> int:
 
 
 def _at_point(call: Call) -> Call:
-  """The same at the point of --sweep, checked as by `--mode=sweep --run`."""
+  """The call with the config and the folder of its point."""
   from googlenet_jax.evidence import design
 
-  number, points = call.flags.sweep, config_files.points(call.file)
-  if number >= len(points):
-    raise InputError(f'--sweep={number}: the points of sweep() are 0 to {len(points) - 1}')
-  point = design.point(call.config, points[number], call.given)
+  mode, number = call.flags.mode, call.flags.sweep
+  fields = config_files.points(call.file)[number]
+  point = design.point(call.config, fields, call.given, mode=mode, needed=call.given)
   return call._replace(config=point.config, workdir=call.workdir / f'sweep_{number}', point=point)
 
 

@@ -427,6 +427,7 @@ CASES = {
   'sweeps and clusters': [
     (['--config=configs/nin.py', '--sweep=0'], 'has no sweep()'),
     (['--sweep=9'], 'the points of sweep() are 0 to 8'),
+    (['--sweep=1', '--config.average.decay=0.9'], 'average.decay=0.9 has no effect'),
     (  # whose arms set fields that have no effect in them, as a point may
       ['--config=configs/experiments/waterfall.py', '--sweep=1', '--config.dataset.name=digits'],
       'the images are gray',

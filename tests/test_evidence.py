@@ -28,6 +28,7 @@ from googlenet_jax.evidence import (
 from googlenet_jax.evidence.statistics import Difference
 from googlenet_jax.models.inception import InceptionModule, Widths
 from googlenet_jax.models.layers import ConvBlock
+from googlenet_jax.run import origin
 from googlenet_jax.run import workdir as workdirs
 from googlenet_jax.tools import cost
 
@@ -341,7 +342,7 @@ def test_a_sweep_leaves_a_record_of_each_point(ran):
   marks = result.Result(base, '').correct
   assert len(marks) == base['images']['count']
   np.testing.assert_allclose(marks.mean(), summary['test_top1'], rtol=1e-6)
-  assert base['package'] == slow['package'] == result.package()
+  assert base['package'] == slow['package'] == origin.package()
   assert burst['failed'].startswith('step')
   assert burst['outcomes'] == {}
   assert str(runs.parent) not in json.dumps([base, slow, burst])  # no place of this machine
@@ -372,6 +373,18 @@ def test_no_point_runs_beside_records_that_it_cannot_be_compared_with(ran, tmp_p
   with pytest.raises(InputError, match=f'differs in its {next(iter(change))} '):
     sweep.run(experiment, epath.Path(tmp_path / 'runs'), kept)
   assert not (tmp_path / 'runs').exists()
+
+
+@GROUP
+def test_a_run_of_other_code_gets_no_record(ran, tmp_path):
+  experiment, runs, _ = ran
+  key = experiment.points[0].key
+  copy = epath.Path(shutil.copytree(runs / key, tmp_path / 'runs' / key).parent)
+  path = copy / key / 'starts.jsonl'
+  path.write_text(path.read_text().replace(origin.package(), 'other'))
+  with pytest.raises(InputError, match='holds a run of another package'):
+    sweep.run(experiment, copy, epath.Path(tmp_path / 'records'))
+  assert not (tmp_path / 'records').exists()
 
 
 def repeated(results, seeds=3, **changes):

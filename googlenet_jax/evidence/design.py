@@ -136,7 +136,13 @@ def load(path: str, base: ConfigDict, given: Collection[str] = ()) -> Experiment
 
 
 def point(
-  base: ConfigDict, fields: Mapping[str, Any], given: Collection[str] = (), where: str = 'sweep(): '
+  base: ConfigDict,
+  fields: Mapping[str, Any],
+  given: Collection[str] = (),
+  where: str = 'sweep(): ',
+  *,
+  mode: str = 'train',
+  needed: Collection[str] = (),
 ) -> Point:
   """A point of a sweep, checked.
 
@@ -145,6 +151,8 @@ def point(
     fields: what it sets, and `ARM`, the name of its arm (its fields but the seed without one).
     given: fields that the command line set.
     where: beginning of the errors.
+    mode: mode of the program.
+    needed: fields of `given` that must have an effect in this point.
 
   Raises:
     InputError: a field that is not there or not possible, or that the command line set too.
@@ -152,9 +160,9 @@ def point(
   arm, fields = named(fields, given)
   config = base.copy_and_resolve_references()
   schema.update(config, fields, where)
-  effects.fit(config, set(fields))
+  effects.fit(config, {*fields, *given})
   checks.check(config)
-  effects.check(config, 'train', ())
+  effects.check(config, mode, needed)
   return Point(arm, fields, config, key(config))
 
 

@@ -1,9 +1,6 @@
 """The record of a finished point: all that a comparison needs, so that the run can be deleted."""
 
-import functools
-import hashlib
 import json
-import pathlib
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,14 +13,6 @@ from googlenet_jax.tools import cost
 
 NAME = 'result.json'
 FORMAT = 1
-# What a run does not depend on, as the resolved config is recorded: experiments go on while other
-# things are worked on. Of these, what computes the figures of a record counts.
-APART = (
-  *('configs', 'evidence', 'tools', 'weights'),
-  *('api.py', 'checks.py', 'cli.py', 'cluster.py', 'config_files.py', 'effects.py', 'plots.py'),
-  *('predictor.py', 'progress.py', 'schema.py'),
-)
-FIGURES = 'evidence/outcomes.py', 'evidence/result.py', 'tools/cost.py', 'tools/trace.py'
 
 
 class Result(NamedTuple):
@@ -49,21 +38,9 @@ class Result(NamedTuple):
     return record.flags(images['correct'], images['count']) if images else None
 
 
-@functools.cache
-def package() -> str:
-  """Digest of the code that outcomes depend on, as it was when this was first called."""
-  root = pathlib.Path(__file__).parents[1]
-  found = hashlib.blake2b(digest_size=8)
-  for path in sorted(root.rglob('*.py')):
-    name = path.relative_to(root)
-    if name.parts[0] not in APART or name.as_posix() in FIGURES:
-      found.update(f'{name.as_posix()}\0'.encode() + path.read_bytes() + b'\0')
-  return found.hexdigest()
-
-
 def alike() -> dict[str, Any]:
   """What all records of an experiment have in common: the code and the versions."""
-  return {'package': package(), 'versions': origin.versions()}
+  return {'package': origin.package(), 'versions': origin.versions()}
 
 
 def write(

@@ -14,6 +14,7 @@ from googlenet_jax.errors import InputError
 from googlenet_jax.evidence import result
 from googlenet_jax.evidence.design import Experiment, Point
 from googlenet_jax.nonfinite import Diverged
+from googlenet_jax.run import workdir as workdirs
 from googlenet_jax.run.signals import Interrupted
 from googlenet_jax.run.workdir import Busy
 
@@ -86,7 +87,7 @@ def _check_alike(experiment, records):
       if there.get(what, here) != here:
         raise InputError(
           f'{path} differs in its {what} ({there[what]}, here {here}), so no report could compare '
-          'what would run now with it: name another folder by --records'
+          'what would run now with it: give another --workdir, and --records if one is given'
         )
 
 
@@ -114,9 +115,11 @@ def train(
 
   Raises:
     Diverged: the run ended early; the record says so.
+    InputError: see `training.train`; or the run was begun by other code.
     Interrupted: see `training.train`.
   """
-  result.package()  # the code as it is now, whatever is edited meanwhile
+  if not (record / result.NAME).exists():
+    _check_code(workdir)
   failed = None
   try:
     summary = training.train(point.config, workdir, given=given, deadline=deadline)
@@ -127,6 +130,18 @@ def train(
   if failed:
     raise failed
   return summary
+
+
+def _check_code(workdir):
+  """Refuses to go on with a run of other code, as its record would tell of this one."""
+  here = result.alike()  # the code as it is now, whatever is edited meanwhile
+  for start in workdirs.starts(workdir):
+    for what, value in here.items():
+      if start.get(what) != value:
+        raise InputError(
+          f'{workdir} holds a run of another {what} ({start.get(what)}, here {value}): '
+          'give another --workdir'
+        )
 
 
 def _left(took, points):

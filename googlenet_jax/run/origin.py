@@ -1,5 +1,7 @@
 """Where figures come from: the command, the code, the machine."""
 
+import functools
+import hashlib
 import importlib.metadata
 import os
 import pathlib
@@ -16,6 +18,14 @@ import googlenet_jax
 from googlenet_jax.data import stream
 
 ROOT = pathlib.Path(googlenet_jax.__file__).parents[1]
+# What a run does not depend on, as the resolved config is recorded: experiments go on while other
+# things are worked on. Of these, what computes the figures of a record counts.
+APART = (
+  *('configs', 'evidence', 'tools', 'weights'),
+  *('api.py', 'checks.py', 'cli.py', 'cluster.py', 'config_files.py', 'effects.py', 'plots.py'),
+  *('predictor.py', 'progress.py', 'schema.py'),
+)
+FIGURES = 'evidence/outcomes.py', 'evidence/result.py', 'tools/cost.py', 'tools/trace.py'
 
 
 def origin() -> dict[str, Any]:
@@ -24,6 +34,7 @@ def origin() -> dict[str, Any]:
   return {
     'command': shlex.join([pathlib.Path(program).name, *arguments]),
     **commit(),
+    'package': package(),
     'host': socket.gethostname(),
     'processor': processor(),
     'xla_flags': os.environ.get('XLA_FLAGS', ''),
@@ -50,6 +61,18 @@ def commit() -> dict[str, Any]:
     'commit': git('rev-parse', 'HEAD'),
     'changed': None if changed is None else bool(changed),
   }
+
+
+@functools.cache
+def package() -> str:
+  """Digest of the code that outcomes depend on, as it was when this was first called."""
+  root = pathlib.Path(googlenet_jax.__file__).parent
+  found = hashlib.blake2b(digest_size=8)
+  for path in sorted(root.rglob('*.py')):
+    name = path.relative_to(root)
+    if name.parts[0] not in APART or name.as_posix() in FIGURES:
+      found.update(f'{name.as_posix()}\0'.encode() + path.read_bytes() + b'\0')
+  return found.hexdigest()
 
 
 def processor() -> str:

@@ -42,9 +42,12 @@ def make(
   found = _scores(config, run, folder, test, history, stop)
   if found is None:
     return None
+  began = 0
+  if config.init.run:
+    began = parallel.from_main(lambda: workdirs.starts(folder.workdir)[0]['step'])
   return (
     found
-    | _course(run, history.lines, found['tested_step'], workdirs.began_at(folder.workdir), step)
+    | _course(run, history.lines, found['tested_step'], began, step)
     | {'overlaps': overlaps, 'seed': config.seed, 'resumed_from_step': folder.first}
     | {'saving': watch.saving_share(), 'seconds': watch.elapsed()}
     | {'peak_memory_mb': parallel.peak_memory(), 'device': parallel.describe()}

@@ -159,10 +159,11 @@ def _append(path: epath.Path, step: int, told: dict) -> None:
   files.write(path, f'{lines}{line}\n')
 
 
-def began_at(workdir: epath.Path) -> int:
-  """The step that a run began at: 0, or that of the run that it branches from."""
+def starts(workdir: epath.Path) -> list[dict]:
+  """What each process ran with that trained in a workdir; none where none did."""
   path = workdir / STARTS
-  return files.read_json(path, path.read_text().splitlines()[0])['step']
+  lines = path.read_text().splitlines() if path.exists() else []
+  return [files.read_json(path, line) for line in lines]
 
 
 def network(workdir: epath.Path) -> weights.Description:
