@@ -79,15 +79,16 @@ def _alone(folder: pathlib.Path, name: str):
   lock = folder / f'.{name}.lock'
   while True:
     folder.mkdir(parents=True, exist_ok=True)
-    held = lock.open('w')
-    fcntl.flock(held, fcntl.LOCK_EX)
-    if lock.exists() and os.path.samestat(os.fstat(held.fileno()), lock.stat()):
-      break
-    held.close()  # who held it has removed it: another may wait for the next one already
+    with contextlib.suppress(FileNotFoundError):  # of the folder or the lock, removed meanwhile
+      held = lock.open('w')
+      fcntl.flock(held, fcntl.LOCK_EX)
+      if os.path.samestat(os.fstat(held.fileno()), lock.stat()):
+        break
+      held.close()  # who held it has removed it: another may wait for the next one already
   try:
     yield
   finally:
-    lock.unlink()
+    lock.unlink(missing_ok=True)
     held.close()
     for x in made:
       if not any(x.iterdir()):

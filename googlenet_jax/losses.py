@@ -22,7 +22,7 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
 def focal(logits: jax.Array, labels: jax.Array, gamma: float = 2.0) -> jax.Array:
   """Cross-entropy, each class's term weighted by `(1 - p) ** gamma` (arXiv 1708.02002)."""
   log_p = jax.nn.log_softmax(logits)
-  # Above 0, where a power below 1 has no finite gradient.
+  # Kept above 0: there a power below 1 has no finite gradient.
   miss = jnp.maximum(-jnp.expm1(log_p), jnp.finfo(log_p.dtype).tiny)
   return -jnp.sum(labels * miss**gamma * log_p, axis=-1)
 

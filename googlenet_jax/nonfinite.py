@@ -19,7 +19,7 @@ from googlenet_jax.errors import InputError
 
 ON_NONFINITE = ('stop', 'skip', 'rollback')
 ROLLBACKS = 3  # returns to one checkpoint before the run ends
-MAX_CONSECUTIVE_SKIPS = 20  # up to a training record, before the run ends
+MAX_CONSECUTIVE_SKIPS = 20  # steps in a row, seen at a training record, that end the run
 
 
 class Diverged(InputError):

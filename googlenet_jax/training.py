@@ -158,7 +158,7 @@ class Trainer:
   def train(self, end: int) -> None:
     """Trains to a step or a signal, and saves."""
     with self._saver.finishing():
-      if self._branches:  # from now on this run needs the other no more
+      if self._branches:  # from here on the other run is not needed
         self._saver.save(self._state)
         self._saver.wait()
       self._catch_up()
@@ -253,7 +253,7 @@ class Trainer:
 
   def give_up(self) -> None:
     """Draws the curves after an error, and closes the writers: what led to it is in the record."""
-    with contextlib.suppress(InputError):  # of a full disk, which is told already
+    with contextlib.suppress(Exception):  # the first error is the one to tell
       self._report.close()
 
   def close(self) -> None:

@@ -106,7 +106,8 @@ class RunFolder:
     refused = InputError(
       f'{where}: its state does not fit: give the same network, optimizer, accumulation and average'
     )
-    if workdirs.config(self._origin).average.name != self._config.average.name:
+    kinds = workdirs.config(self._origin).average.name, self._config.average.name
+    if 'none' not in kinds and kinds[0] != kinds[1]:
       raise refused  # arrays of the same shapes that mean something else
     try:
       return Checkpoints(self._origin, read_only=True).restore(state, self.first, LEARNT)

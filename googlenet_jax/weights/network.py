@@ -121,7 +121,7 @@ def _file(path: pathlib.Path, name: str) -> _Found:
     if ':' in description.model and name != description.model:  # a file is data: it runs no code
       raise InputError(
         f'it is of {description.model!r}, code that a file may not start: name it too, as '
-        f'--model={description.model}'
+        f'--model={description.model} (model= from Python)'
       )
     arrays = {
       ('file', name) if '/' not in name else tuple(name.split('/')): x
