@@ -119,6 +119,13 @@ def test_a_branch_may_be_longer_and_of_another_rate(tiny, straight, tmp_path):
 
 
 @pytest.mark.xdist_group('straight')
+def test_a_branch_may_do_without_the_average(tiny, straight, tmp_path):
+  tiny.init.run, tiny.average.name, tiny.train.duration = str(straight[1]), 'none', '12 steps'
+  assert run(tiny, tmp_path / 'branch')['steps'] == 12
+  assert last_state(tiny, tmp_path / 'branch').average == {}
+
+
+@pytest.mark.xdist_group('straight')
 def test_a_signal_breaks_off_an_evaluation_that_is_done_later(
   tiny, straight, tmp_path, monkeypatch
 ):
