@@ -310,11 +310,10 @@ def _start(file: str) -> int:
     effects.fit(call.config, call.given)
   checks.check(call.config, weights=bool(values.weights))
   _join_cluster(call)
+  if points:
+    call = _at_point(call, points[values.sweep])
   # Once jax knows which process this is.
-  if values.sweep < 0:
-    effects.check(call.config, values.mode, call.given, weights=bool(values.weights))
-  else:
-    call = _at_point(call)
+  effects.check(call.config, values.mode, call.given, weights=bool(values.weights))
   try:
     result = _run(call)
   except Interrupted as interrupted:
@@ -324,14 +323,12 @@ def _start(file: str) -> int:
   return 0
 
 
-def _at_point(call: Call) -> Call:
-  """The call with the config and the folder of its point."""
+def _at_point(call: Call, fields: dict) -> Call:
+  """The call with the config and the folder of the point that sets these fields."""
   from googlenet_jax.evidence import design
 
-  mode, number = call.flags.mode, call.flags.sweep
-  fields = config_files.points(call.file)[number]
-  point = design.point(call.config, fields, call.given, mode=mode, needed=call.given)
-  return call._replace(config=point.config, workdir=call.workdir / f'sweep_{number}', point=point)
+  point, folder = design.point(call.config, fields, call.given), f'sweep_{call.flags.sweep}'
+  return call._replace(config=point.config, workdir=call.workdir / folder, point=point)
 
 
 def _join_cluster(call: Call) -> None:

@@ -79,7 +79,7 @@ def _alone(folder: pathlib.Path, name: str):
   lock = folder / f'.{name}.lock'
   while True:
     folder.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(FileNotFoundError):  # of the folder or the lock, removed meanwhile
+    with contextlib.suppress(FileNotFoundError):  # folder or lock were removed meanwhile
       held = lock.open('w')
       fcntl.flock(held, fcntl.LOCK_EX)
       if os.path.samestat(os.fstat(held.fileno()), lock.stat()):

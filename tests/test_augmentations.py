@@ -109,7 +109,7 @@ def test_tables_are_applied_in_the_order_drawn():
   sequences = [pillow(b, pillow(a, image, 0.9), 0.9) for a in names for b in names]
   found = [[np.array_equal(result, expected) for expected in sequences] for result in results]
   assert np.all(np.sum(found, 1) == 1)
-  assert np.all(np.sum(found, 0) > 4)  # of 64, 16 of each are expected
+  assert np.all(np.sum(found, 0) > 4)  # 16 of the 64 are expected in each
 
 
 def test_warps_are_composed_and_sampled_once():

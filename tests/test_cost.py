@@ -190,7 +190,7 @@ def test_layers_that_run_as_one_have_a_row_each():
 
 
 def test_receptive_fields():
-  found = rows('googlenet')  # of Caffe's network: 3a sees 11 + 2 x 8 more than pool2's 27
+  found = rows('googlenet')  # Caffe's network: 3a sees 11 + 2 x 8 more than pool2's 27
   fields = [found[x].receptive_field[0] for x in ('conv1', 'pool1', 'conv2', 'pool2')]
   assert fields == [7, 11, 19, 27]
   assert found['inception_3a/conv_5x5'].receptive_field == (59, 59)

@@ -370,7 +370,7 @@ def test_no_point_runs_beside_records_that_it_cannot_be_compared_with(ran, tmp_p
   kept = epath.Path(tmp_path / 'records')
   (kept / first).mkdir(parents=True)
   (kept / first / result.NAME).write_text(json.dumps(told))
-  with pytest.raises(InputError, match=f'differs in its {next(iter(change))} '):
+  with pytest.raises(InputError, match=rf'is of other code \({next(iter(change))} '):
     sweep.run(experiment, epath.Path(tmp_path / 'runs'), kept)
   assert not (tmp_path / 'runs').exists()
 
@@ -382,7 +382,7 @@ def test_a_run_of_other_code_gets_no_record(ran, tmp_path):
   copy = epath.Path(shutil.copytree(runs / key, tmp_path / 'runs' / key).parent)
   path = copy / key / 'starts.jsonl'
   path.write_text(path.read_text().replace(origin.package(), 'other'))
-  with pytest.raises(InputError, match='holds a run of another package'):
+  with pytest.raises(InputError, match=r'holds a run of other code \(package other'):
     sweep.run(experiment, copy, epath.Path(tmp_path / 'records'))
   assert not (tmp_path / 'records').exists()
 

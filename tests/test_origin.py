@@ -14,7 +14,7 @@ from googlenet_jax.run import origin
 def checkout(tmp_path, monkeypatch):
   """A checkout with one commit, which the package is said to lie in."""
   monkeypatch.setattr(origin, 'ROOT', tmp_path)
-  for name in [name for name in os.environ if name.startswith('GIT_')]:  # of a hook, say
+  for name in [name for name in os.environ if name.startswith('GIT_')]:  # a hook sets them
     monkeypatch.delenv(name)
   monkeypatch.setenv('GIT_CONFIG_GLOBAL', os.devnull)
   (tmp_path / 'code.py').write_text('pass\n')

@@ -66,7 +66,7 @@ def test_evaluation_crop_is_pillows_resize_and_centre(size):
 @pytest.mark.parametrize('large', [False, True])
 def test_training_crops_of_photos_are_near_pillows(val_photos, interpolation, large):
   paths = sorted(val_photos.glob('*/*'))
-  if large:  # of these, large crops are decoded at less than their size
+  if large:  # large crops of large photos are decoded at less than their size
     paths = [path for path in paths if min(Image.open(path).size) >= 800]
   errors = []
   for i, path in enumerate(paths if large else paths[::4]):
@@ -175,7 +175,7 @@ def test_a_16_bit_png_is_read_as_earlier_pillows_had_it(monkeypatch):
 )
 def test_gray_whose_white_is_unknown_is_told(crop, dtype, tags):
   data = bytearray(encoded(Image.fromarray(np.ones((8, 8), dtype)), 'TIFF', tiffinfo=tags))
-  if 262 in tags:  # which Pillow does not write
+  if 262 in tags:  # Pillow writes no 0 there
     at = data.index(struct.pack('<HHI', 262, 3, 1)) + 8
     data[at : at + 2] = bytes(2)
   with pytest.raises(ValueError, match='from 0, black, to 255 or 65535'):

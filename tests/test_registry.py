@@ -126,7 +126,7 @@ def test_modules_are_exact_channels():
   params, _ = counts(modules={'3a': (10, 6, 12, 2, 4, 3), '4a': (9, 5, 7, 3, 5, 1)}, width=0.25)
   assert params['inception_3a']['conv_3x3']['kernel'].shape == (3, 3, 6, 12)
   assert params['inception_4a']['reduce_5x5']['kernel'].shape == (1, 1, 10 + 12 + 4 + 3, 3)
-  assert params['conv1']['kernel'].shape[-1] == 16  # of 64
+  assert params['conv1']['kernel'].shape[-1] == 16  # a quarter of 64
   for modules, says in (
     ({'6a': (1,) * 6}, 'name modules 3a to 5z'),
     ({'3a': (1, 2)}, 'six channel'),

@@ -519,7 +519,7 @@ def test_training_starts_from_weights_with_a_new_head(tiny, two_classes, tmp_pat
     x: sum(map(np.size, jax.tree.leaves(start.variables['params'][x])))
     for x in start.variables['params']
   }
-  new = sizes.pop('linear') // 5 * 2  # of 5 classes, for 2
+  new = sizes.pop('linear') // 5 * 2  # 2 classes in place of 5
   assert f'; new: linear (1 layer, {new:,} parameters)' in caplog.text
   frozen = f'({len(sizes)} layers, {sum(sizes.values()):,} parameters)'
   assert re.search(rf'; frozen: conv1, .*{re.escape(frozen)}', capsys.readouterr().out)

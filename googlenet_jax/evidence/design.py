@@ -112,6 +112,7 @@ def load(path: str, base: ConfigDict, given: Collection[str] = ()) -> Experiment
   points = tuple(point(base, fields, given, f'{path}: sweep(): ') for fields in found)
   seen = {}
   for x in points:
+    effects.check(x.config, 'train', ())
     if (other := seen.setdefault(x.key, x)) is not x:
       raise InputError(
         f'{path}: sweep(): seed {x.config.seed} of {x.arm!r} is the same run as that of '
@@ -140,9 +141,6 @@ def point(
   fields: Mapping[str, Any],
   given: Collection[str] = (),
   where: str = 'sweep(): ',
-  *,
-  mode: str = 'train',
-  needed: Collection[str] = (),
 ) -> Point:
   """A point of a sweep, checked.
 
@@ -151,8 +149,6 @@ def point(
     fields: what it sets, and `ARM`, the name of its arm (its fields but the seed without one).
     given: fields that the command line set.
     where: beginning of the errors.
-    mode: mode of the program.
-    needed: fields of `given` that must have an effect in this point.
 
   Raises:
     InputError: a field that is not there or not possible, or that the command line set too.
@@ -162,7 +158,6 @@ def point(
   schema.update(config, fields, where)
   effects.fit(config, {*fields, *given})
   checks.check(config)
-  effects.check(config, mode, needed)
   return Point(arm, fields, config, key(config))
 
 

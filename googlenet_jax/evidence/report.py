@@ -112,7 +112,7 @@ def _check_declared(experiment, results):
   """Refuses a record of a point's arm and seed, or of its key, whose config is another."""
   points = {(point.arm, point.config.seed): point for point in experiment.points}
   keys = {point.key: point for point in experiment.points}
-  defaults = design.counted(schema.config())  # of fields that a record is older than
+  defaults = design.counted(schema.config())  # values of fields newer than a record
   for result in results:
     told = result.told
     point = keys.get(told['key'])

@@ -1,5 +1,6 @@
 """The record of a finished point: all that a comparison needs, so that the run can be deleted."""
 
+import functools
 import json
 from typing import Any, NamedTuple
 
@@ -38,9 +39,19 @@ class Result(NamedTuple):
     return record.flags(images['correct'], images['count']) if images else None
 
 
+@functools.cache
 def alike() -> dict[str, Any]:
   """What all records of an experiment have in common: the code and the versions."""
   return {'package': origin.package(), 'versions': origin.versions()}
+
+
+def unlike(told: dict[str, Any]) -> str:
+  """What of that a record, or a run's start, has otherwise, for a person; '' for nothing."""
+  return '; '.join(
+    f'{what} {told.get(what)}, here {value}'
+    for what, value in alike().items()
+    if told.get(what) != value
+  )
 
 
 def write(

@@ -82,13 +82,11 @@ def result_path(records: epath.Path, point: Point) -> epath.Path:
 
 def _check_alike(experiment, records):
   for path in (result_path(records, point) for point in experiment.points):
-    there = files.read_json(path) if path.exists() else {}
-    for what, here in result.alike().items():
-      if there.get(what, here) != here:
-        raise InputError(
-          f'{path} differs in its {what} ({there[what]}, here {here}), so no report could compare '
-          'what would run now with it: give another --workdir, and --records if one is given'
-        )
+    if path.exists() and (what := result.unlike(files.read_json(path))):
+      raise InputError(
+        f'{path} is of other code ({what}), so no report could compare what would run now with it: '
+        'give another --workdir, and --records if one is given'
+      )
 
 
 def _finished(experiment, records):
@@ -134,14 +132,9 @@ def train(
 
 def _check_code(workdir):
   """Refuses to go on with a run of other code, as its record would tell of this one."""
-  here = result.alike()  # the code as it is now, whatever is edited meanwhile
   for start in workdirs.starts(workdir):
-    for what, value in here.items():
-      if start.get(what) != value:
-        raise InputError(
-          f'{workdir} holds a run of another {what} ({start.get(what)}, here {value}): '
-          'give another --workdir'
-        )
+    if what := result.unlike(start):
+      raise InputError(f'{workdir} holds a run of other code ({what}): give another --workdir')
 
 
 def _left(took, points):

@@ -22,8 +22,10 @@ MEMORY = 0.9  # weight of what was before in the smoothed loss
 
 
 # Fields that the test sets itself, and those of an end that it has not.
-SET = ('schedule.', 'average.', 'eval.', 'checkpoint.', 'log.', 'init.run', 'train.duration')
-SET += ('train.steps_per_call', 'on_nonfinite', 'dataset.validation', 'dataset.test')
+SET = (
+  *('schedule.', 'average.', 'eval.', 'checkpoint.', 'log.', 'init.run', 'on_nonfinite'),
+  *('train.duration', 'train.steps_per_call', 'dataset.validation', 'dataset.test'),
+)
 
 
 def find_lr(config: ConfigDict, workdir: epath.Path, given: Collection[str] = ()) -> dict[str, str]:

@@ -22,7 +22,7 @@ def draw(name: str, shape: tuple[int, ...]) -> np.ndarray:
   if len(shape) > 1:
     scale = np.float32(np.sqrt(2 / np.prod(shape[1:])))
     return rng.standard_normal(shape, np.float32) * scale
-  if name.endswith(('weight', 'running_var')):  # of batch norm
+  if name.endswith(('weight', 'running_var')):  # weights of batch norm too
     return rng.uniform(0.5, 1.5, shape).astype(np.float32)
   return (0.1 * rng.normal(size=shape)).astype(np.float32)
 

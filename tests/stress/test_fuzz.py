@@ -332,7 +332,7 @@ def test_mutated_files_are_read_or_refused(what, seeds, tmp_path):
     data = made[name]
     for edit in changes:
       data = changed(data, edit, made)
-    if time.monotonic() < end or child.failed:  # which Hypothesis does once more
+    if time.monotonic() < end or child.failed:  # Hypothesis repeats a failure
       child.read(name, repaired(data) if repair else data, choice)
 
   # In rounds, because Hypothesis is bounded by examples and not by time. What fails is kept as it
