@@ -15,8 +15,6 @@ def check(config: ConfigDict, *, weights: bool = False) -> None:
     weights: whether a network with its weights is given, which the network's fields are for.
   """
   schema.check(config)
-  if config.eval.split == 'validation' and not config.dataset.validation:
-    raise InputError('config.eval.split="validation", but config.dataset.validation is empty')
   # Refuses fields that it has not.
   model = None if weights else create(**config.model.to_dict())
   norm = getattr(model, 'norm', 'batch')  # networks without the field have batch norm

@@ -269,5 +269,8 @@ class Run:
       given, new = weights.assign(own, self._start, names, self._allow_head)
       LOG.info('starting from %s%s', self._start.source, _layers('new', new, state.params))
       average = {**state.average, **given} if state.average else state.average
-      state = state.replace(average=average, **given)
+      learnt = train_state.learnt(given['params'], self._frozen)
+      # Some keep the parameters that they began with (optax.contrib.dog).
+      opt_state = parallel.run_once(self._optimizer.init, learnt)
+      state = state.replace(average=average, opt_state=opt_state, **given)
     return parallel.replicate(state)

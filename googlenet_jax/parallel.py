@@ -41,15 +41,15 @@ def replicate(tree):
   )
 
 
-def run_once(function: Callable):
-  """What a function without arguments returns, compiled for this one call.
+def run_once(function: Callable, *arguments):
+  """What a function returns, compiled for this one call.
 
   On a CPU without optimisation, which changes no value: optimisation takes 7 of the 10 seconds of
   the digits' initial parameters.
   """
   cpu = jax.default_backend() == 'cpu'
   options = {'xla_backend_optimization_level': 0} if cpu else None
-  return jax.jit(function, compiler_options=options)()
+  return jax.jit(function, compiler_options=options)(*arguments)
 
 
 def fetch(tree):

@@ -12,13 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import onnx
+import optax
 import pytest
 from etils import epath
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from configs import default
-from googlenet_jax import models, optim, train_state, training, weights
+from googlenet_jax import experiment, inputs, models, optim, train_state, training, weights
 from googlenet_jax.data import boxes, decode, folder
 from googlenet_jax.errors import InputError
 from googlenet_jax.run import score
@@ -523,6 +524,11 @@ def test_training_starts_from_weights_with_a_new_head(tiny, two_classes, tmp_pat
   assert f'; new: linear (1 layer, {new:,} parameters)' in caplog.text
   frozen = f'({len(sizes)} layers, {sum(sizes.values()):,} parameters)'
   assert re.search(rf'; frozen: conv1, .*{re.escape(frozen)}', capsys.readouterr().out)
+  dog = c.copy_and_resolve_references()  # it keeps the parameters that it began with
+  dog.init.frozen, dog.optimizer.name = (), 'optax.contrib:dog'
+  state = experiment.Run(dog, inputs.load(dog, 'train')).initial_state()
+  kept = optax.tree.get(state.opt_state, 'init_params')
+  jax.tree.map(np.testing.assert_array_equal, kept, state.params)
   path.unlink()  # what has begun needs it no more
   c.eval.split = 'train'
   assert score.evaluate(c, epath.Path(tmp_path / 'run'))['examples'] == 35
