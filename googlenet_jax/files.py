@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 
 from etils import epath
 
@@ -14,11 +15,19 @@ def write(path: epath.Path, content: str | bytes) -> None:
   with written(path):
     try:
       part.write_text(content) if isinstance(content, str) else part.write_bytes(content)
+      settle(part)
       part.replace(path)
     except OSError:
       with contextlib.suppress(OSError):
         part.unlink(missing_ok=True)
       raise
+
+
+def settle(path: epath.Path) -> None:
+  """Waits until a file is on the disk, as the power may go; an object store does so by itself."""
+  if '://' not in str(path):
+    with open(path, 'rb+') as file:
+      os.fsync(file)
 
 
 @contextlib.contextmanager

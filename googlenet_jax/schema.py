@@ -342,7 +342,7 @@ FIELDS: dict[str, Field] = {
   ),
   'schedule.fields': Field({}, 'More fields of the schedule', KEYWORDS),
   'average.name': Field('none', 'Name of the average', one_of(*train_state.AVERAGES)),
-  'average.decay': Field(0.999, 'Decay of ema per step', BELOW_1),
+  'average.decay': Field(0.999, 'Decay of ema per update', BELOW_1),
   'average.begin': Field('0 epochs', 'Time at which averaging begins', DURATION),
   'eval.every': Field(
     '1 epochs', 'Time between evaluations on validation, each with a checkpoint', DURATION

@@ -71,6 +71,7 @@ class RunFolder:
   def _lock(self):  # by one process for all, because they share the folder
     self._stack.enter_context(workdirs.locked(self.workdir))
     workdirs.check(self._config, self.workdir)
+    workdirs.check_choice(self._config, self.workdir)
 
   def _last_of_origin(self) -> int:
     """The last step of the run that this one branches from."""
@@ -98,6 +99,12 @@ class RunFolder:
         f'{where} is of the network {found.model} {found.fields} of {len(found.class_names)} '
         f'classes, not {own.model} {own.fields} of {len(own.class_names)}: give the same'
       )
+    theirs, ours = found.preprocessing, own.preprocessing
+    if (theirs.mean, theirs.std) != (ours.mean, ours.std):
+      raise InputError(
+        f'{where} was trained with config.dataset.mean={theirs.mean} and std={theirs.std}: give '
+        'them here too'
+      )
     if self.first >= end:
       raise InputError(
         f'{where} is at step {self.first:,}, and config.train.duration ends at {end:,}: give a '
@@ -113,6 +120,9 @@ class RunFolder:
       return Checkpoints(self._origin, read_only=True).restore(state, self.first, LEARNT)
     except (ValueError, KeyError) as error:  # Orbax, of another tree
       raise refused from error
+    except FileNotFoundError as error:  # it trains on, and keeps the last few
+      gone = f'checkpoint {self.first} was removed meanwhile: try again'
+      raise InputError(f'{where}: {gone}') from error
 
   def check_data(self, description: weights.Description, splits: dict[str, Pipeline]) -> None:
     """Raises InputError if the data, or its classes, are not what they were when the run began."""

@@ -88,9 +88,12 @@ class MetricsLog:
       writer.write([line])
 
   def save(self) -> None:
-    """Makes sure that all lines are in the file; to be called before a checkpoint is saved."""
+    """Makes sure that all lines are on the disk; to be called before a checkpoint is saved."""
     if self._active and self._remote:
       self._write()
+    elif self._active and self._path.exists():
+      with files.written(self._path):
+        files.settle(self._path)
 
   def find(self, step: int, split: str) -> dict | None:
     """The last record of a split at a step."""
