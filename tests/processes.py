@@ -30,6 +30,10 @@ def get_config():
   c.eval.batch_size = 16
   c.log.every = '1 steps'
   return c
+
+
+def sweep():
+  return [{'optimizer.lr': lr} for lr in (0.1, 0.01)]
 """
 DIGITS = ('--config.dataset.train=train[:64]', '--config.dataset.test=', '--config.augment.pad=1')
 SCORED = ('--config.dataset.validation=train[1200:1237]', '--config.dataset.test=test[:50]')

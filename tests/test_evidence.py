@@ -83,6 +83,15 @@ def test_the_findable_difference_is_found_in_four_of_five_sweeps():
   assert abs(power - 0.8) < 0.02
 
 
+def test_a_difference_from_an_equal_arm_has_to_pass_the_margin_to_be_found():
+  difference = statistics.Difference(0.1, -1.2, 1.4, findable=1.75)
+  for direction, expected in (('equal', 2.75), ('higher', 1.75)):
+    claim = design.Claim('it does', 'us', 'a', 'base', 'test_top1', direction, 1.0)
+    finding = report.Finding(claim, difference, None, 'unresolved')
+    assert report.findable(finding) == expected
+    assert f'a difference of {expected:.2f} could' in page.sentence(finding)
+
+
 def simulated(runs, seed=0):
   """Shares of simulated sweeps whose intervals all cover, and that have a false verdict."""
   rng = np.random.default_rng(seed)
@@ -376,6 +385,47 @@ def test_no_point_runs_beside_records_that_it_cannot_be_compared_with(ran, tmp_p
 
 
 @GROUP
+def test_no_point_runs_beside_records_of_other_data(ran, tmp_path):
+  experiment, _, records = ran
+  first = experiment.points[0].key
+  told = json.loads((records / first / result.NAME).read_text())
+  told['data']['test[:50]'] = 'other'
+  kept = epath.Path(tmp_path / 'records')
+  (kept / first).mkdir(parents=True)
+  (kept / first / result.NAME).write_text(json.dumps(told))
+  with pytest.raises(InputError, match=r"is of other examples in 'test\[:50\]', so no report"):
+    sweep.run(experiment, epath.Path(tmp_path / 'runs'), kept)
+
+
+@GROUP
+def test_records_count_wherever_they_lie(ran, tmp_path):
+  experiment, _, records = ran
+  kept = epath.Path(tmp_path / 'records')
+  for number, point in enumerate(experiment.points):  # as --mode=train --sweep=N leaves them
+    shutil.copytree(records / point.key, kept / f'sweep_{number}')
+  assert sweep.run(experiment, epath.Path(tmp_path / 'runs'), kept)['finished'] == '3 of 3 points'
+  assert not (tmp_path / 'runs').exists()
+
+
+@GROUP
+def test_a_record_is_of_the_fields_and_the_processors_that_trained(ran, tmp_path):
+  experiment, runs, _ = ran
+  point = experiment.points[0]
+  copy = epath.Path(shutil.copytree(runs / point.key, tmp_path / 'run'))
+  lines = (copy / 'starts.jsonl').read_text().splitlines()
+  other = json.loads(lines[0]) | {'processor': '2 cores of Another'}
+  (copy / 'starts.jsonl').write_text('\n'.join([json.dumps(other), *lines]) + '\n')
+  sweep.train(point, 'rates', copy, epath.Path(tmp_path / 'record'))
+  told = json.loads((tmp_path / 'record' / result.NAME).read_text())
+  assert told['processor'] == f'2 cores of Another; {origin.processor()}'
+  config = point.config.copy_and_resolve_references()
+  config.log.every = '1 steps'  # of which some outcomes are means
+  changed = point._replace(config=config)
+  with pytest.raises(InputError, match=r"holds a run with config.log.every='2 steps'"):
+    sweep.train(changed, 'rates', copy, epath.Path(tmp_path / 'other'))
+
+
+@GROUP
 def test_a_run_of_other_code_gets_no_record(ran, tmp_path):
   experiment, runs, _ = ran
   key = experiment.points[0].key
@@ -392,7 +442,7 @@ def repeated(results, seeds=3, **changes):
   found = []
   for seed in range(seeds):
     for x in results:
-      told = json.loads(json.dumps(x.told)) | changes
+      told = json.loads(json.dumps(x.told)) | {'parts': {'net': 'one'}} | changes
       told['config']['seed'] = told['seed'] = seed
       told['outcomes'] = {name: y * (1 + 0.001 * seed) for name, y in told['outcomes'].items()}
       found.append(x._replace(told=told))
@@ -453,6 +503,7 @@ def test_no_verdict_from_fewer_than_three_seeds(many):
     ({'package': 'other'}, 'are of different package'),
     ({'versions': {'jax': '1'}}, 'are of different versions'),
     ({'data': {'test[:50]': 'other'}}, r"different examples in 'test\[:50\]'"),
+    ({'parts': {'net': 'other'}}, 'are of different code in net'),
     ({'key': 'other', 'config': {}}, 'another run of arm'),  # its arm and seed are the same
     ({'experiment': 'other', 'config': {}}, 'another run of arm'),  # found by its key
   ],
@@ -503,8 +554,17 @@ def test_any_runs_have_a_leaderboard(ran, tmp_path):
   rows = json.loads((tmp_path / 'table.json').read_text())['rows']
   assert {row['what differs'] for row in rows} == {'optimizer.lr=0.01', 'optimizer.lr=0.0001'}
   assert [row['runs'] for row in rows] == [1, 1]
+  other = epath.Path(tmp_path / 'other')
+  for run in leaderboard._finished(runs):
+    shutil.copytree(run, other / run.name)
+    path = other / run.name / 'summary.json'
+    told = json.loads(path.read_text())
+    told['data']['test[:50]'] = 'other'
+    path.write_text(json.dumps(told))
+  rows = leaderboard.table([runs, other]).rows  # not means over two sets
+  assert [row[1] for row in rows] == [1, 1, 1, 1] and all('data ' in row[0] for row in rows)
   with pytest.raises(InputError, match='no finished run is there'):
-    leaderboard.table([epath.Path(tmp_path)])
+    leaderboard.table([epath.Path(tmp_path / 'none')])
 
 
 @pytest.mark.parametrize(

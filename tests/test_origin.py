@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from googlenet_jax import schema
 from googlenet_jax.run import origin
 
 
@@ -44,8 +45,21 @@ def test_no_commit_outside_a_checkout_and_without_git(tmp_path, checkout, monkey
   assert origin.commit() == {'commit': None, 'changed': None}
 
 
+def test_digests_of_parts_of_ones_own(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  c, found = schema.config(), []
+  c.train.loss, c.eval.metrics = 'part_of_mine:loss', ('top1', 'part_of_mine:metric')
+  for text in ('loss = metric = print\n', 'loss = metric = max\n'):
+    (tmp_path / 'part_of_mine.py').write_text(text)
+    found.append(origin.parts(c))
+  assert found[0].keys() == found[1].keys() == {'part_of_mine'} and found[0] != found[1]
+  assert origin.parts(schema.config()) == {}
+
+
 def test_a_command_can_be_given_again_and_names_no_place_in_a_record(monkeypatch):
   monkeypatch.setattr(sys, 'argv', ['/x/main.py', '--workdir=/home/me/a b', '--config=digits'])
-  assert origin.origin()['command'] == "main.py '--workdir=/home/me/a b' --config=digits"
+  assert (
+    origin.origin(schema.config())['command'] == "main.py '--workdir=/home/me/a b' --config=digits"
+  )
   assert origin.command() == "main.py '--workdir=DIR b' --config=digits"
   assert re.fullmatch(r'\d+ cores of .+', origin.processor())

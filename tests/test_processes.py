@@ -3,6 +3,7 @@
 `tests/stress/test_processes_of_four.py` does the same with four, and goes from two to four.
 """
 
+import json
 import re
 import shutil
 import signal
@@ -88,6 +89,14 @@ def test_the_same_of_a_stream(tmp_path, two_classes):
 
 def test_one_killed_ends_the_others_and_all_go_on(tmp_path):
   killed_one_ends_the_others(COUNT, tmp_path)
+
+
+def test_a_point_of_a_sweep_leaves_its_record(tmp_path):
+  arguments = (*DIGITS, '--sweep=1', '--config.train.duration=2 steps')
+  done = Job(COUNT, tmp_path / 'run', *arguments).finish()
+  assert [status for status, *_ in done] == [0] * COUNT, done
+  told = json.loads((tmp_path / 'run' / 'sweep_1' / 'result.json').read_text())
+  assert (told['differences'], told['device']) == ({'optimizer.lr': 0.01}, '2 x cpu')
 
 
 def test_unreadable_photos_of_all_processes_count_together(tmp_path, two_classes):

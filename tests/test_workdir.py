@@ -127,7 +127,7 @@ def test_a_finished_run_does_not_answer_another_question(plain, tmp_path):
   plain.dataset.test, plain.eval.checkpoint = 'test[:10]', 'last'
   says = (
     r"its summary is of config.dataset.test='test\[:50\]', config.eval.checkpoint='best': "
-    r"--mode=evaluate --config.dataset.test='test\[:10\]' --config.eval.checkpoint='last' scores"
+    r"--mode=evaluate --config.dataset.test='test\[:10\]' --config.eval.checkpoint=last scores"
   )
   with pytest.raises(InputError, match=says):
     run(plain, tmp_path)
@@ -135,6 +135,18 @@ def test_a_finished_run_does_not_answer_another_question(plain, tmp_path):
   plain.dataset.test = ''
   with pytest.raises(InputError, match=r"test='test\[:50\]', .*: give that"):
     run(plain, tmp_path)
+  plain.dataset.test, plain.eval.checkpoint = 'test[:50]', 'best'
+  plain.eval.metrics = ('top1', 'top2')
+  with pytest.raises(InputError, match=r"--config.eval.metrics='\('\"'\"'top1'"):  # for a shell
+    run(plain, tmp_path)
+
+
+def test_what_a_checkpoint_is_chosen_by_stays(plain, tmp_path):
+  run(plain, tmp_path, stop_at=4)
+  plain.eval.flip = True
+  with pytest.raises(InputError, match=r'chooses its checkpoint with config.eval.flip=False'):
+    run(plain, tmp_path)
+  assert 'top1' in score.evaluate(plain, epath.Path(tmp_path))  # as is advised
 
 
 def test_what_a_run_is_counts_from_its_first_checkpoint_on(plain, photos, tmp_path):

@@ -1,6 +1,8 @@
 """Any runs side by side: what differs between them, and how well they do."""
 
+import hashlib
 import html
+import json
 import statistics
 from collections.abc import Sequence
 
@@ -30,7 +32,7 @@ def save(folders: Sequence[epath.Path], output: epath.Path) -> None:
 
 
 def table(folders: Sequence[epath.Path]) -> Table:
-  """A row for all runs that differ by their seed alone, the best mean first.
+  """A row for runs of the same fields, but the seed, and examples; the best mean first.
 
   Args:
     folders: folders of runs, or folders that hold some.
@@ -39,24 +41,32 @@ def table(folders: Sequence[epath.Path]) -> Table:
   if not runs:
     raise InputError(f'--runs={",".join(map(str, folders))}: no finished run is there')
   configs = [schema.flat(workdir.config(run).to_dict()) for run in runs]
+  summaries = [files.read_json(run / 'summary.json') for run in runs]
   varied = [
     name
     for name, value in configs[0].items()
     if name != 'seed' and design.counts(name) and any(x[name] != value for x in configs)
   ]
   groups = {}
-  for run, config in zip(runs, configs, strict=True):
-    shown = ', '.join(f'{name}={config[name]!r}' for name in varied)
-    groups.setdefault(shown, []).append(files.read_json(run / 'summary.json'))
+  seen, digests = {}, [pair for x in summaries for pair in x['data'].items()]
+  same_data = all(seen.setdefault(split, digest) == digest for split, digest in digests)
+  for config, summary in zip(configs, summaries, strict=True):
+    shown = [f'{name}={config[name]!r}' for name in varied]
+    shown += [] if same_data else [f'data {_digest(summary["data"])}']
+    groups.setdefault(', '.join(shown), []).append(summary)
   rows = [_row(shown, found) for shown, found in groups.items()]
   rows.sort(key=lambda row: -(row[3] if row[3] is not None else -1))
   columns = (
     *('what differs', 'runs', 'test top-1 (%)', 'mean', 'standard deviation', 'validation top-1'),
     *('parameters', 'images/s', 'minutes'),
   )
-  return Table(
-    'Runs', columns, rows, digits=2, notes=('Runs that differ by their seed alone are one row.',)
-  )
+  notes = ('Runs of the same fields, but the seed, and of the same examples are one row.',)
+  return Table('Runs', columns, rows, digits=2, notes=notes)
+
+
+def _digest(data):
+  """A digest of the splits' own, as one name for them."""
+  return hashlib.blake2b(json.dumps(data).encode(), digest_size=4).hexdigest()
 
 
 def _finished(folder):

@@ -78,7 +78,7 @@ def sentence(finding: Finding) -> str:
   value, low, high = (f'{x:+.{about.digits}f}' for x in difference[:3])
   text = f'{verdict}: {value} {about.unit.replace("%", "points")} ({low} to {high})'
   if verdict not in ('supported', 'refuted', 'equivalent'):
-    text += f'; a difference of {difference.findable:.{about.digits}f} could have been found'
+    text += f'; a difference of {report.findable(finding):.{about.digits}f} could have been found'
   if images is not None:
     text += f'; ±{1.96 * images:.2f} more by the choice of test images'
   return text

@@ -131,18 +131,17 @@ def _check_declared(experiment, results):
 
 
 def _check_alike(results):
-  for result in results:
-    for what in alike():
-      if result.told[what] != results[0].told[what]:
+  seen = {}  # by what it is of, the first value and where
+  for told, path in results:
+    found = {what: told[what] for what in alike()}
+    found |= {f'examples in {split!r}': digest for split, digest in told['data'].items()}
+    found |= {f'code in {part}': digest for part, digest in told.get('parts', {}).items()}
+    for what, value in found.items():
+      first, where = seen.setdefault(what, (value, path))
+      if value != first:
         raise InputError(
-          f'{result.path} and {results[0].path} are of different {what} ({result.told[what]} and '
-          f'{results[0].told[what]}) and cannot be compared: run one of them again'
-        )
-    for split, digest in results[0].told['data'].items():
-      if result.told['data'].get(split, digest) != digest:
-        raise InputError(
-          f'{result.path} and {results[0].path} are of different examples in {split!r} and cannot '
-          'be compared: run one of them again'
+          f'{path} and {where} are of different {what} ({value} and {first}) and cannot be '
+          'compared: run one of them again'
         )
 
 
@@ -179,6 +178,15 @@ def _of_the_images(arms, claim):
     return None
   first, second = (np.stack(arm) for arm in marks)
   return 100 * statistics.of_the_images(first, second)
+
+
+def findable(finding: Finding) -> float:
+  """Smallest true difference that would have a verdict against it with probability `POWER`.
+
+  One that leaves 0 out; for 'equal', one that is beyond the margin.
+  """
+  claim, difference, *_ = finding
+  return difference.findable + (claim.margin if claim.direction == 'equal' else 0)
 
 
 def table(comparison: Comparison) -> Table:
@@ -229,7 +237,8 @@ def claims(comparison: Comparison) -> Table:
     *('from', 'to', '± of the images', 'could have found', 'verdict'),
   )
   rows = []
-  for claim, difference, images, verdict in comparison.findings:
+  for finding in comparison.findings:
+    claim, difference, images, verdict = finding
     numbers = (None, None, None) if difference is None else difference[:3]
     rows.append(
       (
@@ -239,7 +248,7 @@ def claims(comparison: Comparison) -> Table:
         claim.margin,
         *numbers,
         None if images is None else 1.96 * images,
-        None if difference is None else difference.findable,
+        None if difference is None else findable(finding),
         verdict,
       )
     )

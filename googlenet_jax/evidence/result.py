@@ -6,11 +6,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from etils import epath
+from ml_collections import ConfigDict
 
 from googlenet_jax import files, parallel
 from googlenet_jax.evidence import design, outcomes
 from googlenet_jax.run import metrics_log, origin, record, workdir
 from googlenet_jax.tools import cost
+from googlenet_jax.weights.description import Description
 
 NAME = 'result.json'
 FORMAT = 1
@@ -45,13 +47,17 @@ def alike() -> dict[str, Any]:
   return {'package': origin.package(), 'versions': origin.versions()}
 
 
-def unlike(told: dict[str, Any]) -> str:
-  """What of that a record, or a run's start, has otherwise, for a person; '' for nothing."""
-  return '; '.join(
-    f'{what} {told.get(what)}, here {value}'
-    for what, value in alike().items()
-    if told.get(what) != value
-  )
+def unlike(told: dict[str, Any], config: ConfigDict) -> str:
+  """What a record, or a run's start, has otherwise, for a person; '' for nothing.
+
+  Args:
+    told: the record, or the start.
+    config: config whose user's own parts are compared too, where both name them.
+  """
+  pairs = [(what, told.get(what), value) for what, value in alike().items()]
+  known = told.get('parts', {})
+  pairs += [(name, known.get(name, x), x) for name, x in origin.parts(config).items()]
+  return '; '.join(f'{what} {there}, here {here}' for what, there, here in pairs if there != here)
 
 
 def write(
@@ -76,7 +82,8 @@ def write(
     'failed': origin.without_places(failed),
     **alike(),
     'command': origin.command(),
-    'processor': origin.processor(),
+    'parts': origin.parts(point.config),
+    'processor': '; '.join(dict.fromkeys(x['processor'] for x in workdir.starts(run))),
     'device': parallel.describe(),
     'data': files.read_json(run / workdir.RUN)['data'],
     'config': design.counted(point.config),
@@ -99,7 +106,8 @@ def read(folder: epath.Path) -> list[Result]:
 
 
 def _network(run: epath.Path) -> dict[str, int]:
-  description = workdir.network(run)
+  path = run / 'network.json'  # not by all processes: one writes
+  description = Description.from_json(path.read_text(), str(path))
   found = cost.cost(description.create(), description.image_shape)
   extra = sum(row.parameters for row in found.training_rows)
   total = found.total('parameters')

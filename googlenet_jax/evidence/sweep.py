@@ -9,9 +9,9 @@ from collections.abc import Collection, Mapping
 import jax
 from etils import epath
 
-from googlenet_jax import files, parallel, training
+from googlenet_jax import inputs, parallel, training
 from googlenet_jax.errors import InputError
-from googlenet_jax.evidence import result
+from googlenet_jax.evidence import design, result
 from googlenet_jax.evidence.design import Experiment, Point
 from googlenet_jax.nonfinite import Diverged
 from googlenet_jax.run import workdir as workdirs
@@ -44,23 +44,24 @@ def run(
     Interrupted: a signal came.
   """
   deadline = time.monotonic() + 60 * minutes if minutes else math.inf
-  total = len(experiment.points)
-  LOG.info('%s: %d points, %d finished', experiment.name, total, _finished(experiment, records))
-  if _finished(experiment, records) < total:
-    _check_alike(experiment, records)
+  total, done = len(experiment.points), _finished(experiment, records)
+  LOG.info('%s: %d points, %d finished', experiment.name, total, len(done))
+  if len(done) < total:
+    _check_alike(experiment, done)
   took = []
   for number, point in enumerate(experiment.points, 1):
-    if result_path(records, point).exists():
+    done = _finished(experiment, records)
+    if point.key in done:
       continue
     if time.monotonic() > deadline:
       break
-    left = _left(took, total - _finished(experiment, records))
+    left = _left(took, total - len(done))
     seed = point.config.seed
     LOG.info('point %d of %d: %s, seed %d%s', number, total, point.arm, seed, left)
     began = time.monotonic()
     try:
-      record = result_path(records, point).parent
-      train(point, experiment.name, workdir / point.key, record, deadline=deadline)
+      folder = records / point.key
+      train(point, experiment.name, workdir / point.key, folder, deadline=deadline)
     except Diverged as failed:
       LOG.warning('WARNING: %s', failed)
     except Busy as busy:
@@ -72,25 +73,39 @@ def run(
       break
     took.append(time.monotonic() - began)
     jax.clear_caches()  # programs of this network, which no later point needs
-  return {'finished': f'{_finished(experiment, records)} of {total} points', 'records': records}
+  done = _finished(experiment, records)
+  return {'finished': f'{len(done)} of {total} points', 'records': records}
 
 
-def result_path(records: epath.Path, point: Point) -> epath.Path:
-  """The record of a point."""
-  return records / point.key / result.NAME
+def _finished(experiment, records) -> dict[str, result.Result]:
+  """The records of an experiment's points, by key; those of --mode=train --sweep=I among them."""
+  keys = {point.key for point in experiment.points}
+  return {key: x for x in result.read(records) if (key := x.told['key']) in keys}
 
 
-def _check_alike(experiment, records):
-  for path in (result_path(records, point) for point in experiment.points):
-    if path.exists() and (what := result.unlike(files.read_json(path))):
-      raise InputError(
-        f'{path} is of other code ({what}), so no report could compare what would run now with it: '
-        'give another --workdir, and --records if one is given'
-      )
+def _check_alike(experiment, done):
+  """Refuses to go on where no report could compare what would run now with what has run."""
+  if not done:
+    return
+  config = next(point.config for point in experiment.points if point.key not in done)
+  names = [name for name in ('train', 'validation', 'test') if config.dataset[name]]
+  digests = {config.dataset[name]: inputs.source(config, name).digest() for name in names}
+  for point in experiment.points:
+    if point.key not in done:
+      continue
+    told, path = done[point.key]
+    if what := result.unlike(told, point.config):
+      raise _not_comparable(path, f'other code ({what})')
+    for split, digest in digests.items():
+      if told['data'].get(split, digest) != digest:
+        raise _not_comparable(path, f'other examples in {split!r}')
 
 
-def _finished(experiment, records):
-  return sum(result_path(records, point).exists() for point in experiment.points)
+def _not_comparable(path, what) -> InputError:
+  return InputError(
+    f'{path} is of {what}, so no report could compare what would run now with it: give another '
+    '--workdir, and --records if one is given'
+  )
 
 
 def train(
@@ -116,25 +131,32 @@ def train(
     InputError: see `training.train`; or the run was begun by other code.
     Interrupted: see `training.train`.
   """
-  if not (record / result.NAME).exists():
-    _check_code(workdir)
+  written = record / result.NAME
+  parallel.from_main(lambda: written.exists() or _check_same(point, workdir))
   failed = None
   try:
     summary = training.train(point.config, workdir, given=given, deadline=deadline)
   except Diverged as error:
     summary, failed = {}, error
-  if parallel.is_main() and not (record / result.NAME).exists():
+  if parallel.is_main() and not written.exists():
     result.write(point, experiment, workdir, record, str(failed or ''))
   if failed:
     raise failed
   return summary
 
 
-def _check_code(workdir):
-  """Refuses to go on with a run of other code, as its record would tell of this one."""
+def _check_same(point, workdir):
+  """Refuses to go on with a run of other code or fields, as its record would tell of these."""
   for start in workdirs.starts(workdir):
-    if what := result.unlike(start):
+    if what := result.unlike(start, point.config):
       raise InputError(f'{workdir} holds a run of other code ({what}): give another --workdir')
+  earlier = workdirs.config(workdir)
+  there, here = (design.counted(x) for x in (earlier or point.config, point.config))
+  if other := [field for field in here if there[field] != here[field]]:
+    raise InputError(
+      f'{workdir} holds a run with config.{other[0]}={there[other[0]]!r}: give that, or another '
+      '--workdir'
+    )
 
 
 def _left(took, points):

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import importlib.metadata
+import operator
 import os
 import pathlib
 import platform
@@ -14,7 +15,10 @@ import subprocess
 import sys
 from typing import Any
 
+from ml_collections import ConfigDict
+
 import googlenet_jax
+from googlenet_jax import registry
 from googlenet_jax.data import stream
 
 ROOT = pathlib.Path(googlenet_jax.__file__).parents[1]
@@ -25,16 +29,22 @@ APART = (
   *('api.py', 'checks.py', 'cli.py', 'cluster.py', 'config_files.py', 'effects.py', 'plots.py'),
   *('predictor.py', 'progress.py', 'schema.py'),
 )
+# Fields that may name a user's own part, which outcomes depend on.
+PARTS = (
+  *('model.name', 'dataset.name', 'augment.extra', 'train.loss', 'optimizer.name'),
+  *('schedule.name', 'eval.metrics'),
+)
 FIGURES = 'evidence/outcomes.py', 'evidence/result.py', 'tools/cost.py', 'tools/trace.py'
 
 
-def origin() -> dict[str, Any]:
-  """The command, the code, the machine and XLA's flags of this process."""
+def origin(config: ConfigDict) -> dict[str, Any]:
+  """The command, the code, the machine and XLA's flags of this process, for a run."""
   program, *arguments = sys.argv
   return {
     'command': shlex.join([pathlib.Path(program).name, *arguments]),
     **commit(),
     'package': package(),
+    'parts': parts(config),
     'host': socket.gethostname(),
     'processor': processor(),
     'xla_flags': os.environ.get('XLA_FLAGS', ''),
@@ -75,6 +85,28 @@ def package() -> str:
   return found.hexdigest()
 
 
+def parts(config: ConfigDict) -> dict[str, str]:
+  """Digests of the files that hold a user's own parts of a run, by module.
+
+  Of what such a file imports nothing is told.
+
+  Raises:
+    InputError: a part cannot be imported.
+  """
+  found = {}
+  for field in PARTS:
+    value = operator.attrgetter(field)(config)
+    for name in (value,) if isinstance(value, str) else value:
+      if ':' in name:
+        registry.find(name, {}, field, made=True)
+        module = name.partition(':')[0]
+        path = getattr(sys.modules[module], '__file__', None)  # none of a folder without code
+        if path:
+          digest = hashlib.blake2b(pathlib.Path(path).read_bytes(), digest_size=8)
+          found[module] = digest.hexdigest()
+  return found
+
+
 def processor() -> str:
   """The CPU's model, and how many of its cores this process may use."""
   path = pathlib.Path('/proc/cpuinfo')
@@ -96,7 +128,8 @@ def without_places(text: str) -> str:
 
 def versions() -> dict[str, str]:
   """Versions of what computes and decodes."""
-  names = 'jax', 'flax', 'optax', 'numpy', 'pillow'
+  names = 'jax', 'jaxlib', 'flax', 'optax', 'numpy', 'grain', 'pillow', 'simplejpeg'
+  names = *names, 'opencv-python-headless'
   packages = {name: importlib.metadata.version(name) for name in names}
   own = {'googlenet_jax': googlenet_jax.__version__, 'python': platform.python_version()}
   return packages | own

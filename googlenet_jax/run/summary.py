@@ -52,7 +52,7 @@ def make(
     | {'saving': watch.saving_share(), 'seconds': watch.elapsed()}
     | {'peak_memory_mb': parallel.peak_memory(), 'device': parallel.describe()}
     | {'data': folder.digests}
-    | origin.origin()
+    | origin.origin(config)
   )
 
 

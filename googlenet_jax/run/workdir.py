@@ -5,9 +5,11 @@ import fcntl
 import json
 import logging
 import os
+import shlex
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from etils import epath
 from ml_collections import ConfigDict
@@ -19,11 +21,14 @@ from googlenet_jax.weights.description import tuples
 
 LOG = logging.getLogger('googlenet_jax')
 
-
 RUN = 'run.json'  # the version of all that a run leaves, and digests of its data
 CHANGES = 'config_changes.jsonl'
 STARTS = 'starts.jsonl'  # what each process ran with, from which step on
-ANSWERED = ('dataset.test', 'eval.checkpoint')  # what the summary of a finished run is about
+# What the summary of a finished run is about.
+ANSWERED = (
+  *('dataset.test', 'eval.checkpoint', 'eval.flip', 'eval.metrics', 'eval.metric_fields'),
+  'eval.shifts',
+)
 
 
 class Busy(InputError):
@@ -86,13 +91,33 @@ def config(workdir: epath.Path) -> ConfigDict | None:
   return result
 
 
+def _others(config: ConfigDict, workdir: epath.Path, fields: Iterable[str]) -> dict[str, Any]:
+  """What the run in a workdir was last started with, of those fields where the config differs."""
+  now, defaults = (schema.flat(json.loads(schema.to_json(x))) for x in (config, schema.config()))
+  earlier = defaults | _earlier(workdir)  # of an earlier commit, before some field
+  return {field: earlier[field] for field in fields if earlier[field] != now[field]}
+
+
+def check_choice(config: ConfigDict, workdir: epath.Path) -> None:
+  """Raises InputError if a run that goes on would be judged otherwise than before.
+
+  By validation the best checkpoint is chosen, and the training's end where there is patience.
+  """
+  begun = (workdir / 'config.json').exists() and config.dataset.validation
+  if begun and (was := _others(config, workdir, ['eval.flip'])):
+    raise InputError(
+      f'{workdir} chooses its checkpoint with config.eval.flip={was["eval.flip"]}: go on with '
+      'that; --mode=evaluate scores it otherwise'
+    )
+
+
 def check_answer(config: ConfigDict, workdir: epath.Path) -> None:
   """Raises InputError if a finished run's summary answers another question than the config's."""
-  earlier, now = _earlier(workdir), schema.flat(config.to_dict())
-  other = [field for field in ANSWERED if earlier[field] != now[field]]
+  other = _others(config, workdir, ANSWERED)
   if other:
-    was = ', '.join(f'config.{field}={earlier[field]!r}' for field in other)
-    flags = ' '.join(f"--config.{field}='{now[field]}'" for field in other)
+    was = ', '.join(f'config.{field}={value!r}' for field, value in other.items())
+    now = schema.flat(config.to_dict())
+    flags = ' '.join(f'--config.{field}={shlex.quote(str(now[field]))}' for field in other)
     advice = f'--mode=evaluate {flags} scores it anew' if config.dataset.test else 'give that'
     raise InputError(f'{workdir} is finished, and its summary is of {was}: {advice}')
 
@@ -142,7 +167,7 @@ def begin(
     files.write(workdir / RUN, json.dumps(about, indent=2) + '\n')
   if new:
     files.write(workdir / 'network.json', description.to_json() + '\n')
-  _append(workdir / STARTS, step, origin.origin())
+  _append(workdir / STARTS, step, origin.origin(config))
   if not begun:
     files.write(workdir / 'config.json', schema.to_json(config))
     return
