@@ -8,8 +8,8 @@ import sys
 
 LOG = logging.getLogger('googlenet_jax')
 
-# XLA:CPU gives convolutions to YNNPACK, whose gradients take up to five times as long as Eigen's
-# (docs/speed.md); products and sums stay with YNNPACK. Nothing but a CPU reads it.
+# XLA:CPU gives convolutions to YNNPACK, with which a training step takes twice as long as with
+# Eigen (docs/speed.md); products and sums stay with YNNPACK. Nothing but a CPU reads it.
 XLA_FLAG = '--xla_cpu_experimental_ynn_fusion_type=-individual_convolution'
 
 # Settings of glibc's malloc, by the variables that a person sets them with, and their numbers in
