@@ -3,35 +3,23 @@
 import textwrap
 from collections.abc import Mapping
 
-EXAMPLES = {
-  'train': '--config=configs/cifar10.py --config.dataset.data_dir=DIR --workdir=runs/mine',
-  'evaluate': '--mode=evaluate --workdir=runs/mine --config.eval.split=validation',
-  'predict': '--mode=predict --weights=runs/mine --images=cat.jpg,holiday/',
-  'explain': "--mode=explain --weights=runs/mine --images=cat.jpg --label='tiger cat'",
-  'export': '--mode=export --weights=runs/mine --output=network.stablehlo',
-  'preview': '--mode=preview --config=configs/folder.py --config.dataset.data_dir=DIR',
-  'find_lr': '--mode=find_lr --config=configs/cifar10.py --config.dataset.data_dir=DIR',
-  'summarize': '--mode=summarize --compare=alexnet,vgg16,googlenet --plot=costs.png',
-  'draw': '--mode=draw --model=inception_v3 --output=inception_v3.svg',
-  'prepare': '--mode=prepare --config=configs/cifar10.py --config.dataset.data_dir=DIR',
-  'sweep': '--mode=sweep --config=configs/experiments/heads.py --run --minutes=60',
-  'report': '--mode=report --config=configs/experiments/heads.py',
-}
+from googlenet_jax.modes import Mode
+
 WIDTH = 100  # characters of a line
 
 
-def text(about: str, modes: Mapping[str, str], flags: Mapping[str, tuple]) -> str:
+def text(about: str, modes: Mapping[str, Mode], flags: Mapping[str, tuple]) -> str:
   """The help of the program.
 
   Args:
     about: what it is.
-    modes: meaning of each mode.
+    modes: modes by name.
     flags: default, meaning and modes of each flag; () for all modes.
   """
   lines = [about.strip(), '', 'Modes, each with an example and the flags that count in it:']
-  for mode, meaning in modes.items():
+  for mode, (_, meaning, example) in modes.items():
     own = [f'--{name}' for name, (_, _, where) in flags.items() if mode in where]
-    lines += ['', f'{mode}: {meaning}', f'    python main.py {EXAMPLES[mode]}']
+    lines += ['', f'{mode}: {meaning}', f'    python main.py {example}']
     lines += textwrap.wrap(' '.join(own), WIDTH, initial_indent='    ', subsequent_indent='    ')
   lines += ['', 'Flags:', '']
   lines += _entry('mode', 'one of those above (default train)')

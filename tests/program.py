@@ -25,7 +25,7 @@ import tempfile
 import threading
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-# What the program imports where it needs it; `cli` defines the flags, which is for the program.
+# What the program imports where it needs it.
 LAZY = (
   'array_record.python.array_record_module',
   'cv2',
@@ -37,7 +37,6 @@ LAZY = (
   'tensorboardX',
   'tensorflow_datasets',
 )
-OWN = {'googlenet_jax.cli'}
 
 
 class Program:
@@ -118,7 +117,7 @@ def _import_all() -> None:
   import googlenet_jax
 
   found = pkgutil.walk_packages(googlenet_jax.__path__, 'googlenet_jax.')
-  for name in (*LAZY, *(module.name for module in found if module.name not in OWN)):
+  for name in (*LAZY, *(module.name for module in found)):
     importlib.import_module(name)
   logging.root.handlers.clear()  # Orbax adds one where main.py has not been first
   # What is imported stays: looked at by a forked process's collector, each page would be copied.

@@ -106,7 +106,6 @@ def test_newest_version_is_taken(tmp_path):
     folder.mkdir(parents=True)
     (folder / 'dataset_info.json').write_text(json.dumps({'fileFormat': 'array_record'}))
   assert prepare.find('set', tmp_path).name == '3.0.10'
-  assert prepare.find('set:3.0.2', tmp_path).name == '3.0.2'
   assert prepare.find('other', tmp_path) is None
 
 

@@ -8,7 +8,8 @@ import shlex
 import pytest
 
 from googlenet_jax import schema
-from googlenet_jax.cli import FLAGS, MODES
+from googlenet_jax.command_line import FLAGS
+from googlenet_jax.modes import MODES
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').glob('*.md'))]

@@ -82,8 +82,8 @@ def test_an_import_defines_no_flags_and_needs_no_jax():
     'import sys; from absl import flags; import googlenet_jax;'
     'print(sorted({"jax", "flax", "orbax", "matplotlib"} & set(sys.modules)));'
     'googlenet_jax.create, googlenet_jax.load, googlenet_jax.config;'
-    'from googlenet_jax import cli;'
-    'print(sorted({*cli.FLAGS, "mode", "config"} & set(flags.FLAGS)))'
+    'from googlenet_jax import cli, command_line;'
+    'print(sorted({*command_line.FLAGS, "mode", "config"} & set(flags.FLAGS)))'
   )
   done = subprocess.run(
     [sys.executable, '-c', code], capture_output=True, text=True, check=True, cwd=ROOT

@@ -4,18 +4,21 @@ A dataset is a function `(split, **fields) -> Split | Records`: arrays in memory
 are decoded as they are used (`sources`). Any other name is that of a TFDS classification set.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from etils import epath
+
 from googlenet_jax import registry
-from googlenet_jax.data import cifar, digits, folder, npz, tfds_sets
+from googlenet_jax.data import cifar, digits, folder, npz, prepare, tfds_sets
 from googlenet_jax.data.sources import Records, Split, checked
 from googlenet_jax.errors import InputError
 
 
-def _folder(split: str, *, data_dir: str, splits: tuple[str, ...], classes: str = '') -> Records:
-  return folder.records(data_dir, split, splits, classes)
+def _folder(split: str, *, data_dir: str, splits: tuple[str, ...], class_list: str = '') -> Records:
+  return folder.records(data_dir, split, splits, class_list)
 
 
 DATASETS: dict[str, Callable[..., Split | Records]] = {
@@ -31,10 +34,7 @@ def find(name: str) -> Callable[..., Split | Records]:
   if name in DATASETS or ':' in name:
     return registry.find(name, DATASETS, 'dataset.name')
 
-  def tfds(split: str, *, data_dir: str = '', in_memory: bool = True) -> Split | Records:
-    return (tfds_sets.load if in_memory else tfds_sets.records)(name, split, data_dir)
-
-  return tfds
+  return functools.partial(tfds_sets.read, name)
 
 
 def load(
@@ -47,15 +47,13 @@ def load(
     split: split in the dataset's notation, 'train[:45000]'.
     fields: fields of the dataset.
     offered: fields that are put in where the dataset has them: `data_dir`; `in_memory`; `splits`,
-      those of train, validation and test; `classes`, a file that orders the classes.
+      those of train, validation and test; `class_list`, a file that orders the classes.
 
   Raises:
     InputError: no such dataset, field or split, or one that is unusable.
   """
   what = f'dataset {name!r}: {split!r}'
-  made = registry.call(
-    registry.bind(find(name), 'dataset.fields', fields, offered), 'dataset.fields', split
-  )
+  made = registry.call(find(name), 'dataset.fields', fields, split, offered=offered)
   if isinstance(made, Split):
     return checked(made, what)
   if not isinstance(made, Records):
@@ -66,3 +64,14 @@ def load(
       'one record and two classes'
     )
   return made
+
+
+def prepared(name: str, data_dir: str) -> epath.Path:
+  """The folder of a TFDS set as ArrayRecord, downloaded or converted where it must be.
+
+  Raises:
+    InputError: it is no set of TFDS, or `prepare.ensure` fails.
+  """
+  if ':' in name or name in DATASETS.keys() - cifar.DATASETS.keys():
+    raise InputError(f'config.dataset.name={name!r} needs no preparing: only TFDS sets do')
+  return prepare.ensure(name, data_dir)

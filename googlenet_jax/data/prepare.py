@@ -61,6 +61,8 @@ SETS = {
   ),
 }
 
+PATIENCE = 4.0  # seconds for a server to answer
+
 PREPARE = """
 import sys, tensorflow_datasets as tfds
 name, folder = sys.argv[1:]
@@ -82,7 +84,7 @@ def folder_of_sets(data_dir: str) -> epath.Path:
 
 def find(name: str, folder: epath.Path) -> epath.Path | None:
   """The directory of the newest prepared version of a TFDS set, in any format, or None."""
-  base = folder / name.replace(':', '/')
+  base = folder / name
   infos = [base / 'dataset_info.json', *base.glob('*/dataset_info.json')]
   found = [info.parent for info in infos if info.exists()]
   if not found:  # a set of several variants, of which one is there: `name/variant/version`
@@ -136,21 +138,13 @@ def ensure(name: str, data_dir: str) -> epath.Path:
   return prepared
 
 
-def prepare(config) -> dict:
-  """Prepares the set of a config; returns where it is."""
-  name = config.dataset.name
-  if name in ('digits', 'folder', 'npz'):
-    raise InputError(f'config.dataset.name={name!r} needs no preparing: only TFDS sets do')
-  return {'prepared': ensure(name, config.dataset.data_dir)}
-
-
 def _prepare(name: str, folder: epath.Path) -> None:
   """Downloads a TFDS set and writes it as ArrayRecord, in a child that shows its progress."""
   ways_out = (
     f'dataset {name!r} is not prepared in {folder}: give --config.dataset.data_dir=DIR of a '
     'folder that holds it as ArrayRecord'
   )
-  known = SETS.get(name.split('/')[0].split(':')[0], Known(BUCKET, 0))
+  known = SETS.get(name.split('/')[0], Known(BUCKET, 0))
   manual = folder / 'downloads' / 'manual'
   missing = [archive for archive in known.archives if not (manual / archive).exists()]
   if missing:
@@ -207,13 +201,13 @@ def _check_space(folder: epath.Path, needed: float, what: str) -> None:
     raise InputError(f'{what} takes {needed:.1f} GB in {folder}, which has {free:.1f} GB left')
 
 
-def _reachable(url: str, seconds: float = 4.0) -> bool:
-  """Whether a server answers at all, any status; the name lookup counts in the time."""
+def _reachable(url: str) -> bool:
+  """Whether a server answers within `PATIENCE`, any status; the name lookup counts in it."""
   answered = threading.Event()
 
   def ask():
     try:
-      urllib.request.urlopen(urllib.request.Request(url, method='HEAD'), timeout=seconds).close()
+      urllib.request.urlopen(urllib.request.Request(url, method='HEAD'), timeout=PATIENCE).close()
       answered.set()
     except urllib.error.HTTPError:
       answered.set()
@@ -222,5 +216,5 @@ def _reachable(url: str, seconds: float = 4.0) -> bool:
 
   thread = threading.Thread(target=ask, daemon=True)  # a hanging lookup must not hold the exit
   thread.start()
-  thread.join(seconds)
+  thread.join(PATIENCE)
   return answered.is_set()

@@ -26,8 +26,8 @@ ROOT = pathlib.Path(googlenet_jax.__file__).parents[1]
 # things are worked on. Of these, what computes the figures of a record counts.
 APART = (
   *('configs', 'evidence', 'tools', 'weights'),
-  *('api.py', 'checks.py', 'cli.py', 'cluster.py', 'config_files.py', 'effects.py', 'plots.py'),
-  *('predictor.py', 'progress.py', 'schema.py'),
+  *('api.py', 'checks.py', 'cli.py', 'cluster.py', 'command_line.py', 'config_files.py'),
+  *('effects.py', 'manual.py', 'modes.py', 'plots.py', 'predictor.py', 'progress.py', 'schema.py'),
 )
 # Fields that may name a user's own part, which outcomes depend on.
 PARTS = (
