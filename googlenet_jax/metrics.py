@@ -113,7 +113,7 @@ def top1(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def top5(logits: jax.Array, labels: jax.Array, k: int = 5) -> jax.Array:
-  """1 where the label is among the five largest logits."""
+  """1 where the label is among the `k` largest logits."""
   return correct(logits, labels, k)
 
 
@@ -151,7 +151,7 @@ def create(
         raise InputError(f'config.{where}: {name} is an object already: name its class instead')
       metric = found
     elif hasattr(found, 'sums'):
-      metric = registry.call(registry.bind(found, where, own), where)
+      metric = registry.call(found, where, own)
     else:
       metric = Mean(registry.bind(found, where, own))
     short = name.rpartition(':')[2]

@@ -48,7 +48,7 @@ def create(
   offered |= {'momentum': momentum, 'b1': momentum, 'mask': mask, 'learning_rate': 1.0}
   if not registry.takes(part, 'learning_rate'):
     raise InputError(f'config.optimizer.name={name!r}: it needs the parameter learning_rate')
-  rule = registry.call(registry.bind(part, 'optimizer.fields', fields, offered), 'optimizer.fields')
+  rule = registry.call(part, 'optimizer.fields', fields, offered=offered)
   clip = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
   layers = [_scale_layers(backbone_lr)] if backbone_lr != 1 else []
   transform = optax.chain(*clip, rule, *layers)

@@ -141,9 +141,7 @@ def _records(images: Images):
   if isinstance(images, str | pathlib.Path):
     images = [images]
   if not hasattr(images, 'ndim'):
-    paths = predict.find([str(path) for path in images])
-    encoded: Callable[[int], bytes] = lambda i: paths[i].read_bytes()  # noqa: E731
-    return Records(len(paths), lambda i: (encoded(i), 0), lambda i: str(paths[i]), ('',))
+    return predict.of_files(predict.find([str(path) for path in images]))
   images = np.asarray(images)
   images = images[None] if images.ndim == 3 else images
   if (

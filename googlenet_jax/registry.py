@@ -101,14 +101,26 @@ def called(part: Callable) -> str:
   return getattr(part, '__name__', type(part).__name__)
 
 
-def call(made: Callable, field: str, *arguments) -> Any:
-  """What a bound part returns; InputError where its fields are missing or unusable."""
+def call(
+  part: Callable,
+  field: str,
+  fields: Mapping[str, Any],
+  *arguments,
+  offered: Mapping[str, Any] | None = None,
+) -> Any:
+  """What a part returns, its fields put in; InputError where one is missing or unusable.
+
+  Args:
+    arguments: arguments before the fields.
+    part, field, fields, offered: see `bind`.
+  """
+  made = bind(part, field, fields, offered)
   try:
     return made(*arguments)
   except InputError:
     raise
   except (TypeError, ValueError) as error:
-    raise InputError(f'config.{field}: {called(made.func)}: {error}') from error
+    raise InputError(f'config.{field}: {called(part)}: {error}') from error
 
 
 def by_name(
@@ -123,8 +135,10 @@ def by_name(
     free: name of the config's field of their fields, for errors.
 
   Raises:
-    InputError: fields of another part, or no dict.
+    InputError: a name that is there twice, fields of another part, or no dict.
   """
+  if twice := [name for name in names if names.count(name) > 1]:
+    raise InputError(f'config.{field}={names!r}: {twice[0]!r} is there twice')
   known = {key: name for name in names for key in (name, name.rpartition(':')[2])}
   result = {name: {} for name in names}
   for key, own in fields.items():

@@ -149,8 +149,7 @@ def learning_rate(
   if not registry.takes(part, 'clock'):
     fields = {field: _in_steps(clock, value) for field, value in fields.items()}
   offered |= {'clock': clock, 'steps': max(total - begin, 1), 'begin': begin}
-  made = registry.bind(part, 'schedule.fields', fields, offered)
-  shares = registry.call(made, 'schedule.fields')
+  shares = registry.call(part, 'schedule.fields', fields, offered=offered)
 
   def schedule(step):
     rising = jnp.minimum((step + 1) / (begin + 1), 1.0) if begin else 1.0

@@ -20,11 +20,6 @@ REDUCE_3X3 = dict(zip(BASE, (18, 21, 20, 25, 26, 31, 27, 31, 38), strict=True))
 REDUCE_5X5 = dict(zip(BASE, (7, 8, 8, 10, 10, 12, 10, 12, 14), strict=True))
 
 
-def outputs(widths):
-  """Channels that a module of these widths gives."""
-  return widths.conv_1x1 + widths.conv_3x3 + widths.conv_5x5 + widths.pool_proj
-
-
 def modules(make):
   """The field for modules of which each is made of its name and the base's widths."""
   return {'model.fields': {'modules': {name: make(name, widths) for name, widths in BASE.items()}}}
@@ -32,8 +27,8 @@ def modules(make):
 
 ARMS = {
   'base': {},
-  'only 3x3': modules(lambda name, w: (0, REDUCE_3X3[name], outputs(w), 0, 0, 0)),
-  'only 5x5': modules(lambda name, w: (0, 0, 0, REDUCE_5X5[name], outputs(w), 0)),
+  'only 3x3': modules(lambda name, w: (0, REDUCE_3X3[name], w.outputs, 0, 0, 0)),
+  'only 5x5': modules(lambda name, w: (0, 0, 0, REDUCE_5X5[name], w.outputs, 0)),
   'no pool branch': modules(lambda name, w: (w.conv_1x1 + w.pool_proj, *w[1:5], 0)),
   'average pool': {'model.fields': {'pool_branch': 'average'}},
 }

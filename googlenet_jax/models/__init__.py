@@ -1,7 +1,9 @@
 """The networks: `create(name, **fields)` makes any of them.
 
 All keep one contract: a flax module with the field `num_classes`, called as
-`model(images [B, H, W, C], *, train) -> Outputs(logits, aux)`.
+`model(images [B, H, W, C], *, train) -> Outputs(logits, aux)`. Names tell what layers are for: that
+to the classes is called 'linear' (or another of `layers.CLASSIFIERS`), those of auxiliary heads
+begin with 'aux'.
 """
 
 from collections.abc import Callable, Mapping
@@ -151,12 +153,10 @@ def create(name: str, fields: Mapping[str, Any] = MappingProxyType({}), **given)
     del given['aux_heads']  # it has none
   # A network of a user's may leave the number of classes without a default.
   preset = {'num_classes': 1000} | dict(preset) if _needs_classes(module) else preset
-  network = registry.call(registry.bind(module, 'model.fields', given, preset), 'model.fields')
+  network = registry.call(module, 'model.fields', given, offered=preset)
   if not isinstance(network, nn.Module):
     raise InputError(f'config.model.name={name!r}: it gives {network!r}, not a flax module')
   check_fields(network)
-  if hasattr(network, 'check'):
-    network.check()
   return network
 
 

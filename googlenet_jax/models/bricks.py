@@ -11,8 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from googlenet_jax.models import cpu_forms
-from googlenet_jax.models.layers import pool_padding, scaled
+from googlenet_jax.models.layers import avg_pool, max_pool, scaled
 
 
 class Conv(NamedTuple):
@@ -148,15 +147,8 @@ class Builder(NamedTuple):
 
 def pool(row: Pool, x: jax.Array) -> jax.Array:
   """Pools `[B, H, W, C]`."""
-  _, window, stride, padding, counts = row
-  pads = tuple(
-    pool_padding(n, window, stride, padding) if isinstance(padding, str) else (padding, padding)
-    for n in x.shape[1:3]
-  )
-  if row.kind == 'max':
-    return cpu_forms.max_pool(x, window, stride, pads)
-  sides = (window, window), (stride, stride)
-  return nn.avg_pool(x, *sides, pads, count_include_pad=counts)
+  shape = row.window, row.stride, row.padding
+  return max_pool(x, *shape) if row.kind == 'max' else avg_pool(x, *shape, counts=row.counts)
 
 
 class SeparableConv(nn.Module):

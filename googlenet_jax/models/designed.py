@@ -92,7 +92,6 @@ class Designed(nn.Module):
     Raises:
       InputError: a field has no such value, or the image leaves no pixels.
     """
-    self.check()
     dtype, init = jnp.dtype(self.dtype), initializer(self.kernel_init)
     block = partial(
       ConvBlock,

@@ -252,8 +252,6 @@ class Chain(nn.Module):
     Raises:
       InputError: a field has no such value, or the image leaves no pixels.
     """
-    if self.norm not in ('none', 'batch'):
-      raise InputError(f"model.norm={self.norm!r}: this network takes 'none' or 'batch'")
     dtype, init = jnp.dtype(self.dtype), initializer(self.kernel_init)
     conv = partial(
       ConvBlock,
@@ -297,3 +295,8 @@ class Chain(nn.Module):
           )
           x = linear(x) if layer.features == CLASSES else self.activation(linear(x))
     return Outputs(x.astype(jnp.float32))
+
+  def check(self) -> None:
+    """Raises InputError for a field that has no such value."""
+    if self.norm not in ('none', 'batch'):
+      raise InputError(f"model.norm={self.norm!r}: this network takes 'none' or 'batch'")

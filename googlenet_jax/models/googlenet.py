@@ -181,7 +181,6 @@ class GoogLeNet(nn.Module):
     Raises:
       InputError: a field has no such value, or the image leaves no pixels.
     """
-    self.check()
     dtype = jnp.dtype(self.dtype)
     init = initializer(self.kernel_init)
     bias_init = nn.initializers.constant(self.bias_init)

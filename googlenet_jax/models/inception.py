@@ -12,11 +12,13 @@ import numpy as np
 from googlenet_jax.models import cpu_forms
 from googlenet_jax.models.layers import avg_pool, max_pool
 
+BRANCHES = ('conv_1x1', 'conv_3x3', 'conv_5x5', 'pool_proj')  # in the order of a module's output
+
 
 class Widths(NamedTuple):
   """Output channels of a module's six convolutions (Table 1, a row).
 
-  A 0 in `conv_1x1`, `conv_3x3`, `conv_5x5` or `pool_proj` leaves that branch out.
+  A 0 in one of `BRANCHES` leaves that branch out.
   """
 
   conv_1x1: int
@@ -26,9 +28,14 @@ class Widths(NamedTuple):
   conv_5x5: int
   pool_proj: int
 
+  @property
+  def outputs(self) -> int:
+    """Channels that the branches give together."""
+    return sum(getattr(self, branch) for branch in BRANCHES)
+
   def missing(self, *, reduced: bool) -> str:
     """What a module of these widths lacks, for a person; '' for nothing."""
-    if not any((self.conv_1x1, self.conv_3x3, self.conv_5x5, self.pool_proj)):
+    if not self.outputs:
       return 'a module needs a branch: give one of them a width'
     for name in ('3x3', '5x5') if reduced else ():
       if getattr(self, f'conv_{name}') and not getattr(self, f'reduce_{name}'):

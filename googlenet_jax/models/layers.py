@@ -50,7 +50,7 @@ FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 
 def check_fields(network: nn.Module) -> None:
-  """Raises InputError for a value of the common fields that no network can have."""
+  """Raises InputError for a value that a field cannot have, by `FIELDS` and its own `check`."""
   for field, (test, text) in FIELDS.items():
     value = getattr(network, field, None)
     try:
@@ -59,6 +59,8 @@ def check_fields(network: nn.Module) -> None:
       fine = False
     if not fine:
       raise InputError(f'{type(network).__name__}.{field}={value!r}: use {text}')
+  if hasattr(network, 'check'):
+    network.check()
 
 
 def checked(call: Callable) -> Callable:
@@ -200,7 +202,7 @@ CLASSIFIERS = ('linear', 'fc5', 'fc8', 'cccp6')  # names of the layers to the cl
 POOL_ROUNDINGS = ('same', 'ceil', 'floor')
 
 
-def pool_padding(size: int, window: int, stride: int, pool_rounding: str) -> tuple[int, int]:
+def pool_padding(size: int, window: int, stride: int, pool_rounding: str | int) -> tuple[int, int]:
   """Padding (before, after) of one spatial axis for a pooling window.
 
   Args:
@@ -208,11 +210,14 @@ def pool_padding(size: int, window: int, stride: int, pool_rounding: str) -> tup
     window, stride: size and step of the pool, pixels.
     pool_rounding: 'same' gives ceil(size / stride) outputs with the padding split between
       the sides; 'ceil' starts at pixel 0 and lets the last window hang over the edge
-      (Caffe); 'floor' only uses windows that fit (no padding).
+      (Caffe); 'floor' only uses windows that fit (no padding); a number is that of pixels on
+      every side.
 
   Raises:
     InputError: no window fits, or an unknown rounding.
   """
+  if isinstance(pool_rounding, int):
+    return pool_rounding, pool_rounding
   if pool_rounding == 'same':
     total = max((-(-size // stride) - 1) * stride + window - size, 0)
     return total // 2, total - total // 2
@@ -230,17 +235,19 @@ def pool_padding(size: int, window: int, stride: int, pool_rounding: str) -> tup
   raise InputError(f'pool_rounding {pool_rounding!r}: use one of {POOL_ROUNDINGS}')
 
 
-def max_pool(x: jax.Array, window: int, stride: int, pool_rounding: str) -> jax.Array:
+def max_pool(x: jax.Array, window: int, stride: int, pool_rounding: str | int) -> jax.Array:
   """Max pooling of `[B, H, W, C]`; padding never wins (see `pool_padding`)."""
   padding = tuple(pool_padding(n, window, stride, pool_rounding) for n in x.shape[1:3])
   return cpu_forms.max_pool(x, window, stride, padding)
 
 
-def avg_pool(x: jax.Array, window: int, stride: int, pool_rounding: str) -> jax.Array:
-  """Average pooling of `[B, H, W, C]`; padding does not count (see `pool_padding`)."""
+def avg_pool(
+  x: jax.Array, window: int, stride: int, pool_rounding: str | int, *, counts: bool = False
+) -> jax.Array:
+  """Average pooling of `[B, H, W, C]` (see `pool_padding`); the padding counts where asked."""
   padding = tuple(pool_padding(n, window, stride, pool_rounding) for n in x.shape[1:3])
   sides = (window, window), (stride, stride)
-  return nn.avg_pool(x, *sides, padding, count_include_pad=False)
+  return nn.avg_pool(x, *sides, padding, count_include_pad=counts)
 
 
 def adaptive_avg_pool(x: jax.Array, size: int) -> jax.Array:

@@ -92,10 +92,6 @@ class ResNet(nn.Module):
     Raises:
       InputError: a field has no such value, or the image leaves no pixels.
     """
-    if self.stem not in STEMS:
-      raise InputError(f'model.stem={self.stem!r}: a ResNet takes one of {STEMS}')
-    if self.shortcut not in SHORTCUTS:
-      raise InputError(f'model.shortcut={self.shortcut!r}: a ResNet takes one of {SHORTCUTS}')
     dtype, init = jnp.dtype(self.dtype), initializer(self.kernel_init)
     conv = partial(
       ConvBlock,
@@ -110,8 +106,7 @@ class ResNet(nn.Module):
     if self.stem == 'imagenet':
       x = conv(first, 7, 2, name='conv1')(x, train=train)
       with jax.named_scope('pool1'):
-        x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))  # after a ReLU zeros never win
-        x = max_pool(x, 3, 2, 'floor')
+        x = max_pool(x, 3, 2, 1)
     else:
       x = conv(first, 3, name='conv1')(x, train=train)
     for stage, blocks in enumerate(self.blocks):
@@ -129,3 +124,10 @@ class ResNet(nn.Module):
     x = nn.Dropout(self.dropout, deterministic=not train)(x)
     logits = nn.Dense(self.num_classes, kernel_init=init, dtype=dtype, name='linear')(x)
     return Outputs(logits.astype(jnp.float32))
+
+  def check(self) -> None:
+    """Raises InputError for a field that has no such value."""
+    if self.stem not in STEMS:
+      raise InputError(f'model.stem={self.stem!r}: a ResNet takes one of {STEMS}')
+    if self.shortcut not in SHORTCUTS:
+      raise InputError(f'model.shortcut={self.shortcut!r}: a ResNet takes one of {SHORTCUTS}')

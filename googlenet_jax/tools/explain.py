@@ -14,9 +14,9 @@ from googlenet_jax import files, plots, weights
 from googlenet_jax.data import boxes, decode, pixels
 from googlenet_jax.errors import InputError, hint
 from googlenet_jax.models import bricks
+from googlenet_jax.models.inception import BRANCHES
 from googlenet_jax.tools import attribution, predict
 
-BRANCHES = ('conv_1x1', 'conv_3x3', 'conv_5x5', 'pool_proj')  # in the order of a module's output
 CHANNELS = 8  # shown of a branch
 
 

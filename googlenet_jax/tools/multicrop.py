@@ -5,12 +5,12 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from googlenet_jax import experiment, files, inputs, parallel
-from googlenet_jax.data import sources
+from googlenet_jax.data import class_lists, sources
 from googlenet_jax.data.crops import named_unreadable, too_many_bad
 from googlenet_jax.errors import InputError
 from googlenet_jax.run import record
 from googlenet_jax.tools.probabilities import class_names, probabilities
-from googlenet_jax.weights import IMAGENET, Network, display_names, imagenet
+from googlenet_jax.weights import Network
 
 MOST = 64  # images at once: those of weights are large
 
@@ -30,9 +30,11 @@ def evaluate(config: ConfigDict, networks: list[Network], workdir: epath.Path) -
     InputError: unusable photos, or classes that are not the networks'.
   """
   names = class_names(networks)
-  classes = config.dataset.classes or (str(IMAGENET) if names == imagenet()[1] else '')
+  classes = config.dataset.classes or (
+    str(class_lists.IMAGENET) if names == class_lists.imagenet()[1] else ''
+  )
   records = inputs.records(config, config.eval.split, classes)
-  if display_names(records.class_names) != names:
+  if class_lists.display_names(records.class_names) != names:
     raise InputError(
       f'{networks[0].source} knows {len(names)} classes ({", ".join(names[:3])}, ...), the dataset '
       f'has {len(records.class_names)} ({", ".join(records.class_names[:3])}, ...): '

@@ -54,12 +54,7 @@ def predict(
   """
   target, names = _target(output), class_names(networks)
   paths = find(images)
-  records = Records(
-    count=len(paths),
-    read=lambda i: (paths[i].read_bytes(), 0),
-    name=lambda i: one_line(str(paths[i])),
-    class_names=('',),
-  )
+  records = of_files(paths)
   found, unreadable, first = [], [], 0.0
   for batch in probabilities(networks, records, batch_size=batch_size, crops=crops):
     first = first or time.monotonic()
@@ -158,6 +153,16 @@ def find(images: list[str]) -> list[pathlib.Path]:
   if not found:
     raise InputError('--images is empty: give files or folders, --images=a.jpg,b.png,folder')
   return found
+
+
+def of_files(paths: Sequence[pathlib.Path]) -> Records:
+  """Photos as records without a class."""
+  return Records(
+    count=len(paths),
+    read=lambda i: (paths[i].read_bytes(), 0),
+    name=lambda i: one_line(str(paths[i])),
+    class_names=('',),
+  )
 
 
 def _inside(folder: pathlib.Path) -> tuple[list[pathlib.Path], list[pathlib.Path]]:

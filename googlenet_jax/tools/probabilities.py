@@ -100,15 +100,10 @@ def _outputs(
   # A method is equal to that of the same model alone: a model's fields may lack a hash.
   step = _compiled(network.model.apply, preprocessing, crops)
   variables = parallel.replicate(network.variables)
-  carry = (
-    np.zeros((batch_size, len(network.description.class_names)), np.float32),
-    np.zeros(batch_size, bool),
-    np.zeros(batch_size, np.int32),
-  )
   with contextlib.closing(stream.in_order(source, batches, share, threads)) as feed:
     for batch in feed:
       by_device = jax.tree.map(lambda x: x.reshape(devices, -1, *x.shape[1:]), batch)
-      yield parallel.fetch(step(carry, by_device, variables))
+      yield parallel.fetch(step((), by_device, variables))
 
 
 @functools.lru_cache(16)  # what a network is compiled to serves every call

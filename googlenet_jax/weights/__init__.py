@@ -14,13 +14,9 @@ _FILES = {
   'Network': 'weights.network',
   'load': 'weights.network',
   'save': 'weights.network',
-  'differences': 'weights.arrays',
   'expected': 'weights.arrays',
   'PREPROCESSINGS': 'weights.variants',
   'assign': 'weights.transfer',
-  'IMAGENET': 'data.class_lists',
-  'display_names': 'data.class_lists',
-  'imagenet': 'data.class_lists',
 }
 __all__ = list(_FILES)
 

@@ -6,9 +6,8 @@ import re
 from googlenet_jax.models import MODELS, bricks, feedforward
 from googlenet_jax.models.resnet import ResNet
 from googlenet_jax.weights.graph import INPUT, Wiring
-from googlenet_jax.weights.published import Layout
+from googlenet_jax.weights.published import BATCH_NORM, CAFFE, CAFFE_WEIGHT, Layout
 
-BATCH_NORM = {'scale': 'weight', 'bias': 'bias', 'mean': 'running_mean', 'var': 'running_var'}
 WEIGHT = {'kernel': 'weight', 'bias': 'bias'}
 # Of pools in ONNX: 'ceil' pads one pixel, where one is missing.
 PADS = {'floor': (0, 0, 0, 0), 'ceil': (0, 0, 1, 1)}
@@ -217,20 +216,11 @@ def _xception_name(path):
   return f'{module}.rep.{place}.{part}.{WEIGHT[leaf]}'
 
 
-# Caffe's names of the layers of Inception v2.
-INCEPTION_V2 = {
-  'conv1': 'conv1/7x7_s2',
-  'conv2_reduce': 'conv2/3x3_reduce',
-  'conv2': 'conv2/3x3',
-  'linear': 'loss3/classifier',
-}
-
-
 def _caffe_layer(path: tuple[str, ...]) -> str:
   """Caffe's name of a layer of Inception v2, by its path without 'bn'."""
   *module, layer = path
   if not module:
-    return INCEPTION_V2[layer]
+    return CAFFE[layer]
   layer = re.sub(r'^reduce_(.*)$', r'\1_reduce', layer.removeprefix('conv_'))
   return '/'.join([*module, layer])
 
@@ -239,7 +229,7 @@ def _inception_v2_name(path):
   *layer, leaf = path[1:]
   if layer[-1] == 'bn':
     return f'{_caffe_layer(layer[:-1])}/bn_{leaf}_0'
-  return f'{_caffe_layer(layer)}_{ {"kernel": "w", "bias": "b"}[leaf] }_0'
+  return f'{_caffe_layer(layer)}_{CAFFE_WEIGHT[leaf]}_0'
 
 
 def _inception_v2_prepare(arrays):
@@ -294,7 +284,7 @@ def _inception_v2_graph(file):
 
 def _layer_name(path):
   layer, leaf = path[1:]
-  return f'{layer}_{ {"kernel": "w", "bias": "b"}[leaf] }_0'
+  return f'{layer}_{CAFFE_WEIGHT[leaf]}_0'
 
 
 def _caffe_chain_convert(model):
@@ -311,7 +301,7 @@ def _caffe_chain_convert(model):
 
 def _resnet50_name(path):
   *layer, leaf = path[1:]
-  kind = {'kernel': 'w', 'bias': 'b'}
+  kind = CAFFE_WEIGHT
   if layer[-1] == 'bn':
     kind = {'scale': 'bn_s', 'bias': 'bn_b', 'mean': 'bn_rm', 'var': 'bn_riv'}
   if layer[0] == 'linear':

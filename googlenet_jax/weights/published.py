@@ -71,6 +71,9 @@ class Layout(NamedTuple):
     return result | {('file', name): arrays[name] for name in left}
 
 
+# PyTorch's and Caffe's names of what a layer holds.
+BATCH_NORM = {'scale': 'weight', 'bias': 'bias', 'mean': 'running_mean', 'var': 'running_var'}
+CAFFE_WEIGHT = {'kernel': 'w', 'bias': 'b'}
 # Ours, Caffe's and torchvision's names of a module's convolutions.
 BRANCHES = (
   ('conv_1x1', '1x1', 'branch1'),
@@ -105,7 +108,7 @@ TORCHVISION = {
 
 def _caffe_name(path):
   *layer, leaf = path[1:]
-  return f'{CAFFE["/".join(layer)]}_{ {"kernel": "w", "bias": "b"}[leaf] }_0'
+  return f'{CAFFE["/".join(layer)]}_{CAFFE_WEIGHT[leaf]}_0'
 
 
 def _caffe_convert(path, array):
@@ -174,8 +177,7 @@ def _caffe_graph(file):
 def _torchvision_name(path):
   *layer, leaf = path[1:]
   if layer[-1] == 'bn':
-    leaves = {'scale': 'weight', 'bias': 'bias', 'mean': 'running_mean', 'var': 'running_var'}
-    return f'{TORCHVISION["/".join(layer[:-1])]}.bn.{leaves[leaf]}'
+    return f'{TORCHVISION["/".join(layer[:-1])]}.bn.{BATCH_NORM[leaf]}'
   is_linear = layer[-1] in ('fc', 'linear')
   weight = f'{"" if is_linear else "conv."}{ {"kernel": "weight", "bias": "bias"}[leaf] }'
   return f'{TORCHVISION["/".join(layer)]}.{weight}'
