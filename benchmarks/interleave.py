@@ -32,7 +32,7 @@ def run(contestants: dict[str, Contestant], *, rounds: int, steps: int) -> dict[
     steps: steps of each in a round.
 
   Returns:
-    Per name `seconds` (a step, a round), `peak_mb` (device_data while stepping, after the start)
+    Per name `seconds` (a step, a round), `peak_mb` (memory while stepping, after the start)
     and `first_step` (seconds from nothing to the first step done, compilation included).
   """
   context = multiprocessing.get_context('spawn')

@@ -15,8 +15,8 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from googlenet_jax import checks, config_files, effects, inputs, schema, training, weights
-from googlenet_jax.data import sources
+from googlenet_jax import checks, config_files, effects, inputs, schema, training
+from googlenet_jax.data import class_lists, sources
 from googlenet_jax.data.sources import Split
 from googlenet_jax.errors import InputError
 from googlenet_jax.run import score
@@ -86,7 +86,7 @@ def evaluate(
   Args:
     workdir: folder of the run.
     values: fields of its config that are to be others, `{'eval.split': 'validation'}`.
-    data: splits in place of the config's, as for `train`.
+    data: splits in place of the config's, as for `train`, of a run on images in memory.
 
   Raises:
     InputError: no run, or unusable data.
@@ -108,7 +108,7 @@ def _splits(data: Data, class_names: tuple[str, ...] = ()) -> dict[str, Split]:
   for name in data.keys() - set(SPLITS):
     raise InputError(f'data has a split {name!r}: use {", ".join(SPLITS)}')
   found = {name: _split(name, given) for name, given in data.items()}
-  named = {weights.display_names(x.class_names) for x in found.values() if x.class_names}
+  named = {class_lists.display_names(x.class_names) for x in found.values() if x.class_names}
   named |= {class_names} if class_names else set()
   if len(named) > 1:
     raise InputError(f'data has splits of different classes: {" and ".join(map(str, named))}')

@@ -27,10 +27,6 @@ def check(config: ConfigDict, *, weights: bool = False) -> None:
 
 def _check_input(config: ConfigDict) -> None:
   fields, augment = config.dataset, config.augment
-  if fields.name == 'folder' and fields.in_memory:
-    raise InputError('config.dataset.name="folder" needs config.dataset.in_memory=False')
-  if fields.name == 'digits' and not fields.in_memory:
-    raise InputError('config.dataset.name="digits" needs config.dataset.in_memory=True')
   if not fields.in_memory and not fields.image_size:
     raise InputError('config.dataset.in_memory=False needs config.dataset.image_size, like 224')
   if fields.in_memory and augment.area:

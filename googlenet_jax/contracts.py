@@ -79,12 +79,10 @@ def schedule(name: str, function: Callable) -> None:
   _check(field, 'result', _shapes(field, function, jnp.int32(0)), '[]', ())
 
 
-def augmentations(
-  made: Mapping[str, Callable], image_shape: tuple[int, int, int], count: int = 2
-) -> None:
+def augmentations(made: Mapping[str, Callable], image_shape: tuple[int, int, int]) -> None:
   """Raises InputError unless each step, an entry of `augment.extra`, gives images again."""
-  images = jax.ShapeDtypeStruct((count, *image_shape), jnp.float32)
-  keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), count))
+  images = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
+  keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 2))
   for name, function in made.items():
     field = f'augment.extra: {name!r}'
     found = _shapes(field, function, images, keys)

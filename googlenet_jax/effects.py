@@ -165,7 +165,7 @@ NEEDS = (
   ),
   Needs(
     ('dataset.classes',),
-    lambda c, mode: registry.takes(datasets.find(c.dataset.name), 'classes'),
+    lambda c, mode: registry.takes(datasets.find(c.dataset.name), 'class_list'),
     'config.dataset.name=folder',
   ),
   Needs(

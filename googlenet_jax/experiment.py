@@ -21,7 +21,7 @@ from googlenet_jax import (
   weights,
   writers,
 )
-from googlenet_jax.data import pipeline
+from googlenet_jax.data import class_lists, pipeline
 from googlenet_jax.errors import InputError
 from googlenet_jax.inputs import resize_shorter
 
@@ -53,7 +53,7 @@ def describe(
     size, resize_shorter(config, size), config.dataset.mean, config.dataset.std, channels
   )
   given = model_fields(config)
-  names = weights.display_names(data.class_names)
+  names = class_lists.display_names(data.class_names)
   if start is None:
     return weights.Description(config.model.name, {}, preprocessing, names).override(given)
   theirs = start.description

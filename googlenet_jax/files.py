@@ -35,21 +35,36 @@ def written(path):
   """Raises what the system refuses to write as an InputError."""
   try:
     yield
-  except OSError as error:
+  except (OSError, ImportError) as error:  # ImportError: etils, of what gs:// needs
     raise InputError(f'{path} cannot be written: {error}') from error
 
 
-def make_folder(workdir: epath.Path) -> None:
-  """Makes a workdir where there is none; InputError where it cannot be."""
-  try:
-    workdir.mkdir(parents=True, exist_ok=True)
-  except (OSError, ImportError) as error:  # ImportError: etils, of what gs:// needs
-    raise InputError(f'--workdir={workdir} cannot be written: {error}') from error
+def make_folder(folder: epath.Path) -> None:
+  """Makes a folder where there is none; InputError where it cannot be."""
+  with written(folder):
+    folder.mkdir(parents=True, exist_ok=True)
 
 
-def read_json(path: epath.Path, text: str | None = None):
-  """What a JSON file (or a line of it) holds; InputError where it holds none."""
+def read_json(path: epath.Path):
+  """What a JSON file holds; InputError where it holds none."""
+  with readable(path):
+    return json.loads(path.read_text())
+
+
+def read_lines(path: epath.Path) -> list:
+  """What the lines of a JSON file hold, none where there is no file; InputError as `read_json`.
+
+  A last line without an end is left out: it was being written.
+  """
+  with readable(path):
+    lines = path.read_text().split('\n')[:-1] if path.exists() else []
+    return [json.loads(line) for line in lines]
+
+
+@contextlib.contextmanager
+def readable(path):
+  """Raises what cannot be read as an InputError."""
   try:
-    return json.loads(path.read_text() if text is None else text)
+    yield
   except (OSError, ValueError) as error:
     raise InputError(f'{path} cannot be read: {error}') from error

@@ -16,11 +16,11 @@ from googlenet_jax.errors import InputError
 ARRAYS = 'arrays'  # name of the caller's own data, which a config cannot load
 LOG = logging.getLogger('googlenet_jax')
 
-Arrays = Mapping[str, sources.Split]  # by 'train', 'validation' and 'test'
+Splits = Mapping[str, sources.Split | sources.Records]  # by 'train', 'validation' and 'test'
 
 
 def load(
-  config: ConfigDict, split: str, *, evaluating: bool = False, arrays: Arrays | None = None
+  config: ConfigDict, split: str, *, evaluating: bool = False, arrays: Splits | None = None
 ) -> pipeline.Pipeline:
   """The pipeline of 'train', 'validation' or 'test'; 'train' is for training.
 
@@ -67,7 +67,7 @@ def load(
   return found
 
 
-def load_splits(config: ConfigDict, arrays: Arrays | None = None) -> dict[str, pipeline.Pipeline]:
+def load_splits(config: ConfigDict, arrays: Splits | None = None) -> dict[str, pipeline.Pipeline]:
   """The pipelines of all splits that are named: what is wrong with one is told at the start."""
   others = [name for name in ('validation', 'test') if config.dataset[name]]
   return {name: load(config, name, arrays=arrays) for name in ('train', *others)}
@@ -130,7 +130,7 @@ def source(
     data_dir=fields.data_dir,
     in_memory=fields.in_memory if in_memory is None else in_memory,
     splits=(fields.train, fields.validation, fields.test),
-    classes=fields.classes if classes is None else classes,
+    class_list=fields.classes if classes is None else classes,
   )
 
 

@@ -35,7 +35,7 @@ def train(
   *,
   stop_at: int = 0,
   given: Collection[str] = (),
-  arrays: inputs.Arrays | None = None,
+  arrays: inputs.Splits | None = None,
   deadline: float = math.inf,
 ) -> dict | None:
   """Trains, or goes on with the run in the workdir, and scores the test split at its end.
@@ -129,7 +129,7 @@ class Trainer:
     self._config, self._run, self._data = config, run, splits['train']
     self._checkpoints, self._watch, self._signals = folder.checkpoints, watch, signals
     chosen = config.eval
-    fields = run.metrics, chosen.batch_size, chosen.flip, chosen.every, chosen.patience
+    fields = chosen.batch_size, chosen.flip, chosen.every, chosen.patience
     self._validation = Validation(run, splits.get('validation'), *fields)
     self._device_data = parallel.replicate(self._data.device_data)
     warm = run.clock.round(config.schedule.warmup) or math.ceil(run.clock.steps_per_epoch)

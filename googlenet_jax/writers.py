@@ -35,13 +35,13 @@ APART = ('step', 'split', 'time', 'epoch', 'seconds')  # fields of a record that
 PICTURES = ('curves.png', 'confusion.png')  # pictures that are drawn at a run's end
 
 
-def curves(line: dict) -> dict[str, float]:
+def measured(line: dict) -> dict[str, float]:
   """What a record measured, `{'validation/top1': value}`."""
   return {f'{line["split"]}/{name}': x for name, x in line.items() if name not in APART}
 
 
 def config(workdir: epath.Path) -> dict[str, Any]:
-  """The config of a run by its fields, 'optimizer.lr'; {} where none was written."""
+  """The config that a run began with, by its fields, 'optimizer.lr'; {} where none was written."""
   path = workdir / 'config.json'
   return flatten_dict(files.read_json(path), sep='.') if path.exists() else {}
 
@@ -94,7 +94,7 @@ class TensorBoard:
 
     with files.written(self._folder):
       for line in lines:
-        for name, value in curves(line).items():
+        for name, value in measured(line).items():
           # Records of the first versions hold no times.
           told = {'wall_time': line.get('time', 0.0), 'step': line['step']}
           self._events.write_event(Event(**told, summary=scalar(name, value)))
@@ -159,7 +159,7 @@ class WeightsAndBiases:
     """See `Writer`."""
     for line in lines:
       if line['step'] > self._known['sent'].get(line['split'], -1):
-        self._run.log({'step': line['step'], **curves(line)})
+        self._run.log({'step': line['step'], **measured(line)})
         self._known['sent'][line['split']] = line['step']
     files.write(self._path, json.dumps(self._known) + '\n')
 

@@ -347,10 +347,10 @@ CASES = {
     (['--config.augment.area=(0.5,0.1)'], 'ascending'),
     (['--config.augment.area=(0.1,0.5)'], 'in_memory=False'),
     (['--config.augment.hue=0.1'], 'need RGB'),
-    (['--config.dataset.name=folder'], 'in_memory=False'),
+    (['--config.augment.extra=("random_erasing", "random_erasing")'], 'is there twice'),
+    (['--config.model.name=resnet18', '--config.model.stem=compact'], 'a ResNet takes one of'),
     (['--config.train.sync_batch_norm=True', '--config.model.norm=lrn'], 'norm="batch"'),
     (['--config.schedule.name=piecewise_linear'], 'config.schedule.points is empty'),
-    (['--config.eval.split=validation', '--config.dataset.validation='], 'validation is empty'),
     (['--config.init.frozen=("conv",)'], '--config.init.weights=FILE'),
   ],
   'datasets': [
@@ -364,6 +364,8 @@ CASES = {
     (['--config.dataset.name=npz', '--config.dataset.data_dir={none}'], 'needs a .npz file'),
     (['--config=configs/imagenet.py', '--config.dataset.data_dir={none}'], 'ILSVRC2012_img_train'),
     (folder('none'), 'no folder'),
+    (folder('photos', '--config.dataset.in_memory=True'), 'dataset.in_memory=False'),
+    (['--config.dataset.in_memory=False', '--config.dataset.image_size=8'], 'gives arrays'),
     (folder('alone'), 'one class only'),
     (folder('photos', '--config.dataset.train=all[:0%]'), "'all[:0%]' of"),
     (
@@ -443,6 +445,10 @@ CASES = {
   ],
   'workdirs': [
     (['--mode=evaluate'], 'holds no checkpoint'),
+    (
+      ['--mode=evaluate', '--workdir={run}', '--config.eval.split=validation'],
+      'config.dataset.validation is empty: name a split',
+    ),
     (['--workdir={broken.py}'], 'is a file: give a folder'),
     (['--workdir={broken.py}/run'], 'broken.py is a file: give a folder'),
     ([*photo('explain', 'fine.jpg'), '--workdir={broken.py}'], 'broken.py'),

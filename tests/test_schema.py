@@ -5,6 +5,7 @@ import pathlib
 import subprocess
 import sys
 
+import program
 import pytest
 from ml_collections import ConfigDict
 
@@ -12,11 +13,6 @@ from googlenet_jax import checks, schema
 from googlenet_jax.errors import InputError
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-
-
-def program(*arguments):
-  command = [sys.executable, str(ROOT / 'main.py'), *arguments]
-  return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
 
 
 def test_the_defaults_obey_their_own_rules():
@@ -88,7 +84,7 @@ def test_a_field_that_is_missing():
 
 
 def test_help_names_every_field_with_its_default_in_100_columns():
-  done = program('--help=config')
+  done = program.run('--help=config')
   assert done.returncode == 0
   lines = done.stdout.splitlines()
   assert max(map(len, lines)) <= 100
@@ -108,8 +104,8 @@ def test_the_page_is_up_to_date():
 
 
 def test_a_dict_on_the_command_line():
-  done = program("--config.model.fields={'depth': 3}", '--mode=preview')
+  done = program.run("--config.model.fields={'depth': 3}", '--mode=preview')
   assert done.returncode == 2
   assert "has no field 'depth'" in done.stderr and done.stderr.count('\n') == 1
-  done = program('--config.model.fields=3', '--mode=preview')
+  done = program.run('--config.model.fields=3', '--mode=preview')
   assert done.returncode == 2 and done.stderr.count('\n') == 1 and 'model.fields' in done.stderr

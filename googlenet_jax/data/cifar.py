@@ -84,7 +84,7 @@ def load(name: str, split: str, *, data_dir: str = '', in_memory: bool = True) -
   """
   folder = prepare.folder_of_sets(data_dir)
   if not in_memory or '://' in str(folder) or _prepared(name, folder):
-    return (tfds_sets.load if in_memory else tfds_sets.records)(name, split, data_dir)
+    return tfds_sets.read(name, split, data_dir=data_dir, in_memory=in_memory)
   return read(name, split, pathlib.Path(folder))
 
 
@@ -118,9 +118,8 @@ def read(name: str, split: str, folder: pathlib.Path) -> Split:
   except (OSError, EOFError, KeyError, ValueError, zlib.error, tarfile.TarError) as error:
     raise InputError(f'{path} is damaged ({error}): remove it') from error
   images = rows[:, archive.labels :].reshape(-1, CHANNELS, SIDE, SIDE).transpose(0, 2, 3, 1)
-  labels = rows[:, archive.labels - 1].astype(np.int32)
-  valid = np.ones(len(labels), bool)
-  return Split(np.ascontiguousarray(images), labels, valid, names, spans, archive.file.name)
+  made = sources.arrays(np.ascontiguousarray(images), rows[:, archive.labels - 1], names)
+  return made._replace(spans=spans, source=archive.file.name)
 
 
 DATASETS: dict[str, Callable[..., Split | Records]] = {

@@ -252,7 +252,7 @@ def normalised(
 def _beside(x):
   """Of each example the other of its pair; an even number of positions are on each device.
 
-  A gather (`x[arange ^ 1]`) costs a TPU 60 MB of memory traffic an image of 224 pixels (docs/speed.md).
+  A gather (`x[arange ^ 1]`) costs a TPU 60 MB of memory traffic an image (docs/speed.md).
   """
   return x.reshape(-1, 2, *x.shape[1:])[:, ::-1].reshape(x.shape)
 

@@ -80,7 +80,7 @@ def sentence(finding: Finding) -> str:
   if verdict not in ('supported', 'refuted', 'equivalent'):
     text += f'; a difference of {report.findable(finding):.{about.digits}f} could have been found'
   if images is not None:
-    text += f'; ±{1.96 * images:.2f} more by the choice of test images'
+    text += f'; ±{images:.2f} more by the choice of test images'
   return text
 
 

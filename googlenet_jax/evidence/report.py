@@ -47,7 +47,7 @@ class Finding(NamedTuple):
   Attributes:
     claim: the claim.
     difference: a's outcome less b's; None before the spread is known.
-    images: standard error of that difference by the choice of test images; None where it is no
+    images: half its 95% interval by the choice of test images, points; None where it is no
       accuracy.
     verdict: see `statistics.verdict`; before there are `LEAST_SEEDS` of each arm 'not yet run', or
       'too few runs' where no more are planned.
@@ -173,11 +173,13 @@ def _finding(arms: Mapping[str, Arm], claim: Claim, claims: Sequence[Claim], lev
 def _of_the_images(arms, claim):
   if claim.outcome != MAIN:
     return None
-  marks = [[x.correct for x in arms[name].results if x.told['images']] for name in claim[2:4]]
+  marks = [
+    [x.correct for x in arms[name].results if x.told['images']] for name in (claim.a, claim.b)
+  ]
   if not all(marks) or len({len(mark) for arm in marks for mark in arm}) > 1:
     return None
   first, second = (np.stack(arm) for arm in marks)
-  return 100 * statistics.of_the_images(first, second)
+  return 100 * 1.96 * statistics.of_the_images(first, second)
 
 
 def findable(finding: Finding) -> float:
@@ -247,7 +249,7 @@ def claims(comparison: Comparison) -> Table:
         claim.direction,
         claim.margin,
         *numbers,
-        None if images is None else 1.96 * images,
+        images,
         None if difference is None else findable(finding),
         verdict,
       )

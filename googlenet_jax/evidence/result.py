@@ -90,7 +90,7 @@ def write(
     **_network(run),
     **(_course(run) if not failed else {'outcomes': {}, 'images': None, 'curve': [], 'norms': {}}),
   }
-  folder.mkdir(parents=True, exist_ok=True)
+  files.make_folder(folder)
   files.write(folder / NAME, json.dumps(told, indent=1) + '\n')
 
 

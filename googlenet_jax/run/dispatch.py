@@ -4,16 +4,14 @@ import time
 
 import jax
 
+AHEAD = 2.0  # seconds of the work that may be dispatched
+
 
 class DispatchLimiter:
-  """Keeps the host at most some seconds ahead of the devices: a signal has to wait for them.
+  """Keeps the host at most `AHEAD` ahead of the devices: a signal has to wait for them."""
 
-  Args:
-    seconds: time of the work that may be dispatched.
-  """
-
-  def __init__(self, seconds: float = 2.0):
-    self._seconds, self._calls, self._most = seconds, 0, 1
+  def __init__(self):
+    self._calls, self._most = 0, 1
     self._since = time.monotonic()
 
   def bound(self, state) -> None:
@@ -23,5 +21,5 @@ class DispatchLimiter:
       return
     jax.block_until_ready(state)
     now = time.monotonic()
-    self._most = max(1, int(self._seconds * self._calls / max(now - self._since, 1e-9)))
+    self._most = max(1, int(AHEAD * self._calls / max(now - self._since, 1e-9)))
     self._calls, self._since = 0, now

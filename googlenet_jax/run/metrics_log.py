@@ -23,9 +23,7 @@ def read(workdir: epath.Path) -> list[dict]:
 
   A last line without an end is left out: the run was killed while it wrote it.
   """
-  path = workdir / 'metrics.jsonl'
-  text = path.read_text() if path.exists() else ''
-  return [files.read_json(path, line) for line in text.split('\n')[:-1]]
+  return files.read_lines(workdir / 'metrics.jsonl')
 
 
 class MetricsLog:

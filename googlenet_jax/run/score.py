@@ -11,7 +11,7 @@ from googlenet_jax.run import record, workdir
 from googlenet_jax.run.checkpoint import Checkpoints
 
 
-def evaluate(config: ConfigDict, folder: epath.Path, arrays: inputs.Arrays | None = None) -> dict:
+def evaluate(config: ConfigDict, folder: epath.Path, arrays: inputs.Splits | None = None) -> dict:
   """Scores the run in a workdir on `config.eval.split`, on any number of devices.
 
   Args:

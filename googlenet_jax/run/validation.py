@@ -1,11 +1,10 @@
 """The evaluations of a run while it trains."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from googlenet_jax import experiment, train_state
 from googlenet_jax.data.pipeline import Pipeline
 from googlenet_jax.evaluation import Evaluator, Result
-from googlenet_jax.metrics import Metric
 from googlenet_jax.train_state import TrainState
 
 
@@ -15,7 +14,6 @@ class Validation:
   Args:
     run: parts of the run.
     data: pipeline of the validation split; None where none is named.
-    metrics: metrics by name.
     batch_size, flip: see `Evaluator`.
     every: duration between two evaluations, '5 epochs'.
     patience: evaluations without a better top-1 that end the training; 0 for none.
@@ -25,14 +23,13 @@ class Validation:
     self,
     run: experiment.Run,
     data: Pipeline | None,
-    metrics: Mapping[str, Metric],
     batch_size: int,
     flip: bool,
     every: str,
     patience: int,
   ):
     self._clock, self._every, self._patience = run.clock, every, patience
-    fields = metrics, batch_size, flip
+    fields = run.metrics, batch_size, flip
     self._evaluator = None if data is None else Evaluator(run.model, data, *fields)
 
   def next(self, step: int) -> int:

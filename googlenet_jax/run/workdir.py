@@ -15,8 +15,9 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from googlenet_jax import files, parallel, schema, weights
+from googlenet_jax.data import class_lists
 from googlenet_jax.errors import InputError
-from googlenet_jax.run import checkpoint, origin
+from googlenet_jax.run import origin, stored
 from googlenet_jax.weights.description import tuples
 
 LOG = logging.getLogger('googlenet_jax')
@@ -48,10 +49,10 @@ def check(config: ConfigDict, workdir: epath.Path) -> None:
     written = files.read_json(path).get('format') if path.exists() else 'before 3'
   except (OSError, ImportError) as error:  # ImportError: etils, of what gs:// needs
     raise InputError(f'--workdir={workdir} cannot be read: {error}') from error
-  if written != checkpoint.FORMAT:
+  if written != stored.FORMAT:
     raise InputError(
       f'{workdir} holds a run of another version of googlenet_jax (format {written}, not '
-      f'{checkpoint.FORMAT}): use that version, or another --workdir'
+      f'{stored.FORMAT}): use that version, or another --workdir'
     )
   differing = schema.differences(earlier, config)
   if differing:
@@ -64,9 +65,8 @@ def check(config: ConfigDict, workdir: epath.Path) -> None:
 def _earlier(workdir: epath.Path) -> dict:
   """The fields that a run was last started with, flat."""
   fields = schema.flat(files.read_json(workdir / 'config.json'))
-  path = workdir / CHANGES
-  for line in path.read_text().splitlines() if path.exists() else ():
-    fields |= files.read_json(path, line)['fields']
+  for line in files.read_lines(workdir / CHANGES):
+    fields |= line['fields']
   return fields
 
 
@@ -129,14 +129,18 @@ def check_data(digests: dict[str, str], workdir: epath.Path) -> None:
     digests: digests of the data, by the splits' notation, 'train[:80%]'.
     workdir: folder of the run.
   """
-  begun = (workdir / 'config.json').exists()
-  earlier = files.read_json(workdir / RUN)['data'] if begun else {}
+  earlier = _digests(workdir)
   for split, digest in digests.items():
     if earlier.get(split, digest) != digest:
       raise InputError(
         f'{workdir}: {split!r} of the dataset is not what it was when the run began: give that '
         'data, or another --workdir'
       )
+
+
+def _digests(workdir: epath.Path) -> dict[str, str]:
+  """Digests of the data of a run that was begun, by split; {} where none was."""
+  return files.read_json(workdir / RUN)['data'] if (workdir / 'config.json').exists() else {}
 
 
 def begin(
@@ -160,10 +164,9 @@ def begin(
     step: step that it begins at, or resumes from.
     new: whether it has no checkpoint yet.
   """
-  begun = (workdir / 'config.json').exists()
-  earlier = files.read_json(workdir / RUN)['data'] if begun else {}
+  begun, earlier = (workdir / 'config.json').exists(), _digests(workdir)
   if earlier | digests != earlier or not begun:
-    about = {'format': checkpoint.FORMAT, 'data': earlier | digests}
+    about = {'format': stored.FORMAT, 'data': earlier | digests}
     files.write(workdir / RUN, json.dumps(about, indent=2) + '\n')
   if new:
     files.write(workdir / 'network.json', description.to_json() + '\n')
@@ -186,9 +189,7 @@ def _append(path: epath.Path, step: int, told: dict) -> None:
 
 def starts(workdir: epath.Path) -> list[dict]:
   """What each process ran with that trained in a workdir; none where none did."""
-  path = workdir / STARTS
-  lines = path.read_text().splitlines() if path.exists() else []
-  return [files.read_json(path, line) for line in lines]
+  return files.read_lines(workdir / STARTS)
 
 
 def network(workdir: epath.Path) -> weights.Description:
@@ -205,7 +206,7 @@ def check_classes(
   description: weights.Description, class_names: tuple[str, ...], workdir: epath.Path
 ) -> None:
   """Raises InputError if the data's classes are not the run's: labels would have changed too."""
-  earlier, now = description.class_names, weights.display_names(class_names)
+  earlier, now = description.class_names, class_lists.display_names(class_names)
   if earlier != now:
     raise InputError(
       f'{workdir} holds a run of {len(earlier)} classes ({", ".join(earlier[:3])}, ...), the '
