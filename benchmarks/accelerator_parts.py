@@ -26,9 +26,10 @@ from etils import epath
 from jax import lax
 
 from benchmarks import machine
+from benchmarks.noise import workload
 from configs import cifar10_full, digits, imagenet_bn
 from googlenet_jax import experiment, inputs, models, parallel, startup, steps, training
-from googlenet_jax.data import pipeline, sources, stream
+from googlenet_jax.data import stream
 from googlenet_jax.run.checkpoint import Checkpoints
 from googlenet_jax.tools import cost
 
@@ -57,39 +58,6 @@ class Part(NamedTuple):
 def tell(figures: dict) -> None:
   """Tells the figures so far: they are kept where the part runs out of time."""
   print(MARK + json.dumps(figures), flush=True)
-
-
-class Workload(NamedTuple):
-  """A training run whose steps are timed.
-
-  Attributes:
-    run: its parts.
-    step: `(state, count) -> state`.
-    state: its initial state.
-    batch: images a step.
-  """
-
-  run: experiment.Run
-  step: Callable
-  state: Any
-  batch: int
-
-
-def workload(config, size: int, classes: int) -> Workload:
-  """A run of a config on noise that lies on the device."""
-  rng, batch = np.random.default_rng(0), config.train.batch_size
-  pixels = rng.integers(0, 256, (2 * batch, size, size, 3), dtype=np.uint8)
-  labels = rng.integers(0, classes, len(pixels)).astype(np.int32)
-  names = tuple(map(str, range(classes)))
-  split = sources.Split(pixels, labels, np.ones(len(pixels), bool), names)
-  fields = {'mean': config.dataset.mean, 'std': config.dataset.std}
-  data = pipeline.in_memory(split, train=True, **fields)
-  run, device_data = experiment.Run(config, data), parallel.replicate(data.device_data)
-
-  def step(state, count):
-    return run.step(state, (), device_data, run.key, np.int32(count))
-
-  return Workload(run, step, run.initial_state(), batch)
 
 
 def timed(step: Callable, state, least: float, count: int = 1) -> tuple[dict[str, float], Any]:

@@ -18,7 +18,7 @@ import jax
 from absl import app, flags
 
 from benchmarks import machine
-from benchmarks.accelerator_parts import workload
+from benchmarks.noise import workload
 from configs import cifar10
 from googlenet_jax import startup
 

@@ -5,17 +5,13 @@ import json
 import pathlib
 import platform
 
-from googlenet_jax.data import stream
+from googlenet_jax.run import origin
 
 
 def describe(*packages: str) -> str:
   """The processor, the cores that may be used, Python, jax and other packages' versions."""
-  cpuinfo = pathlib.Path('/proc/cpuinfo')
-  lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-  models = [line.split(':')[1].strip() for line in lines if line.startswith('model name')]
   versions = ', '.join(f'{name} {importlib.metadata.version(name)}' for name in ('jax', *packages))
-  processor = models[0] if models else platform.processor()
-  return f'{stream.cores()} cores of {processor}; Python {platform.python_version()}, {versions}'
+  return f'{origin.processor()}; Python {platform.python_version()}, {versions}'
 
 
 def save(path: str, about: str, rows: dict[str, dict], **more) -> None:

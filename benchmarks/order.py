@@ -9,13 +9,13 @@ step. Each runs in a process of its own on all cores, in turn. About three minut
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from absl import app, flags
 
 from benchmarks import interleave, machine, step
+from benchmarks.noise import workload
 from configs.experiments import base
-from googlenet_jax import experiment, parallel, startup
-from googlenet_jax.data import augmentations, pipeline, sources
+from googlenet_jax import startup
+from googlenet_jax.data import pipeline
 
 EXAMPLES = flags.DEFINE_integer('examples', 45_000, 'size of the training set')
 
@@ -38,20 +38,12 @@ def build(examples: int, whole: bool):
   step.keep_compiled()
   if whole:
     pipeline.shuffled = permuted
-  config = base.get_config()
-  pixels = np.random.default_rng(0).integers(0, 256, (examples, 32, 32, 3), dtype=np.uint8)
-  labels = (np.arange(examples) % 10).astype(np.int32)
-  split = sources.Split(pixels, labels, np.ones(examples, bool), tuple('0123456789'))
-  fields = {'mean': config.dataset.mean, 'std': config.dataset.std}
-  steps = augmentations.create(**config.augment.to_dict())
-  data = pipeline.in_memory(split, train=True, augment=steps, **fields)
-  run = experiment.Run(config, data)
-  device_data, state = parallel.replicate(data.device_data), run.initial_state()
+  work = workload(base.get_config(), 32, 10, examples=examples, augmented=True)
+  state = work.state
 
   def train():
     nonlocal state
-    state = run.step(state, (), device_data, run.key, np.int32(1))
-    jax.block_until_ready(state)
+    state = jax.block_until_ready(work.step(state, 1))
 
   return train
 

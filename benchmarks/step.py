@@ -22,9 +22,9 @@ import optax
 from absl import app, flags
 
 from benchmarks import interleave, machine, peers
+from benchmarks.noise import workload
 from configs import cifar10, default
-from googlenet_jax import experiment, models, parallel, startup
-from googlenet_jax.data import pipeline, sources
+from googlenet_jax import models, startup
 from googlenet_jax.models.googlenet import MODULES
 
 LR, MOMENTUM = 0.01, 0.9
@@ -77,20 +77,12 @@ def ours(case: Case):
     logits = jax.jit(lambda variables, images: model.apply(variables, images, train=False).logits)
     return lambda: jax.block_until_ready(logits(variables, images))
 
-  rng = np.random.default_rng(0)
-  pixels = rng.integers(0, 256, (8 * case.batch, case.size, case.size, 3), dtype=np.uint8)
-  labels = rng.integers(0, case.classes, len(pixels)).astype(np.int32)
-  names = tuple(str(i) for i in range(case.classes))
-  split = sources.Split(pixels, labels, np.ones(len(pixels), bool), names)
-  fields = {'mean': config.dataset.mean, 'std': config.dataset.std}
-  data = pipeline.in_memory(split, train=True, **fields)
-  run = experiment.Run(config, data)
-  device_data, state = parallel.replicate(data.device_data), run.initial_state()
+  work = workload(config, case.size, case.classes, examples=8 * case.batch)
+  state = work.state
 
   def step():
     nonlocal state
-    state = run.step(state, (), device_data, run.key, np.int32(1))
-    jax.block_until_ready(state)
+    state = jax.block_until_ready(work.step(state, 1))
 
   return step
 

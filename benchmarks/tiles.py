@@ -11,12 +11,12 @@ their spans and digests are those of the TFDS set.
 import io
 import json
 import pathlib
-import re
 import zipfile
 
 import numpy as np
 from PIL import Image
 
+from googlenet_jax.data import sources
 from googlenet_jax.data.sources import Span, Split
 from googlenet_jax.errors import InputError
 
@@ -67,28 +67,19 @@ def load(split: str, data_dir: str = '') -> Split:
   if not path.exists():
     raise InputError(f'{path}: no such file: give --config.dataset.data_dir of a joined bundle')
   with zipfile.ZipFile(path) as archive:
-    names = tuple(json.loads(archive.read('classes.json')))
-    parts = [_part(archive, part) for part in split.split('+')]
-  images, labels, spans = zip(*parts, strict=True)
-  images, labels = np.concatenate(images), np.concatenate(labels).astype(np.int32)
-  return Split(images, labels, np.ones(len(labels), bool), names, spans)
+    names = json.loads(archive.read('classes.json'))
+    files = [pathlib.PurePosixPath(x) for x in archive.namelist() if x.endswith('/labels.json')]
+    labels = {str(x.parent): np.array(json.loads(archive.read(str(x)))) for x in files}
+    spans = sources.spans(split, {part: len(x) for part, x in labels.items()}, str(path))
+    images = np.concatenate([_images(archive, x, len(labels[x.part])) for x in spans])
+  return sources.arrays(images, sources.joined(spans, labels), names)._replace(spans=spans)
 
 
-def _part(archive: zipfile.ZipFile, notation: str):
-  """Images, labels and span of one stretch."""
-  match = re.fullmatch(r'(\w+)(?:\[(\d*):(\d*)\])?', notation)
-  if not match or f'{match[1]}/labels.json' not in archive.namelist():
-    raise InputError(f'{archive.filename}: no split {notation!r}: use train, test, train[:45000]')
-  labels = json.loads(archive.read(f'{match[1]}/labels.json'))
-  ends = slice(*(int(n) if n else None for n in match.groups()[1:]))
-  first, last, _ = ends.indices(len(labels))
-  if first >= last:
-    raise InputError(f'{archive.filename}: split {notation!r} holds no example')
+def _images(archive: zipfile.ZipFile, span: Span, size: int) -> np.ndarray:
+  """The images of a stretch of a part that holds `size`."""
+  begin = span.first // SIDE**2 * SIDE**2
   tiles = [
-    untile(archive.read(f'{match[1]}/{start:06}.webp'), len(labels) - start)
-    for start in range(0, len(labels), SIDE**2)
-    if start < last and first < start + SIDE**2
+    untile(archive.read(f'{span.part}/{start:06}.webp'), size - start)
+    for start in range(begin, span.last, SIDE**2)
   ]
-  offset = first // SIDE**2 * SIDE**2
-  images = np.concatenate(tiles)[first - offset : last - offset]
-  return images, labels[first:last], Span(match[1], first, last)
+  return np.concatenate(tiles)[span.first - begin : span.last - begin]

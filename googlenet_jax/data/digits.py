@@ -26,5 +26,4 @@ def load(split: str) -> Split:
       sources.joined(spans, {part: data[name][x] for part, x in DIGITS.items()}) for name in data
     )
   images = np.round(images * (255 / 16)).astype(np.uint8)[..., None]
-  valid = np.ones(len(labels), bool)
-  return Split(images, labels.astype(np.int32), valid, tuple('0123456789'), spans)
+  return sources.arrays(images, labels, tuple('0123456789'))._replace(spans=spans)
