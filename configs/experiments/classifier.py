@@ -44,7 +44,13 @@ def claims():
       1.0,
     ),
     Claim(
-      'Fully connected layers overfit more', PAPER, 'fully connected', 'base', 'gap', 'higher', 1.0
+      'Fully connected layers overfit more',
+      'Network in Network, arXiv 1312.4400',
+      'fully connected',
+      'base',
+      'gap',
+      'higher',
+      1.0,
     ),
     Claim(
       'A classifier that keeps places does better',

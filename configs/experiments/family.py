@@ -53,7 +53,7 @@ def claims():
   ] + [
     Claim(
       'Network in Network does worse than GoogLeNet',
-      'arXiv 1409.4842, section 2',
+      'implied by arXiv 1409.4842, section 2',
       'Network in Network',
       'base',
       'test_top1',
