@@ -2,8 +2,9 @@
 
     python main.py --config=configs/resnet.py --config.dataset.data_dir=DIR
 
-Batches of 256, rate 0.1 that falls to a tenth every 30 of 90 epochs, weight decay 1e-4. The others
-are `--config.model.name=resnet18`, `resnet34`, `resnet101` and `resnet152`. Reached: not yet run.
+Batches of 256, rate 0.1, weight decay 1e-4. The rate falls to a tenth every 30 of 90 epochs, after
+5 of warm-up; the paper's falls on plateaus, over 120 epochs at most. The others are
+`--config.model.name=resnet18`, `resnet34`, `resnet101` and `resnet152`. Reached: not yet run.
 """
 
 from googlenet_jax import schema

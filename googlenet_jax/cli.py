@@ -23,7 +23,7 @@ from absl import logging as absl_logging
 from googlenet_jax import command_line, config_files, startup
 from googlenet_jax.command_line import PRINTS, RUNS
 from googlenet_jax.errors import InputError
-from googlenet_jax.modes import MODES, Call
+from googlenet_jax.modes import MODES, Call, list_points
 
 
 def main() -> None:
@@ -64,6 +64,9 @@ def _start(file: str) -> int:
   values = flags.FLAGS
   if values.mode not in PRINTS or values.run:
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a closed connection raises
+  if values.mode == 'sweep' and not values.run:  # nothing but points, so that they can be counted
+    list_points(values, file)
+    return 0
   workdir = epath.Path(values.workdir or f'runs/{pathlib.Path(file).stem}').expanduser()
   given = command_line.set_by(sys.argv) | ({'model.name'} if values.model else set())
   call = Call(values, values.config, workdir, given, file)
@@ -84,7 +87,7 @@ def _start(file: str) -> int:
     result = MODES[values.mode].run(call)
   except Interrupted as interrupted:
     return 128 + interrupted.signum
-  for field, value in result.items() if jax.process_index() == 0 else ():
+  for field, value in result.items() if result and jax.process_index() == 0 else ():
     print(f'{field:>20}: {value}')
   return 0
 

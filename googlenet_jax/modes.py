@@ -90,9 +90,9 @@ def _evaluate(call: Call) -> dict:
 def _predict(call: Call) -> dict:
   from googlenet_jax.tools import predict
 
-  images, networks = predict.listed(call.flags.images), _networks(call)
+  images = predict.listed(call.flags.images)
   how = {'top': _top(call.flags.top), 'crops': call.config.eval.crops}
-  predict.predict(networks, images, call.output, **how)
+  predict.predict(_networks(call), images, call.output, **how)
   return {}
 
 
@@ -145,19 +145,21 @@ def _prepare(call: Call) -> dict:
 
 
 def _sweep(call: Call) -> dict:
+  from googlenet_jax.evidence import design, sweep
+
+  experiment = design.load(call.file, call.config, call.given)
+  return sweep.run(experiment, call.workdir, call.records, call.flags.minutes)
+
+
+def list_points(flags: Any, file: str) -> None:
+  """Prints the points of a config file's sweep(), one per line: --mode=sweep without --run."""
   from googlenet_jax import config_files
 
-  if call.flags.run:
-    from googlenet_jax.evidence import design, sweep
-
-    experiment = design.load(call.file, call.config, call.given)
-    return sweep.run(experiment, call.workdir, call.records, call.flags.minutes)
   for flag in ('workdir', 'minutes', 'records'):
-    if call.flags[flag].present:
+    if flags[flag].present:
       raise InputError(f'--{flag} has no effect in --mode=sweep without --run')
-  for point in config_files.points(call.file):
+  for point in config_files.points(file):
     print(*(f'{field}={value!r}' for field, value in point.items()))
-  return {}
 
 
 def _report(call: Call) -> dict:

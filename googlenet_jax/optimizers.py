@@ -114,7 +114,7 @@ def muon(
     ns_steps: Newton-Schulz iterations.
     consistent_rms: root mean square of the update of a matrix at a learning rate of 1, about;
       0.2 is that of AdamW's, so both parts share a rate (arXiv 2502.16982). None for Jordan's
-      factor sqrt(max(1, O / (H W I))), whose rates are some 20 times as great.
+      factor sqrt(max(1, O / (H W I))), whose rates are 2 to 8 times as great here.
     adam_lr: factor on AdamW's learning rate.
     b1, b2, eps: constants of AdamW, see `adam`.
     weight_decay: coefficient of decoupled decay, in both parts.

@@ -372,7 +372,10 @@ FIELDS: dict[str, Field] = {
     0, 'Shorter side of photos before the centre crop; 0 for 8/7 of the crop', at_least(0), 'pixels'
   ),
   'eval.flip': Field(
-    False, 'Softmax averaged over an image and its mirror image; also scored without', free=True
+    False,
+    'Softmax averaged over an image and its mirror image; also scored without; a run that '
+    'validates keeps it',
+    free=True,
   ),
   'eval.shifts': Field(
     (),

@@ -561,6 +561,10 @@ def test_any_runs_have_a_leaderboard(ran, tmp_path):
     told = json.loads(path.read_text())
     told['data']['test[:50]'] = 'other'
     path.write_text(json.dumps(told))
+  del told['data']  # of a commit before it was written
+  old = epath.Path(shutil.copytree(other / run.name, tmp_path / 'old' / run.name))
+  (old / 'summary.json').write_text(json.dumps(told))
+  assert leaderboard.table([old]).rows
   rows = leaderboard.table([runs, other]).rows  # not means over two sets
   assert [row[1] for row in rows] == [1, 1, 1, 1] and all('data ' in row[0] for row in rows)
   with pytest.raises(InputError, match='no finished run is there'):

@@ -75,6 +75,12 @@ def test_debug_shows_the_traceback():
   assert done.returncode == 2 and 'Traceback' in done.stderr
 
 
+def test_a_list_of_points_has_a_line_for_each():
+  # Whose network lacks fields of the config, which is told elsewhere.
+  done = program.run('--config=digits', '--config.model.name=lenet5', '--mode=sweep')
+  assert len(done.stdout.splitlines()) == 9, done.stdout
+
+
 def test_help():
   done = program.run('--helpfull')
   assert done.returncode == 0

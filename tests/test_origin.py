@@ -49,10 +49,16 @@ def test_digests_of_parts_of_ones_own(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   c, found = schema.config(), []
   c.train.loss, c.eval.metrics = 'part_of_mine:loss', ('top1', 'part_of_mine:metric')
-  for text in ('loss = metric = print\n', 'loss = metric = max\n'):
-    (tmp_path / 'part_of_mine.py').write_text(text)
+  (tmp_path / 'inner_of_mine.py').write_text('def metric(logits, labels): pass\n')
+  for text in ('', '# another\n'):
+    (tmp_path / 'part_of_mine.py').write_text(f'from inner_of_mine import metric\nloss = max{text}')
     found.append(origin.parts(c))
-  assert found[0].keys() == found[1].keys() == {'part_of_mine'} and found[0] != found[1]
+    found.append(origin.parts(c))
+    origin._digest.cache_clear()  # as in another process
+  assert found[0].keys() == found[2].keys() == {'part_of_mine', 'inner_of_mine'}
+  assert found[0]['part_of_mine'] != found[2]['part_of_mine']
+  (tmp_path / 'part_of_mine.py').unlink()
+  assert origin.parts(c).keys() == {'inner_of_mine'}  # it trained all the same
   assert origin.parts(schema.config()) == {}
 
 

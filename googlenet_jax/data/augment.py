@@ -25,7 +25,7 @@ class Augment(NamedTuple):
     pad: pixels of reflected border added before a crop of the original size.
     flip: mirror left and right with probability 1/2.
     alternate: with `flip`, half of the examples are mirrored in even epochs, the other half in odd
-      ones, in place of by chance (Jordan 2024, arXiv 2404.00498, section 3.5).
+      ones, in place of by chance (Jordan 2024, arXiv 2404.00498, section 3.6).
     color: brightness, contrast and saturation are each scaled by a factor drawn
       uniformly from 1 - color to 1 + color.
     hue: greatest turn of the colours about the gray axis, as a share of the circle.

@@ -22,7 +22,8 @@ def random_box(
   """The paper's crop: a share of the area drawn uniformly, the aspect ratio log-uniformly.
 
   Drawn again while it does not fit into the photo; after 10 trials, the largest centred box
-  of a ratio that is allowed. Section 6 of the paper: area 8% to 100%, aspect 3/4 to 4/3.
+  of a ratio that is allowed. Section 6 of the paper: area 8% to 100%, aspect "chosen randomly"
+  between 3/4 and 4/3; log-uniformly as in torchvision.
 
   Args:
     width, height: size of the photo, pixels.

@@ -84,7 +84,7 @@ def load(name: str, split: str, *, data_dir: str = '', in_memory: bool = True) -
   """
   folder = prepare.folder_of_sets(data_dir)
   if not in_memory or '://' in str(folder) or _prepared(name, folder):
-    return tfds_sets.read(name, split, data_dir=data_dir, in_memory=in_memory)
+    return tfds_sets.tfds_set(name, split, data_dir=data_dir, in_memory=in_memory)
   return read(name, split, pathlib.Path(folder))
 
 

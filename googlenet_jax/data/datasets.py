@@ -34,7 +34,7 @@ def find(name: str) -> Callable[..., Split | Records]:
   if name in DATASETS or ':' in name:
     return registry.find(name, DATASETS, 'dataset.name')
 
-  return functools.partial(tfds_sets.read, name)
+  return functools.partial(tfds_sets.tfds_set, name)
 
 
 def load(

@@ -13,7 +13,9 @@ from googlenet_jax.errors import InputError
 LOG = logging.getLogger('googlenet_jax')
 
 
-def read(name: str, split: str, *, data_dir: str = '', in_memory: bool = True) -> Split | Records:
+def tfds_set(
+  name: str, split: str, *, data_dir: str = '', in_memory: bool = True
+) -> Split | Records:
   """A classification set, decoded into memory or as records; see `load`."""
   return (load if in_memory else records)(name, split, data_dir)
 

@@ -48,11 +48,11 @@ def table(folders: Sequence[epath.Path]) -> Table:
     if name != 'seed' and design.counts(name) and any(x[name] != value for x in configs)
   ]
   groups = {}
-  seen, digests = {}, [pair for x in summaries for pair in x['data'].items()]
+  seen, digests = {}, [pair for x in summaries for pair in _data(x).items()]
   same_data = all(seen.setdefault(split, digest) == digest for split, digest in digests)
   for config, summary in zip(configs, summaries, strict=True):
     shown = [f'{name}={config[name]!r}' for name in varied]
-    shown += [] if same_data else [f'data {_digest(summary["data"])}']
+    shown += [] if same_data else [f'data {_digest(_data(summary))}']
     groups.setdefault(', '.join(shown), []).append(summary)
   rows = [_row(shown, found) for shown, found in groups.items()]
   rows.sort(key=lambda row: -(row[3] if row[3] is not None else -1))
@@ -62,6 +62,11 @@ def table(folders: Sequence[epath.Path]) -> Table:
   )
   notes = ('Runs of the same fields, but the seed, and of the same examples are one row.',)
   return Table('Runs', columns, rows, digits=2, notes=notes)
+
+
+def _data(summary):
+  """Digests of a run's splits; none of one before these were written."""
+  return summary.get('data', {})
 
 
 def _digest(data):

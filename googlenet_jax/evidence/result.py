@@ -107,7 +107,9 @@ def read(folder: epath.Path) -> list[Result]:
 
 def _network(run: epath.Path) -> dict[str, int]:
   path = run / 'network.json'  # not by all processes: one writes
-  description = Description.from_json(path.read_text(), str(path))
+  with files.readable(path):
+    text = path.read_text()
+  description = Description.from_json(text, str(path))
   found = cost.cost(description.create(), description.image_shape)
   extra = sum(row.parameters for row in found.training_rows)
   total = found.total('parameters')

@@ -37,9 +37,9 @@ class Design(NamedTuple):
 
 
 class AuxHead(nn.Module):
-  """The auxiliary classifier over a 17x17 map (arXiv 1512.00567, Figure 8).
+  """The auxiliary classifier over a 17x17 map: TF-slim's, after arXiv 1512.00567, Figure 8.
 
-  TF-slim's Inception v4 and Inception-ResNet-v2 have the same.
+  Its Inception v4 and Inception-ResNet-v2 have the same.
   """
 
   num_classes: int

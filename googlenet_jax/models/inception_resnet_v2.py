@@ -1,7 +1,7 @@
 """Inception-ResNet-v2: residual Inception modules, arXiv 1602.07261 (Figure 15).
 
 As published with weights by TensorFlow, which differs from the paper's figures in its stem (that of
-Inception v3) and its scales.
+Inception v3), in having twice as many blocks, in their widths, and in a last 1x1 to 1,536 channels.
 """
 
 from googlenet_jax.models.bricks import Branches, Conv, Pool, Residual

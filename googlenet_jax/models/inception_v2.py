@@ -1,7 +1,9 @@
 """Inception v2: GoogLeNet with batch norm and two 3x3 for the 5x5, arXiv 1502.03167 (appendix).
 
 As the network in the ONNX model zoo has it: the paper's Figure 5, with its reductions between the
-stages and average pools in most modules.
+stages and average pools in most modules, but 96 channels after the pools of 4c and 4d, a plain
+first convolution where the paper's is separable (11.2 million parameters, of 13.6), and averages
+that leave the padding out, where Caffe counts it.
 """
 
 from googlenet_jax.models.bricks import Branches, Conv, Pool

@@ -1,6 +1,7 @@
 """Inception v3: Szegedy et al., "Rethinking the Inception Architecture", arXiv 1512.00567.
 
-As published with weights by TensorFlow and torchvision, whose names the modules have.
+As published with weights by TensorFlow and torchvision, whose names the modules have. The paper's
+Table 1 has three more 3x3 convolutions where their stem has a 1x1, a 3x3 and a pool.
 """
 
 from googlenet_jax.models.bricks import Branches, Conv, Pool, Split

@@ -86,9 +86,9 @@ def package() -> str:
 
 
 def parts(config: ConfigDict) -> dict[str, str]:
-  """Digests of the files that hold a user's own parts of a run, by module.
+  """Digests of the files that hold a user's own parts of a run, by module, as they were imported.
 
-  Of what such a file imports nothing is told.
+  Of what such a file imports nothing is told, nor of one that cannot be read.
 
   Raises:
     InputError: a part cannot be imported.
@@ -98,13 +98,20 @@ def parts(config: ConfigDict) -> dict[str, str]:
     value = operator.attrgetter(field)(config)
     for name in (value,) if isinstance(value, str) else value:
       if ':' in name:
-        registry.find(name, {}, field, made=True)
-        module = name.partition(':')[0]
-        path = getattr(sys.modules[module], '__file__', None)  # none of a folder without code
-        if path:
-          digest = hashlib.blake2b(pathlib.Path(path).read_bytes(), digest_size=8)
-          found[module] = digest.hexdigest()
-  return found
+        part, module = registry.find(name, {}, field, made=True), name.partition(':')[0]
+        for where in {module, getattr(part, '__module__', None) or module}:  # it may be imported
+          found[where] = _digest(where)
+  return {module: digest for module, digest in found.items() if digest}
+
+
+@functools.cache
+def _digest(module: str) -> str:
+  """Digest of a module's file as it was when this was first called; '' where there is none."""
+  try:
+    content = pathlib.Path(sys.modules[module].__file__).read_bytes()
+  except (KeyError, AttributeError, TypeError, OSError):  # built in, a folder, in a zip file
+    return ''
+  return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
 def processor() -> str:
@@ -126,10 +133,17 @@ def without_places(text: str) -> str:
   return re.sub(r'(?:(?<![^\s=,"\'(])[/~]|\w+://)[^\s,"\')]*', 'DIR', text)
 
 
-def versions() -> dict[str, str]:
-  """Versions of what computes and decodes."""
+def _version(name):
+  try:
+    return importlib.metadata.version(name)
+  except importlib.metadata.PackageNotFoundError:
+    return None
+
+
+def versions() -> dict[str, str | None]:
+  """Versions of what computes and decodes; None for what is installed under another name."""
   names = 'jax', 'jaxlib', 'flax', 'optax', 'numpy', 'grain', 'pillow', 'simplejpeg'
   names = *names, 'opencv-python-headless'
-  packages = {name: importlib.metadata.version(name) for name in names}
+  packages = {name: _version(name) for name in names}
   own = {'googlenet_jax': googlenet_jax.__version__, 'python': platform.python_version()}
   return packages | own
