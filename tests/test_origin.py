@@ -62,6 +62,21 @@ def test_digests_of_parts_of_ones_own(tmp_path, monkeypatch):
   assert origin.parts(schema.config()) == {}
 
 
+def test_digests_of_what_training_starts_from(tmp_path):
+  c, found = schema.config(), []
+  c.init.weights, c.init.run = str(tmp_path / 'a.safetensors'), str(tmp_path / 'run')
+  (tmp_path / 'run').mkdir()
+  for text in ('one', 'two'):
+    (tmp_path / 'a.safetensors').write_text(text)
+    (tmp_path / 'run' / 'metrics.jsonl').write_text(text)
+    found.append(origin.parts(c))
+    origin._digest.cache_clear()  # as in another process
+  assert found[0].keys() == {'init.weights', 'init.run'}
+  assert not found[0].items() & found[1].items()
+  c.init.weights, c.init.run = 'bvlc', ''
+  assert origin.parts(c) == {}
+
+
 def test_a_command_can_be_given_again_and_names_no_place_in_a_record(monkeypatch):
   monkeypatch.setattr(sys, 'argv', ['/x/main.py', '--workdir=/home/me/a b', '--config=digits'])
   assert (

@@ -52,7 +52,7 @@ def unlike(told: dict[str, Any], config: ConfigDict) -> str:
 
   Args:
     told: the record, or the start.
-    config: config whose user's own parts are compared too, where both name them.
+    config: config whose `origin.parts` are compared too, where both have them.
   """
   pairs = [(what, told.get(what), value) for what, value in alike().items()]
   known = told.get('parts', {})
@@ -72,6 +72,7 @@ def write(
     folder: folder of the record, made where absent.
     failed: why the run ended early; its outcomes are none then.
   """
+  starts = workdir.starts(run)
   told = {
     'format': FORMAT,
     'key': point.key,
@@ -82,8 +83,8 @@ def write(
     'failed': origin.without_places(failed),
     **alike(),
     'command': origin.command(),
-    'parts': origin.parts(point.config),
-    'processor': '; '.join(dict.fromkeys(x['processor'] for x in workdir.starts(run))),
+    'parts': starts[0].get('parts', {}),
+    'processor': '; '.join(dict.fromkeys(x['processor'] for x in starts)),
     'device': parallel.describe(),
     'data': files.read_json(run / workdir.RUN)['data'],
     'config': design.counted(point.config),

@@ -15,6 +15,7 @@ import subprocess
 import sys
 from typing import Any
 
+from etils import epath
 from ml_collections import ConfigDict
 
 import googlenet_jax
@@ -34,6 +35,7 @@ PARTS = (
   *('model.name', 'dataset.name', 'augment.extra', 'train.loss', 'optimizer.name'),
   *('schedule.name', 'eval.metrics'),
 )
+STARTS_FROM = 'init.weights', 'init.run'  # a file; or a run, which its records tell from others
 FIGURES = 'evidence/outcomes.py', 'evidence/result.py', 'tools/cost.py', 'tools/trace.py'
 
 
@@ -86,9 +88,10 @@ def package() -> str:
 
 
 def parts(config: ConfigDict) -> dict[str, str]:
-  """Digests of the files that hold a user's own parts of a run, by module, as they were imported.
+  """Digests of what a run takes from outside of the package, beside its data.
 
-  Of what such a file imports nothing is told, nor of one that cannot be read.
+  By module, the files that hold a user's own parts, as they were imported; by field, what training
+  starts from. Of what such a file imports nothing is told, nor of one that cannot be read.
 
   Raises:
     InputError: a part cannot be imported.
@@ -99,17 +102,21 @@ def parts(config: ConfigDict) -> dict[str, str]:
     for name in (value,) if isinstance(value, str) else value:
       if ':' in name:
         part, module = registry.find(name, {}, field, made=True), name.partition(':')[0]
-        for where in {module, getattr(part, '__module__', None) or module}:  # it may be imported
-          found[where] = _digest(where)
-  return {module: digest for module, digest in found.items() if digest}
+        for where in (module, getattr(part, '__module__', None) or module):  # it may be imported
+          found[where] = _digest(getattr(sys.modules.get(where), '__file__', None))
+  for field in STARTS_FROM:
+    if value := operator.attrgetter(field)(config):
+      path = epath.Path(value).expanduser()
+      found[field] = _digest(path / 'metrics.jsonl' if path.is_dir() else path)
+  return {name: digest for name, digest in found.items() if digest}
 
 
 @functools.cache
-def _digest(module: str) -> str:
-  """Digest of a module's file as it was when this was first called; '' where there is none."""
+def _digest(path: str | epath.Path | None) -> str:
+  """Digest of a file as it was when this was first called; '' where none can be read."""
   try:
-    content = pathlib.Path(sys.modules[module].__file__).read_bytes()
-  except (KeyError, AttributeError, TypeError, OSError):  # built in, a folder, in a zip file
+    content = epath.Path(path).read_bytes()
+  except (OSError, TypeError):  # in a zip file, a name to be fetched; None of what is built in
     return ''
   return hashlib.blake2b(content, digest_size=8).hexdigest()
 
