@@ -419,7 +419,7 @@ def test_a_record_is_of_the_fields_and_the_processors_that_trained(ran, tmp_path
   told = json.loads((tmp_path / 'record' / result.NAME).read_text())
   assert told['processor'] == f'2 cores of Another; {origin.processor()}'
   config = point.config.copy_and_resolve_references()
-  config.log.every = '1 steps'  # of which some outcomes are means
+  config.log.every = '1 steps'  # some outcomes are means of records
   changed = point._replace(config=config)
   with pytest.raises(InputError, match=r"holds a run with config.log.every='2 steps'"):
     sweep.train(changed, 'rates', copy, epath.Path(tmp_path / 'other'))
@@ -561,7 +561,7 @@ def test_any_runs_have_a_leaderboard(ran, tmp_path):
     told = json.loads(path.read_text())
     told['data']['test[:50]'] = 'other'
     path.write_text(json.dumps(told))
-  del told['data']  # of a commit before it was written
+  del told['data']  # runs of earlier commits have none
   old = epath.Path(shutil.copytree(other / run.name, tmp_path / 'old' / run.name))
   (old / 'summary.json').write_text(json.dumps(told))
   assert leaderboard.table([old]).rows

@@ -30,13 +30,13 @@ APART = (
   *('api.py', 'checks.py', 'cli.py', 'cluster.py', 'command_line.py', 'config_files.py'),
   *('effects.py', 'manual.py', 'modes.py', 'plots.py', 'predictor.py', 'progress.py', 'schema.py'),
 )
+FIGURES = 'evidence/outcomes.py', 'evidence/result.py', 'tools/cost.py', 'tools/trace.py'
 # Fields that may name a user's own part, which outcomes depend on.
 PARTS = (
   *('model.name', 'dataset.name', 'augment.extra', 'train.loss', 'optimizer.name'),
   *('schedule.name', 'eval.metrics'),
 )
 STARTS_FROM = 'init.weights', 'init.run'  # a file; or a run, which its records tell from others
-FIGURES = 'evidence/outcomes.py', 'evidence/result.py', 'tools/cost.py', 'tools/trace.py'
 
 
 def origin(config: ConfigDict) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def config(workdir: epath.Path) -> ConfigDict | None:
 def _others(config: ConfigDict, workdir: epath.Path, fields: Iterable[str]) -> dict[str, Any]:
   """What the run in a workdir was last started with, of those fields where the config differs."""
   now, defaults = (schema.flat(json.loads(schema.to_json(x))) for x in (config, schema.config()))
-  earlier = defaults | _earlier(workdir)  # of an earlier commit, before some field
+  earlier = defaults | _earlier(workdir)  # a run of an earlier commit lacks newer fields
   return {field: earlier[field] for field in fields if earlier[field] != now[field]}
 
 
@@ -229,10 +229,8 @@ def locked(workdir: epath.Path) -> Iterator[None]:
     yield
     return
   with contextlib.ExitStack() as stack:
-    try:
+    with files.written(f'--workdir={workdir}'):
       file = stack.enter_context(open(workdir / 'lock', 'a+'))
-    except OSError as error:
-      raise InputError(f'--workdir={workdir} cannot be written: {error}') from error
     try:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -242,10 +240,8 @@ def locked(workdir: epath.Path) -> Iterator[None]:
       ) from error
     except OSError as error:  # a file system without locks
       LOG.warning('WARNING: %s cannot be locked against a second run: %s', workdir, error)
-    try:
+    with files.written(f'--workdir={workdir}'):
       file.truncate(0)
       file.write(f'process {os.getpid()} on {socket.gethostname()}\n')
       file.flush()
-    except OSError as error:
-      raise InputError(f'--workdir={workdir} cannot be written: {error}') from error
     yield
