@@ -4,6 +4,7 @@ Arrays are replicated over all devices of all processes; a step runs on every de
 its own part of the batch, and what it returns is the same on each.
 """
 
+import hashlib
 import json
 import resource
 import sys
@@ -24,7 +25,7 @@ AXIS = 'batch'  # the mapped axis: its size is the number of devices of all proc
 def replicated() -> NamedSharding:
   """The sharding of an array that is whole on every device of every process."""
   # pmap's order of the devices: by process.
-  devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+  devices = [x for i in range(jax.process_count()) for x in jax.local_devices(process_index=i)]
   return NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec())
 
 
@@ -112,6 +113,23 @@ def from_main(function: Callable[[], Any]):
   if 'raises' in told:
     raise InputError(told['raises'])
   return told['returns']
+
+
+def check_equal(what: str, text: str) -> None:
+  """Compares a text over the processes: what they disagree on, they would wait for for ever.
+
+  Raises:
+    InputError: in each process, where one has another text than process 0.
+  """
+  if jax.process_count() == 1:
+    return
+  digest = np.frombuffer(hashlib.blake2b(text.encode(), digest_size=8).digest(), np.uint8)
+  each = multihost_utils.process_allgather(digest)
+  if others := np.flatnonzero((each != each[0]).any(axis=-1)).tolist():
+    raise InputError(
+      f'{what}: not the same in process {", ".join(map(str, others))} as in process 0: start all '
+      'of them with the same command, code and data'
+    )
 
 
 def union(numbers: Collection[int]) -> set[int]:

@@ -340,6 +340,13 @@ def shifted(shifts: Sequence[int]) -> dict[str, int]:
   return {f'top1_shift_{pixels}': pixels for pixels in shifts}
 
 
+def mean_logits(one: jax.Array, other: jax.Array) -> jax.Array:
+  """Logits whose softmax is the mean of two, and whose normaliser is the mean of theirs."""
+  scales = [jax.nn.logsumexp(x, axis=-1, keepdims=True) for x in (one, other)]
+  mean = jnp.logaddexp(one - scales[0], other - scales[1]) - jnp.log(2.0)
+  return mean + (scales[0] + scales[1]) / 2
+
+
 def make_eval_step(
   model,
   make_batch: Callable,
@@ -354,11 +361,12 @@ def make_eval_step(
 
   `host_batch` has a leading axis of one step, as in training; `start` is the position of the
   batch's first example. Places without an example add nothing, so the sums are exact for
-  any size of set, batch and number of devices. With `flip` the logits that are scored are the
-  logarithm of the mean softmax of an image and its mirror image; the image alone is scored as
-  `unflipped` names it. With `size`, the number of examples, each that is right is marked with a 1
-  under `CORRECT`. With `shifts` top-1 is also scored for images moved that many pixels to the
-  right, the border reflected, under the names that `shifted` gives.
+  any size of set, batch and number of devices. With `flip` the logits that are scored have the
+  mean softmax of an image and its mirror image, and the mean of their normalisers, for losses that
+  are not of a softmax; the image alone is scored as `unflipped` names it. With `size`, the number
+  of examples, each that is right is marked with a 1 under `CORRECT`. With `shifts` top-1 is also
+  scored for images moved that many pixels to the right, the border reflected, under the names that
+  `shifted` gives.
   """
 
   def add(logits, batch):
@@ -377,8 +385,8 @@ def make_eval_step(
     new = add(logits, batch)
     if flip:
       mirrored = model.apply(variables, batch.image[:, :, ::-1], train=False).logits
-      both = jnp.logaddexp(jax.nn.log_softmax(logits), jax.nn.log_softmax(mirrored)) - jnp.log(2.0)
-      logits, new = both, add(both, batch) | unflipped(new)
+      logits, new = mean_logits(logits, mirrored), unflipped(new)
+      new |= add(logits, batch)
     for name, pixels in shifted(shifts).items():
       moved = jnp.pad(batch.image, ((0, 0), (0, 0), (pixels, 0), (0, 0)), mode='reflect')
       moved = moved[:, :, : batch.image.shape[2]]

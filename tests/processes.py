@@ -69,11 +69,14 @@ class Job:
     count: number of processes, each with one device.
     workdir: folder of the run; `config.py` is written beside it.
     arguments: flags.
+    last: further flags of the last process.
   """
 
   LIMIT = 300.0  # seconds
 
-  def __init__(self, count: int, workdir: pathlib.Path, *arguments: str):
+  def __init__(
+    self, count: int, workdir: pathlib.Path, *arguments: str, last: tuple[str, ...] = ()
+  ):
     file = workdir.parent / 'config.py'
     file.write_text(CONFIG)
     port = free_port()
@@ -82,7 +85,7 @@ class Job:
       several = []
       if count > 1:
         several = [f'--coordinator=127.0.0.1:{port}', f'--process_count={count}']
-        several += [f'--process_index={i}']
+        several += [f'--process_index={i}', *(last if i == count - 1 else ())]
       self.processes.append(
         Program(
           f'--config={file}',

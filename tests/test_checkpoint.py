@@ -75,11 +75,18 @@ def half_delete(folder):
     file.unlink()
 
 
+def halve_digests(folder):
+  lines = (folder / SUMS).read_text().splitlines(keepends=True)
+  (folder / SUMS).write_text(''.join(lines[::2]))
+
+
 DAMAGES = {
   'truncated': truncate,
   'one bit': flip,
   'half deleted': half_delete,
   'no digests': lambda folder: (folder / SUMS).unlink(),
+  'empty digests': lambda folder: (folder / SUMS).write_text(''),
+  'half of the digests': halve_digests,
   'no score': lambda folder: (folder / 'metrics' / 'metrics').write_text(''),
   'no stamp': lambda folder: (folder / stored.STAMP).write_bytes(b''),
 }
@@ -117,6 +124,16 @@ def test_a_score_takes_the_place_of_none(tmp_path):
   assert (tmp_path / 'checkpoints' / '4' / SUMS).read_text().count('metrics/metrics\n') == 1
   (tmp_path / 'checkpoints' / '4' / 'metrics' / 'metrics').write_text('{"validation_top1": 0.9}')
   assert Checkpoints(epath.Path(tmp_path)).best() == 2  # what is added is signed too
+
+
+def test_a_score_that_was_being_added_leaves_the_checkpoint_whole(tmp_path):
+  saved(tmp_path, {2: 0.4, 4: None})
+  folder = tmp_path / 'checkpoints' / '4'
+  stored.add_score(epath.Path(folder), 0.7)
+  lines = (folder / SUMS).read_text().splitlines(keepends=True)
+  (folder / SUMS).write_text(''.join(lines[:-1]))  # killed before the signature
+  (folder / (SUMS + '.part')).write_text('')
+  assert Checkpoints(epath.Path(tmp_path)).best() == 4
 
 
 @pytest.mark.parametrize('written', [1, checkpoint.FORMAT + 1])

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 from scipy import stats
 from sklearn import datasets, model_selection
 from tfds_set import tfds_set
@@ -256,6 +257,15 @@ def test_the_spans_of_splits(tmp_path):
   )
   assert sources.shared(one, other) == 'examples 3 to 4 of train'
   assert sources.shared(one, tfds_sets.load('made', 'train[50%:]', str(tmp_path)).spans) == ''
+
+
+@pytest.mark.parametrize('size', [45, 75, 90, 1437, 50_000])
+def test_percentages_are_those_of_tfds(size):
+  sizes = {'train': tfds.core.SplitInfo('train', [size], 1, filename_template=None)}
+  for percent in range(2, 99):
+    (theirs,) = tfds.core.ReadInstruction('train', to=percent, unit='%').to_absolute(sizes)
+    (ours,) = sources.spans(f'train[:{percent}%]', {'train': size}, 'made')
+    assert (ours.first, ours.last) == (0, theirs.to)
 
 
 @pytest.mark.parametrize(('channels', 'expected'), [(0, 1), (3, 3)])

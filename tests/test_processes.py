@@ -91,6 +91,23 @@ def test_one_killed_ends_the_others_and_all_go_on(tmp_path):
   killed_one_ends_the_others(COUNT, tmp_path)
 
 
+def test_processes_that_were_given_other_things_end_at_once(tmp_path, two_classes):
+  copy = shutil.copytree(two_classes, tmp_path / 'photos')
+  for path in sorted(copy.glob('noon/*'))[:10]:  # some of them in the first 60%
+    path.unlink()
+  others = {
+    'config and package': '--config.optimizer.lr=0.3',
+    "data of config.dataset.name='folder'": f'--config.dataset.data_dir={copy}',
+  }
+  for what, last in others.items():
+    arguments = (*photos(two_classes), '--config.train.duration=2 steps')
+    done = Job(COUNT, tmp_path / 'run', *arguments, last=(last,)).finish()
+    assert [status for status, *_ in done] == [2] * COUNT, done
+    told = f'{what}: not the same in process 1 as in process 0: '
+    assert all(told in errors for *_, errors in done), done
+  assert not (tmp_path / 'run').exists()
+
+
 def test_a_point_of_a_sweep_leaves_its_record(tmp_path):
   arguments = (*DIGITS, '--sweep=1', '--config.train.duration=2 steps')
   done = Job(COUNT, tmp_path / 'run', *arguments).finish()

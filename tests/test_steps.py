@@ -148,6 +148,20 @@ def test_mirror_images_are_averaged_in():
     np.testing.assert_allclose(values[f'loss{name}'], loss, rtol=1e-5)
 
 
+@pytest.mark.parametrize('name', losses.LOSSES)
+def test_an_image_that_is_its_own_mirror_has_the_same_loss_with_and_without(name):
+  half = np.random.default_rng(0).integers(0, 256, (20, 8, 4, 1), dtype=np.uint8)
+  images = np.concatenate([half, half[:, :, ::-1]], 2)
+  labels = np.arange(20, dtype=np.int32) % 8
+  split = sources.Split(images, labels, np.ones(20, bool), tuple('abcdefgh'))
+  data = pipeline.in_memory(split, train=False, mean=(0.0,), std=(50.0,))
+  scored = metrics.create(('loss', 'top1'), {}, losses.LOSSES[name])
+  values = Evaluator(Pixel(), data, scored, 8, flip=True)(
+    {'params': {'unused': np.zeros(1)}}
+  ).values
+  np.testing.assert_allclose(values['loss'], values['loss_unflipped'], rtol=1e-5)
+
+
 def streamed(data):
   """The same examples, fed by the host: what a source of files will do."""
 

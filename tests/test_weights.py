@@ -18,7 +18,7 @@ from etils import epath
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
-from configs import default
+from configs import default, finetune
 from googlenet_jax import experiment, inputs, models, optim, train_state, training, weights
 from googlenet_jax.data import boxes, decode, folder
 from googlenet_jax.errors import InputError
@@ -440,6 +440,20 @@ def test_an_ensemble_averages_probabilities(two_classes, tmp_path):
   mean = np.mean(each, 0)
   assert found['loss'] == pytest.approx(-np.log(mean[np.arange(40), labels]).mean(), rel=1e-4)
   assert found['top1'] == (mean.argmax(1) == labels).mean()
+
+
+def test_finetune_config_starts_from_the_network_of_the_weights(two_classes, tmp_path):
+  path = tmp_path / 'bvlc.safetensors'
+  fields = {'modules': {'3a': (8, 0, 0, 0, 0, 8)}, 'width': 0.1, 'aux_heads': ()}
+  statistics = weights.Preprocessing(224, 256, (123.0, 117.0, 104.0), (1.0,))  # BVLC's
+  description = weights.Description('googlenet_bvlc', fields, statistics, ('a', 'b', 'c'))
+  weights.save(str(path), networks.drawn(description, 0))
+  c = finetune.get_config()
+  c.dataset.data_dir = str(two_classes)
+  c.init.weights, c.init.allow_head = str(path), True
+  found = experiment.Run(c, inputs.load(c, 'train')).description
+  assert (found.model, found.fields) == ('googlenet_bvlc', fields)
+  assert found.class_names == ('dusk', 'noon')
 
 
 def test_the_trunk_goes_slower():

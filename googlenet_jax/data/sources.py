@@ -104,7 +104,7 @@ def _span(split, sizes, what):
 
   def place(text):
     share = text and text.endswith('%')
-    return round(int(text[:-1]) / 100 * size) if share else text and int(text)
+    return round(int(text[:-1]) * size / 100) if share else text and int(text)
 
   first, last, _ = slice(place(match[2]), place(match[3])).indices(size)
   if first >= last:

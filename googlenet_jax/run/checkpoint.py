@@ -55,8 +55,12 @@ class Checkpoints(Stored):
         preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(self._keep), best]),
         best_fn=lambda scores: scores[SCORE],
         cleanup_tmp_directories=True,
-        # Called when all is written, before Orbax gives the folder its name.
-        async_options=ocp.AsyncOptions(post_finalization_callback=self._sign),
+        async_options=ocp.AsyncOptions(
+          # Called when all is written, before Orbax gives the folder its name.
+          post_finalization_callback=self._sign,
+          # Seconds that the other processes wait for one that cannot write; Orbax's are 1,200.
+          timeout_secs=300,
+        ),
       ),
     )
 
@@ -80,9 +84,8 @@ class Checkpoints(Stored):
     step = counts['step']
     with _writing(self._folder):
       if step in self._manager.all_steps():
-        if validation_top1 is not None and self._manager.metrics(step) is None:
-          folder = self._folder / str(step)
-          parallel.from_main(lambda: stored.add_score(folder, validation_top1))
+        if validation_top1 is not None:
+          parallel.from_main(lambda: self._score(step, validation_top1))
           self._manager.reload()
         return
       self._manager.wait_until_finished()
@@ -98,6 +101,10 @@ class Checkpoints(Stored):
         metrics=None if validation_top1 is None else {SCORE: validation_top1},
         force=True,  # it is wanted, whatever Orbax thinks of the interval
       )
+
+  def _score(self, step, validation_top1):
+    if self._manager.metrics(step) is None:
+      stored.add_score(self._folder / str(step), validation_top1)
 
   def _intact(self) -> dict[int, float | None]:
     found = super()._intact()
@@ -128,7 +135,7 @@ class Checkpoints(Stored):
       step: step that `latest` or `best` gave.
     """
     wanted = train_state.abstract_variables(model, image_shape)
-    if (self._folder / str(step) / 'average').exists():
+    if parallel.from_main((self._folder / str(step) / 'average').exists):
       count = jax.ShapeDtypeStruct((), np.int32)
       found = self._read(step, {'average': wanted | {'count': count}})['average']
       return {name: found[name] for name in wanted}

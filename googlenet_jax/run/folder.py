@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from googlenet_jax import experiment, files, parallel, weights
 from googlenet_jax.data.pipeline import Pipeline
 from googlenet_jax.errors import InputError
-from googlenet_jax.run import metrics_log
+from googlenet_jax.run import metrics_log, origin
 from googlenet_jax.run import workdir as workdirs
 from googlenet_jax.run.checkpoint import Checkpoints
 from googlenet_jax.train_state import TrainState
@@ -50,11 +50,14 @@ class RunFolder:
     lines: records so far; there from `begin` on.
 
   Raises:
-    InputError: another run is in it.
+    InputError: another run is in it, or the processes have other configs or packages.
   """
 
   def __init__(self, config: ConfigDict, workdir: epath.Path, stack: contextlib.ExitStack):
     self._config, self.workdir, self._stack = config, workdir, stack
+    told = config.to_dict()
+    told['dataset']['data_dir'] = ''  # each host may have its own
+    parallel.check_equal('config and package', f'{told} {origin.package()}')
     self._there = parallel.from_main(workdir.exists)
     if self._there:
       parallel.from_main(self._lock)
@@ -125,12 +128,15 @@ class RunFolder:
       raise InputError(f'{where}: {gone}') from error
 
   def check_data(self, description: weights.Description, splits: dict[str, Pipeline]) -> None:
-    """Raises InputError if the data, or its classes, are not what they were when the run began."""
+    """Checks the data against that of the other processes and that which the run began with.
+
+    Raises:
+      InputError: data or classes are others.
+    """
     names = self._config.dataset
     workdirs.check_classes(description, splits['train'].class_names, self.workdir)
-    self.digests = parallel.from_main(
-      lambda: {names[split]: data.digest() for split, data in splits.items()}
-    )
+    self.digests = {names[split]: data.digest() for split, data in splits.items()}
+    parallel.check_equal(f'data of config.dataset.name={names.name!r}', str(self.digests))
     parallel.from_main(lambda: workdirs.check_data(self.digests, self.workdir))
 
   def begin(self, description: weights.Description) -> None:

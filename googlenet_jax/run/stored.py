@@ -21,6 +21,8 @@ LOG = logging.getLogger('googlenet_jax')
 FORMAT = 4
 SUMS = 'SHA256SUMS'
 STAMP = '_CHECKPOINT_METADATA'  # Orbax's, with the time at which the folder got its name
+COMMITTED = 'commit_success.txt'  # likewise, written last
+UNSIGNED = SUMS, STAMP, COMMITTED
 SCORE, SCORES = 'validation_top1', 'metrics/metrics'  # and the file that Orbax keeps it in
 
 
@@ -93,6 +95,7 @@ class Stored:
 def sign(folder: epath.Path) -> None:
   """Writes the digests of a checkpoint's files."""
   (folder / SUMS).write_text(_lines(_sums(folder)))
+  files.settle(folder / SUMS)
 
 
 def add_score(folder: epath.Path, validation_top1: float) -> None:
@@ -111,8 +114,10 @@ def meta(folder: epath.Path) -> dict:
 
 def _steps(folder: epath.Path) -> list[int]:
   """Steps of the finished checkpoints in a folder, ascending."""
-  names = [path.name for path in folder.iterdir()] if folder.exists() else []
-  return sorted(int(name) for name in names if name.isdigit())
+  paths = [path for path in folder.iterdir() if path.name.isdigit()] if folder.exists() else []
+  if '://' in str(folder):  # there a folder has its name from the start
+    paths = [path for path in paths if (path / COMMITTED).exists()]
+  return sorted(int(path.name) for path in paths)
 
 
 def _sums(folder: epath.Path) -> dict[str, str]:
@@ -121,7 +126,7 @@ def _sums(folder: epath.Path) -> dict[str, str]:
   for path in sorted(folder.iterdir()):
     if path.is_dir():
       found |= {f'{path.name}/{name}': sum_ for name, sum_ in _sums(path).items()}
-    elif path.name not in (SUMS, STAMP):
+    elif path.name not in UNSIGNED and path.suffix != '.part':  # of a score, cut short
       with path.open('rb') as file:
         found[path.name] = hashlib.file_digest(file, 'sha256').hexdigest()
   return found
@@ -154,5 +159,7 @@ def _damage(folder: epath.Path) -> str:
   except (OSError, ValueError) as error:
     return str(error)
   signed = {name: sum_ for sum_, _, name in (line.partition('  ') for line in lines)}
-  wrong = [name for name, sum_ in signed.items() if found.get(name) != sum_]
-  return ', '.join(f'{name} is {"another" if name in found else "missing"}' for name in wrong[:3])
+  if SCORES not in signed:  # `add_score` did not come to sign it: it is whole, as it is written
+    found.pop(SCORES, None)
+  wrong = sorted(name for name, _ in signed.items() ^ found.items())
+  return ', '.join(f'{name} is not as it was signed' for name in dict.fromkeys(wrong[:3]))
