@@ -1,4 +1,4 @@
-"""A GoogLeNet of four wide modules on CIFAR-10, sized for an hour of a laptop's CPU.
+"""A GoogLeNet of four wide modules on CIFAR-10, sized for an hour of two cores.
 
     python main.py --config=configs/cifar10.py --config.dataset.data_dir=DIR
 

@@ -1,7 +1,7 @@
 r"""The published BVLC weights, trained on for your own classes: `DIR/<class>/*.jpg`.
 
     python main.py --config=configs/finetune.py --config.dataset.data_dir=DIR \
-        --config.init.weights=bvlc_googlenet.onnx --config.init.allow_head=True
+        --config.init.weights=bvlc --config.init.allow_head=True
 
 The classifier is new; the stem stays as it is and the modules learn at a tenth of the rate. Other
 weights bring other statistics, which `dataset.mean` and `dataset.std` have to equal; the error says

@@ -2,8 +2,8 @@
 
     python main.py --config=configs/smoke.py
 
-Shows that it runs here, and `summary.json` its images/s and peak memory; the enlarged
-digits that it sees teach it nothing. Reached: 12.4 images/s and 3.1 GB on 2 cores.
+Shows that it runs here; `summary.json` then has images/s and peak memory. The enlarged digits teach
+it nothing. Reached: 12.4 images/s and 3.1 GB on 2 cores.
 """
 
 from googlenet_jax import schema

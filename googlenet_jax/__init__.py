@@ -2,7 +2,7 @@
 
     import googlenet_jax as gj
 
-    network = gj.load('bvlc_googlenet.onnx')
+    network = gj.load('bvlc')
     probabilities, names = network.predict(['a.jpg', 'b.jpg'])
 
 Names are imported when they are first used: loading weights imports nothing of training.

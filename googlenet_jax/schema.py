@@ -154,7 +154,8 @@ FIELDS: dict[str, Field] = {
   ),
   'on_nonfinite': Field(
     'stop',
-    'Answer to a loss or gradients that are not finite',
+    'Answer to a loss, gradients or parameters that are not finite: stop ends the run, skip leaves '
+    'the step out, rollback goes back to the last checkpoint',
     one_of(*nonfinite.ON_NONFINITE),
     free=True,
   ),
@@ -373,8 +374,8 @@ FIELDS: dict[str, Field] = {
   ),
   'eval.flip': Field(
     False,
-    'Softmax averaged over an image and its mirror image; also scored without; a run that '
-    'validates keeps it',
+    'Softmax averaged over an image and its mirror image; scored without it too. Fixed from the '
+    'start for a run with a validation split',
     free=True,
   ),
   'eval.shifts': Field(

@@ -1,6 +1,7 @@
-"""Do parallel window sizes help, and the pool branch?
+r"""Do parallel window sizes help, and the pool branch?
 
-    python main.py --config=configs/experiments/branches.py --mode=sweep --run
+    python main.py --config=configs/experiments/branches.py --mode=sweep --run \
+        --config.dataset.data_dir=DIR
 
 Modules of one window size have the same number of outputs and nearly the same multiply-adds as the
 base's; without the pool branch its outputs come from the 1x1 convolution.

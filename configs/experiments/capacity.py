@@ -1,6 +1,7 @@
-"""Do many parameters overfit?
+r"""Do many parameters overfit?
 
-    python main.py --config=configs/experiments/capacity.py --mode=sweep --run
+    python main.py --config=configs/experiments/capacity.py --mode=sweep --run \
+        --config.dataset.data_dir=DIR
 
 Widths from an eighth to the paper's on 5,000 images.
 """

@@ -1,6 +1,7 @@
-"""Does average pooling replace fully connected layers, and is dropout needed with it?
+r"""Does average pooling replace fully connected layers, and is dropout needed with it?
 
-    python main.py --config=configs/experiments/classifier.py --mode=sweep --run
+    python main.py --config=configs/experiments/classifier.py --mode=sweep --run \
+        --config.dataset.data_dir=DIR
 
 5,000 images, so that regularisation matters.
 """

@@ -1,6 +1,7 @@
-"""Do deeper plain networks train worse, and do shortcuts mend it?
+r"""Do deeper plain networks train worse, and do shortcuts mend it?
 
-    python main.py --config=configs/experiments/depth.py --mode=sweep --run
+    python main.py --config=configs/experiments/depth.py --mode=sweep --run \
+        --config.dataset.data_dir=DIR
 
 Networks of 20 and 56 layers with shortcuts and without (arXiv 1512.03385, section 4.2), at 16
 pixels on 15,000 images: what is compared is how well they fit what they are trained on.

@@ -1,6 +1,7 @@
-"""Which modules do best at equal multiply-adds?
+r"""Which modules do best at equal multiply-adds?
 
-    python main.py --config=configs/experiments/family.py --mode=sweep --run
+    python main.py --config=configs/experiments/family.py --mode=sweep --run \
+        --config.dataset.data_dir=DIR
 
 GoogLeNet's successors as they are, made narrow (ResNet shallow) until they cost about what the base
 does, 27 million multiply-adds; widths are rounded to multiples of 8, so they are 23 to 28.

@@ -1,6 +1,7 @@
-"""How much of the gradient at the first layer comes from the auxiliary heads?
+r"""How much of the gradient at the first layer comes from the auxiliary heads?
 
-    python main.py --config=configs/experiments/head_gradients.py --mode=sweep --run
+    python main.py --config=configs/experiments/head_gradients.py --mode=sweep --run \
+        --config.dataset.data_dir=DIR
 
 The first 500 steps of the runs with heads of `heads.py`, with the gradient of each head told apart.
 """

@@ -1,6 +1,7 @@
-"""Do auxiliary heads carry gradient to the input, and do they help?
+r"""Do auxiliary heads carry gradient to the input, and do they help?
 
-    python main.py --config=configs/experiments/heads.py --mode=sweep --run
+    python main.py --config=configs/experiments/heads.py --mode=sweep --run \
+        --config.dataset.data_dir=DIR
 
 Two heads (after 4a and 4d, weight 0.3) or none, with batch norm and without. Without it the rate is
 0.08, which `rate.py` chose, and gradients are clipped at 1.

@@ -1,6 +1,7 @@
-"""Does local response normalisation help where there is no batch norm?
+r"""Does local response normalisation help where there is no batch norm?
 
-python main.py --config=configs/experiments/lrn.py --mode=sweep --run
+    python main.py --config=configs/experiments/lrn.py --mode=sweep --run \
+        --config.dataset.data_dir=DIR
 """
 
 from googlenet_jax.configs.experiments import base, heads

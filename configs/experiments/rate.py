@@ -1,6 +1,7 @@
-"""Which learning rate do networks without batch norm get?
+r"""Which learning rate do networks without batch norm get?
 
-    python main.py --config=configs/experiments/rate.py --mode=sweep --run
+    python main.py --config=configs/experiments/rate.py --mode=sweep --run \
+        --config.dataset.data_dir=DIR
 
 To be chosen by the loss of the last epoch of training, on a seed that no experiment reports, before
 those that use it (`heads.BARE`) run. The loss is lowest at 0.08.

@@ -1,6 +1,7 @@
-"""What do the 1x1 reductions cost, and what do they save?
+r"""What do the 1x1 reductions cost, and what do they save?
 
-    python main.py --config=configs/experiments/reductions.py --mode=sweep --run
+    python main.py --config=configs/experiments/reductions.py --mode=sweep --run \
+        --config.dataset.data_dir=DIR
 
 Modules without reductions (Figure 2a) at equal multiply-adds, 26.3 M an image against 27.0, where
 the narrower network has a narrower stem too; and at equal filters.

@@ -1,6 +1,7 @@
-"""From a tutorial's recipe to ours, one factor at a time: what does each add?
+r"""From a tutorial's recipe to ours, one factor at a time: what does each add?
 
-    python main.py --config=configs/experiments/waterfall.py --mode=sweep --run
+    python main.py --config=configs/experiments/waterfall.py --mode=sweep --run \
+        --config.dataset.data_dir=DIR
 
 The recipe of `configs/tutorial.py` at 32 pixels, with the base's width and normalised pixels, for
 the base's six epochs.

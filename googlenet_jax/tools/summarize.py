@@ -80,7 +80,7 @@ LAYERS = (
   'pool ops',
   'output, KB',
   'kept, KB',
-  'field',
+  'receptive field',
   'stride',
 )
 
@@ -167,7 +167,7 @@ def compare(networks: dict[str, Shown]) -> Table:
     'MFLOP/2 (XLA)',
     'kept, KB',
     'peak, KB',
-    'field',
+    'receptive field',
     'top-5 error, %',
     'of',
   )

@@ -1,6 +1,6 @@
 """Networks with their weights: from published files, from ours, from a run's workdir.
 
-network = weights.load('bvlc_googlenet.onnx')
+network = weights.load('bvlc')
 logits = network.model.apply(network.variables, images, train=False).logits
 """
 
