@@ -334,6 +334,13 @@ def test_processes_together_see_every_example_once_an_epoch(processes):
   np.testing.assert_array_equal(order.ravel(), taken(training_order(48), steps, batch_size))
 
 
+@pytest.mark.newest
+def test_the_order_of_an_epoch_is_the_one_that_runs_were_made_with():
+  # Another order, as of another Grain, has to raise `stored.FORMAT`: a stopped run would mix two.
+  expected = [4, 6, 9, 7, 5, 3, 1, 8, 2, 0, 8, 1, 3, 7, 9, 0, 5, 4, 2, 6]
+  np.testing.assert_array_equal(taken(training_order(10), range(5), 4), expected)
+
+
 def test_threads_and_the_beginning_change_nothing():
   for name in ('index', 'drawn'):
     straight = taken(training_order(50), range(12), 8, name)
@@ -408,6 +415,41 @@ def test_streamed_examples_depend_on_their_position_alone(two_classes, fields):
   one, other = made(8, 1), made(24, 4)
   for name in ('image', 'label', 'mask'):
     np.testing.assert_allclose(getattr(one, name), getattr(other, name), atol=1e-3)
+
+
+def test_a_streamed_partner_gives_its_label_with_its_image(tmp_path):
+  for name in 'abcd':
+    (tmp_path / name).mkdir()
+    for i in range(4):
+      image = Image.new('RGB', (20, 20), (60 * 'abcd'.index(name),) * 3)
+      image.save(tmp_path / name / f'{i}.png')
+  for fields in ({'mixup': 0.5}, {'cutmix': 1.0}):
+    data = pipeline.streamed(
+      folder.records(str(tmp_path), 'all'),
+      train=True,
+      image_size=16,
+      resize_shorter=16,
+      augment=augment.Augment((0.5, 1.0), **fields),
+      **STATISTICS,
+    )
+    found = batches(data, range(6), 16, jax.random.key(1))
+    values = found.label @ np.array([0.0, 60, 120, 180])
+    np.testing.assert_allclose(found.image.mean((1, 2, 3)), values, atol=0.02)
+    assert (found.label.max(-1) < 0.99).mean() > 0.4
+
+
+def test_each_epoch_crops_streamed_photos_anew(two_classes):
+  data = pipeline.streamed(
+    folder.records(str(two_classes), 'all'),
+    train=True,
+    image_size=16,
+    resize_shorter=20,
+    augment=augment.Augment((0.08, 1.0)),
+    **STATISTICS,
+  )
+  images = batches(data, range(10), 8, jax.random.key(1)).image.reshape(2, 40, -1)
+  nearest = np.abs(images[0][:, None] - images[1]).mean(-1).min(1)  # whichever photo it is
+  assert (nearest > 1).mean() > 0.9
 
 
 def test_alternate_mirrors_each_streamed_photo_every_second_epoch(two_classes):
@@ -541,7 +583,7 @@ def test_test_crops_are_the_papers(crops, size):
   found = decode.views(
     encoded(image, 'PNG'), lambda w, h: boxes.test_boxes(w, h, crops, 224, 256), 224
   )
-  expected = []
+  expected = [4, 6, 9, 7, 5, 3, 1, 8, 2, 0, 8, 1, 3, 7, 9, 0, 5, 4, 2, 6]
   for side in (256,) if crops == 10 else (256, 288, 320, 352):
     width, height = (round(n * side / min(size)) for n in size)
     resized = image.resize((width, height), Image.Resampling.BILINEAR)

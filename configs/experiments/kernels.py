@@ -1,6 +1,6 @@
 r"""Do stacked 3x3 convolutions beat one 5x5, and is the ReLU after a reduction needed?
 
-    python main.py --config=configs/experiments/kernels.py --mode=sweep --run \
+python main.py --config=configs/experiments/kernels.py --mode=sweep --run \
         --config.dataset.data_dir=DIR
 """
 

@@ -1,6 +1,6 @@
 r"""Does local response normalisation help where there is no batch norm?
 
-    python main.py --config=configs/experiments/lrn.py --mode=sweep --run \
+python main.py --config=configs/experiments/lrn.py --mode=sweep --run \
         --config.dataset.data_dir=DIR
 """
 

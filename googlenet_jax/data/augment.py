@@ -18,7 +18,7 @@ class Augment(NamedTuple):
   """What is done to training images, in this order; 0, False or () leaves a step out.
 
   Attributes:
-    area: shares of a photo's area, least and greatest, that a crop has (`decode.random_box`);
+    area: shares of a photo's area, least and greatest, that a crop has (`boxes.random_box`);
       this one and the next two are done by the host while it decodes.
     aspect: width over height of a crop, least and greatest.
     interpolation: names of `decode.INTERPOLATIONS`; a crop is resized with one of them.
@@ -31,11 +31,11 @@ class Augment(NamedTuple):
     hue: greatest turn of the colours about the gray axis, as a share of the circle.
     lighting: standard deviation of the shift along the principal components of ImageNet's
       colours, in units of theirs (Krizhevsky et al. 2012, section 4.1: 0.1).
+    extra: further steps `(images [B, H, W, C] float32 in [0, 255], keys [B]) -> images`, on images
+      of the network's size.
     cutout: side of a square of zeros (after normalisation), pixels (arXiv 1708.04552).
     mixup: alpha of the Beta distribution of the mixing weight (arXiv 1710.09412).
     cutmix: alpha, likewise (arXiv 1905.04899); with both, each example takes one of them.
-    extra: further steps `(images [B, H, W, C] float32 in [0, 255], keys [B]) -> images`, after
-      `lighting`, on images of the network's size.
   """
 
   area: tuple[float, ...] = ()
@@ -47,10 +47,10 @@ class Augment(NamedTuple):
   color: float = 0.0
   hue: float = 0.0
   lighting: float = 0.0
+  extra: tuple[Callable[[jax.Array, jax.Array], jax.Array], ...] = ()
   cutout: int = 0
   mixup: float = 0.0
   cutmix: float = 0.0
-  extra: tuple[Callable[[jax.Array, jax.Array], jax.Array], ...] = ()
 
 
 NONE = Augment()
@@ -64,9 +64,60 @@ PCA_VECTORS = np.array(  # a column each
 )
 
 
-def split(keys: jax.Array, count: int) -> list[jax.Array]:
-  """`count` arrays of keys `[B]`, independent of each other."""
-  return [jax.vmap(jax.random.fold_in, (0, None))(keys, i) for i in range(count)]
+# What is random about an example; those of `extra` follow. The place of each is in a run's bits.
+STREAMS = 'crop', 'color', 'cutout', 'mix', 'hue', 'lighting'
+
+
+def by_example(key: jax.Array, positions: jax.Array) -> jax.Array:
+  """A key `[B]` for the example at each position `[B]`."""
+  return jax.vmap(jax.random.fold_in, (None, 0))(key, positions)
+
+
+def stream(keys: jax.Array, number: int) -> jax.Array:
+  """Keys `[B]` for one of the things that are random about an example, independent of others'."""
+  return jax.vmap(jax.random.fold_in, (0, None))(keys, number)
+
+
+def apply(
+  images: jax.Array,
+  keys: jax.Array | None,
+  shape: tuple[int, int, int],
+  mean: tuple[float, ...],
+  std: tuple[float, ...],
+  augment: Augment,
+) -> jax.Array:
+  """Augmented, resized and normalised images `[B, *shape]` float32; each by its own key alone.
+
+  Args:
+    images: `[B, H, W, C]`, [0, 255].
+    keys: `[B]`; None where nothing is augmented.
+    shape: (H, W, C) of the result.
+    mean, std: statistics of a channel, in [0, 255].
+    augment: what is done; mixing apart (`mix`), and `alternate`, which knows the epoch.
+  """
+
+  def key(name):
+    return stream(keys, STREAMS.index(name))
+
+  by_chance = augment.flip and not augment.alternate
+  if augment.pad or by_chance:
+    images = crop_and_flip(images, key('crop'), augment.pad, by_chance)
+  images = images.astype(jnp.float32)
+  if augment.color:
+    images = jitter_color(images, key('color'), augment.color)
+  if augment.hue:
+    images = turn_hue(images, key('hue'), augment.hue)
+  if augment.lighting:
+    images = shift_lighting(images, key('lighting'), augment.lighting)
+  if images.shape[-3:-1] != shape[:2]:
+    images = jax.image.resize(images, (len(images), *shape[:2], images.shape[3]), 'bilinear')
+  images = jnp.broadcast_to(images, (*images.shape[:-3], *shape))
+  for i, step in enumerate(augment.extra, len(STREAMS)):
+    images = step(images, stream(keys, i))
+  images = pixels.normalise(images, mean, std)
+  if augment.cutout:
+    images = cutout(images, key('cutout'), augment.cutout)
+  return images
 
 
 def crop_and_flip(images: jax.Array, keys: jax.Array, pad: int, flip: bool) -> jax.Array:
@@ -187,7 +238,8 @@ def mix(
     Images and labels; a label's weights are the shares of the pixels.
   """
   mixup, cutmix = augment.mixup, augment.cutmix
-  key_choice, key_mixup, key_cutmix, key_box = split(split(keys, 4)[3], 4)
+  mixing = stream(keys, STREAMS.index('mix'))
+  key_choice, key_mixup, key_cutmix, key_box = (stream(mixing, i) for i in range(4))
   height, width = images.shape[1:3]
   beta = jax.vmap(lambda key, alpha: jax.random.beta(key, alpha, alpha), (0, None))
   by_box = jax.vmap(jax.random.bernoulli, (0, None))(

@@ -110,34 +110,33 @@ def in_memory(
   if len(bad) > max_bad:
     raise too_many_bad(len(bad), count, max_bad, f'record {bad[-1]}')
 
-  def take(device_data, index, keys, mirrored=None):
+  def take(device_data, index, keys=None, mirrored=None):
     images = device_data['images'][index]
     if mirrored is not None:
       images = jnp.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
-    images = prepared(images, keys, shape, mean, std, augment)
+    images = aug.apply(images, keys, shape, mean, std, augment)
     return images, jax.nn.one_hot(device_data['labels'][index], classes)
 
-  def make_batch(device_data, host_batch, positions, key):
-    del host_batch
-    if not train:
-      index = jnp.minimum(positions, count - 1)
-      mask = device_data['valid'][index] & (positions < count)
-      return Batch(*take(device_data, index, None), mask.astype(jnp.float32))
+  def evaluation(device_data, host_batch, positions, key):
+    index = jnp.minimum(positions, count - 1)
+    mask = device_data['valid'][index] & (positions < count)
+    return Batch(*take(device_data, index), mask.astype(jnp.float32))
+
+  def training(device_data, host_batch, positions, key):
     key_order, key_example, key_partner, key_flip = (jax.random.fold_in(key, i) for i in range(4))
 
-    def mirrored(index):
-      return aug.mirrored(key_flip, index, positions // count) if augment.alternate else None
+    def drawn(index, keys):
+      flips = aug.mirrored(key_flip, index, positions // count) if augment.alternate else None
+      return take(device_data, index, keys, flips)
 
     index = shuffled(key_order, positions, count)
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key_example, positions)
-    images, labels = take(device_data, index, keys, mirrored(index))
+    images, labels = drawn(index, aug.by_example(key_example, positions))
     mask = device_data['valid'][index]
     if augment.mixup or augment.cutmix:
       # A partner from the whole set, not from the batch, which is another on other devices.
-      partner_keys = jax.vmap(jax.random.fold_in, (None, 0))(key_partner, positions)
-      partner = jax.vmap(lambda k: jax.random.randint(k, (), 0, count))(partner_keys)
-      others = take(device_data, partner, partner_keys, mirrored(partner))
-      images, labels = aug.mix(images, labels, *others, partner_keys, augment)
+      keys = aug.by_example(key_partner, positions)
+      partner = jax.vmap(lambda key: jax.random.randint(key, (), 0, count))(keys)
+      images, labels = aug.mix(images, labels, *drawn(partner, keys), keys, augment)
     return Batch(images, labels, mask.astype(jnp.float32))
 
   return Pipeline(
@@ -146,7 +145,7 @@ def in_memory(
     image_shape=shape,
     device_data={'images': split.images, 'labels': split.labels, 'valid': np.asarray(split.valid)},
     feed=lambda step, count, batch_size: (),
-    make_batch=make_batch,
+    make_batch=training if train else evaluation,
     digest=split.digest,
     max_bad=max_bad,
     unreadable=lambda: bad,
@@ -205,15 +204,12 @@ def streamed(
 
   def make_batch(device_data, host_batch, positions, key):
     del device_data
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, positions) if train else None
+    keys = aug.by_example(key, positions) if train else None
     images = normalised(host_batch['image'], shape, mean, std, keys, augment)
-    labels, mask = (
-      jax.nn.one_hot(host_batch['label'], len(records.class_names)),
-      host_batch['valid'],
-    )
+    labels = jax.nn.one_hot(host_batch['label'], len(records.class_names))
     if augment.mixup or augment.cutmix:
       images, labels = aug.mix(images, labels, _beside(images), _beside(labels), keys, augment)
-    return Batch(images, labels, mask.astype(jnp.float32))
+    return Batch(images, labels, host_batch['valid'].astype(jnp.float32))
 
   return Pipeline(
     size=records.count,
@@ -238,7 +234,7 @@ def normalised(
   keys: jax.Array | None = None,
   augment: aug.Augment = aug.NONE,
 ) -> jax.Array:
-  """What the host feeds, crops `[B, H, W, 3]`, as a network takes them; see `prepared`.
+  """What the host feeds, crops `[B, H, W, 3]`, as a network takes them; see `augment.apply`.
 
   Test crops `[B, crops / 2, H, W, 3]` become `[B, crops, *shape]`: each mirrored too.
   """
@@ -246,7 +242,7 @@ def normalised(
     images = pixels.gray(images)
   if images.ndim == 5:
     images = jnp.concatenate([images, images[..., ::-1, :]], 1)
-  return prepared(images, keys, shape, mean, std, augment)
+  return aug.apply(images, keys, shape, mean, std, augment)
 
 
 def _beside(x):
@@ -263,45 +259,3 @@ def _check_channels(depth, mean, std, augment):
   if {len(mean), len(std)} - {1, depth}:
     each = f' or {depth}, one for each of the channels' if depth > 1 else ': the images are gray'
     raise InputError(f'dataset.mean={mean} and dataset.std={std}: give 1 value{each}')
-
-
-def prepared(
-  images: jax.Array,
-  keys: jax.Array | None,
-  shape: tuple[int, int, int],
-  mean: tuple[float, ...],
-  std: tuple[float, ...],
-  augment: aug.Augment,
-) -> jax.Array:
-  """Augmented, resized and normalised images `[B, *shape]` float32; each by its own key alone.
-
-  Args:
-    images: `[B, H, W, C]`, [0, 255].
-    keys: `[B]`; None where nothing is augmented.
-    shape: (H, W, C) of the result.
-    mean, std: statistics of a channel, in [0, 255].
-    augment: what is done; mixing apart (`augment.mix`), and `alternate`, which knows the epoch.
-  """
-  if keys is not None:
-    key_crop, key_color, key_cutout, _, key_hue, key_light, *key_extra = aug.split(
-      keys, 6 + len(augment.extra)
-    )
-  by_chance = augment.flip and not augment.alternate
-  if augment.pad or by_chance:
-    images = aug.crop_and_flip(images, key_crop, augment.pad, by_chance)
-  images = images.astype(jnp.float32)
-  if augment.color:
-    images = aug.jitter_color(images, key_color, augment.color)
-  if augment.hue:
-    images = aug.turn_hue(images, key_hue, augment.hue)
-  if augment.lighting:
-    images = aug.shift_lighting(images, key_light, augment.lighting)
-  if images.shape[-3:-1] != shape[:2]:
-    images = jax.image.resize(images, (len(images), *shape[:2], images.shape[3]), 'bilinear')
-  images = jnp.broadcast_to(images, (*images.shape[:-3], *shape))
-  for step, key in zip(augment.extra, key_extra if augment.extra else (), strict=True):
-    images = step(images, key)
-  images = pixels.normalise(images, mean, std)
-  if augment.cutout:
-    images = aug.cutout(images, key_cutout, augment.cutout)
-  return images
