@@ -1,5 +1,6 @@
 """From a config to the parts of a run: the config goes no deeper than here."""
 
+import functools
 import logging
 
 import flax
@@ -188,11 +189,10 @@ class Run:
     self.metrics = scored(config)
     self.writers = writers.create(config.log.writers, config.log.writer_fields.to_dict())
     self.pictures = config.log.pictures
-    self._key_params, self.key = jax.random.split(jax.random.key(config.seed))
-    self._image_shape, self._average = data.image_shape, config.average.name
+    key_params, self.key = jax.random.split(jax.random.key(config.seed))
 
     self._loss, self._frozen = loss(config), tuple(config.init.frozen)
-    outputs, variables = self._probe(config, len(self.description.class_names))
+    outputs, variables = self._probe(config, data)
     self.heads = tuple(losses.heads(outputs))
     titles = losses.head_titles(self.model)
     self.head_titles = {head: titles.get(head, head) for head in self.heads}
@@ -202,13 +202,24 @@ class Run:
     self.frozen = _layers('frozen', frozen, variables['params'])
     groups = (layers, learnt) if config.log.norms else ((), ())
     apart = learnt if config.log.head_norms else ()
-    self._sums = steps.train_metrics(self.heads, *groups, apart)
+    self._create = functools.partial(
+      train_state.create,
+      self.model,
+      key_params,
+      data.image_shape,
+      self._optimizer,
+      average=config.average.name,
+      sums=steps.train_metrics(self.heads, *groups, apart),
+      heads=self.heads,
+      frozen=self._frozen,
+    )
     self.one_device = self._one_device(config, data.make_batch)
     self.step = parallel.MappedStep(self.one_device, arguments=3)
 
-  def _probe(self, config: ConfigDict, classes: int):
+  def _probe(self, config: ConfigDict, data: pipeline.Pipeline):
     """Shapes of the outputs and variables; InputError where a part breaks its contract."""
-    about = models.undrawn(self.model), self._image_shape, classes
+    classes = len(self.description.class_names)
+    about = models.undrawn(self.model), data.image_shape, classes
     outputs, variables = contracts.network(config.model.name, *about)
     contracts.loss(config.train.loss, self._loss, classes)
     contracts.metrics(self.metrics, classes)
@@ -218,43 +229,35 @@ class Run:
     return outputs, variables
 
   def _one_device(self, config: ConfigDict, make_batch):
-    until = self.clock.round(config.train.aux_until)
-    return steps.make_train_step(
+    until, total = self.clock.round(config.train.aux_until), self.clock.total_steps
+    gradients = steps.make_gradients(
       self.model,
-      self._optimizer,
-      self.schedule,
-      make_batch,
-      total_steps=self.clock.total_steps,
-      batch_size=self.batch_size,
       loss=self._loss,
       aux_weight=config.train.aux_weight,
       label_smoothing=config.train.label_smoothing,
-      average=config.average.name,
-      average_decay=config.average.decay,
-      average_from=self.clock.round(config.average.begin),
-      log_norms=config.log.norms,
-      head_norms=config.log.head_norms,
-      looped=config.train.steps_per_call > 1,
-      aux_until=until if until < self.clock.total_steps else None,
+      aux_until=until if until < total else None,
       frozen=self._frozen,
+      head_norms=config.log.head_norms,
+    )
+    update = steps.make_update(
+      self._optimizer, self.schedule, total_steps=total, frozen=self._frozen
+    )
+    chosen = config.average
+    average = steps.make_average(chosen.name, chosen.decay, self.clock.round(chosen.begin))
+    return steps.make_train_step(
+      gradients,
+      update,
+      average,
+      make_batch,
+      batch_size=self.batch_size,
+      log_norms=config.log.norms,
+      looped=config.train.steps_per_call > 1,
       on_nonfinite=config.on_nonfinite,
     )
 
   def shapes(self) -> train_state.TrainState:
     """Shapes and types of the state."""
     return jax.eval_shape(self._create)
-
-  def _create(self):
-    return train_state.create(
-      self.model,
-      self._key_params,
-      self._image_shape,
-      self._optimizer,
-      self._average,
-      self._sums,
-      self.heads,
-      self._frozen,
-    )
 
   def initial_state(self) -> train_state.TrainState:
     """The state before the first step, replicated.

@@ -1,7 +1,7 @@
-"""One training step and one evaluation step, as pure functions of one device's part."""
+"""The training step as a pure function of one device's part: its parts, and the whole."""
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -12,7 +12,6 @@ from jax import lax
 
 from googlenet_jax import losses, metrics, optim, train_state
 from googlenet_jax.losses import Loss
-from googlenet_jax.metrics import Metric
 from googlenet_jax.nonfinite import guard
 from googlenet_jax.parallel import AXIS, positions
 from googlenet_jax.train_state import TrainState
@@ -71,9 +70,15 @@ def make_gradients(
   frozen: tuple[str, ...] = (),
   head_norms: bool = False,
 ) -> Callable:
-  """The loss's gradient over all devices; the labels are smoothed for any loss.
+  """The loss's gradient over all devices.
 
   Args:
+    model: network.
+    loss: loss of each head (`losses.LOSSES`).
+    aux_weight: factor on each auxiliary loss (the paper's 0.3).
+    label_smoothing: share of the label spread evenly over all classes, for any loss
+      (arXiv 1512.00567).
+    frozen: beginnings of the names of layers that are not learnt; see `as_in_evaluation`.
     aux_until: step from which on auxiliary losses count nothing; None for never.
     head_norms: whether the sums hold the norms of each head's part, which costs a pass back for
       each head.
@@ -162,7 +167,14 @@ def make_update(
   total_steps: int,
   frozen: tuple[str, ...],
 ) -> Callable:
-  """The optimizer's part of a step: `(state, gradients) -> Update`."""
+  """The optimizer's part of a step: `(state, gradients) -> Update`.
+
+  Args:
+    optimizer: transformation for a learning rate of 1 (`optim.create`).
+    schedule: learning rate by step.
+    total_steps: length of the training.
+    frozen: see `make_gradients`.
+  """
 
   def update(state, grads):
     learnt = train_state.learnt(state.params, frozen)
@@ -180,6 +192,10 @@ def make_average(kind: str, decay: float, begin: int) -> Callable:
 
   `new` holds `params` and `batch_stats` after the step. Where no update was `made` they are those
   before it, and count once.
+
+  Args:
+    kind, decay: see `train_state.update_average`.
+    begin: first step that is averaged.
   """
 
   def average(state, new, made):
@@ -243,158 +259,39 @@ def repeat(step: Callable, *, looped: bool) -> Callable:
 
 
 def make_train_step(
-  model,
-  optimizer: optax.GradientTransformationExtraArgs,
-  schedule: Callable,
+  gradients: Callable,
+  update: Callable,
+  average: Callable,
   make_batch: Callable,
   *,
-  total_steps: int,
   batch_size: int,
-  loss: Loss,
-  aux_weight: float,
-  label_smoothing: float,
-  average: str,
-  average_decay: float,
-  average_from: int,
-  log_norms: bool,
-  looped: bool,
-  aux_until: int | None = None,
-  frozen: tuple[str, ...] = (),
-  head_norms: bool = False,
+  log_norms: bool = False,
+  looped: bool = False,
   on_nonfinite: str = 'stop',
 ) -> Callable:
   """A training step, as `repeat` returns it.
 
   Args:
-    model: network.
-    optimizer: transformation for a learning rate of 1 (`optim.create`).
-    schedule: learning rate by step.
+    gradients, update, average: what `make_gradients`, `make_update` and `make_average` return.
     make_batch: function of a pipeline.
-    total_steps: length of the training.
     batch_size: examples, over all devices.
-    loss: loss of each head (`losses.LOSSES`).
-    aux_weight: factor on each auxiliary loss (the paper's 0.3).
-    label_smoothing: share of the label spread evenly over all classes (arXiv 1512.00567).
-    average, average_decay: see `train_state.update_average`.
-    average_from: first step that is averaged.
     log_norms: whether norms of gradients and parameters are summed.
     looped: see `repeat`.
-    aux_until, head_norms: see `make_gradients`.
-    frozen: beginnings of the names of layers that are not learnt; see `as_in_evaluation`.
     on_nonfinite: see `nonfinite.guard`.
   """
-  gradients = make_gradients(
-    model,
-    loss=loss,
-    aux_weight=aux_weight,
-    label_smoothing=label_smoothing,
-    aux_until=aux_until,
-    frozen=frozen,
-    head_norms=head_norms,
-  )
-  make = make_update(optimizer, schedule, total_steps=total_steps, frozen=frozen)
-  averaged = make_average(average, average_decay, average_from)
 
   def step(state, host_batch, device_data, key):
     batch, key = draw(make_batch, batch_size, state, host_batch, device_data, key)
     grads, batch_stats, sums = gradients(state.params, state.batch_stats, batch, key, state.step)
-    update = make(state, grads)
-    new = {'params': state.params | update.learnt, 'batch_stats': batch_stats}
+    updated = update(state, grads)
+    new = {'params': state.params | updated.learnt, 'batch_stats': batch_stats}
     sums |= {'steps': jnp.ones(())} | (norms(grads, new['params']) if log_norms else {})
     changed = state.replace(
       **new,
-      opt_state=update.opt_state,
-      average=averaged(state, new, update.made),
-      log_sums=add_sums(state.log_sums, sums, update),
+      opt_state=updated.opt_state,
+      average=average(state, new, updated.made),
+      log_sums=add_sums(state.log_sums, sums, updated),
     )
-    return guard(state, changed, sums, grads, update.learnt, on_nonfinite=on_nonfinite)
+    return guard(state, changed, sums, grads, updated.learnt, on_nonfinite=on_nonfinite)
 
   return repeat(step, looped=looped)
-
-
-CORRECT = 'correct'  # key of the marks, beside the metrics
-
-
-def eval_sums(scored: Mapping[str, Metric], classes: int, size: int = 0) -> dict[str, Any]:
-  """What an evaluation step adds to, zero: the examples and the sums of each metric.
-
-  Args:
-    scored: metrics by name.
-    classes: number of classes.
-    size: examples of which each is marked, as by `make_eval_step`.
-  """
-  logits = jax.ShapeDtypeStruct((1, classes), jnp.float32)
-  mask = jax.ShapeDtypeStruct((1,), jnp.float32)
-  shapes = {name: jax.eval_shape(x.sums, logits, logits, mask) for name, x in scored.items()}
-  shapes |= {CORRECT: jax.ShapeDtypeStruct((size,), jnp.int8)} if size else {}
-  return {'examples': jnp.zeros(())} | jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-
-
-def unflipped(values: Mapping[str, Any]) -> dict[str, Any]:
-  """Values by metric, under the names that they have where the mirror image has no part in them."""
-  return {f'{name}_unflipped': x for name, x in values.items()}
-
-
-def shifted(shifts: Sequence[int]) -> dict[str, int]:
-  """Shifts by the name of their score."""
-  return {f'top1_shift_{pixels}': pixels for pixels in shifts}
-
-
-def mean_logits(one: jax.Array, other: jax.Array) -> jax.Array:
-  """Logits whose softmax is the mean of two, and whose normaliser is the mean of theirs."""
-  scales = [jax.nn.logsumexp(x, axis=-1, keepdims=True) for x in (one, other)]
-  mean = jnp.logaddexp(one - scales[0], other - scales[1]) - jnp.log(2.0)
-  return mean + (scales[0] + scales[1]) / 2
-
-
-def make_eval_step(
-  model,
-  make_batch: Callable,
-  scored: Mapping[str, Metric],
-  *,
-  batch_size: int,
-  flip: bool = False,
-  size: int = 0,
-  shifts: Sequence[int] = (),
-) -> Callable:
-  """An evaluation step: `(sums, host_batch, device_data, variables, start) -> sums`.
-
-  `host_batch` has a leading axis of one step, as in training; `start` is the position of the
-  batch's first example. Places without an example add nothing, so the sums are exact for
-  any size of set, batch and number of devices. With `flip` the logits that are scored have the
-  mean softmax of an image and its mirror image, and the mean of their normalisers, for losses that
-  are not of a softmax; the image alone is scored as `unflipped` names it. With `size`, the number
-  of examples, each that is right is marked with a 1 under `CORRECT`. With `shifts` top-1 is also
-  scored for images moved that many pixels to the right, the border reflected, under the names that
-  `shifted` gives.
-  """
-
-  def add(logits, batch):
-    return {name: x.sums(logits, batch.label, batch.mask) for name, x in scored.items()}
-
-  def marked(logits, batch, places):
-    right = metrics.correct(logits, batch.label) * batch.mask
-    # The last batch has places beyond the end: they are dropped.
-    return jnp.zeros(size, jnp.int8).at[places].add(right.astype(jnp.int8), mode='drop')
-
-  def step(sums, host_batch, device_data, variables, start):
-    host_batch = jax.tree.map(lambda x: x[0], host_batch)
-    places = positions(start, batch_size)
-    batch = make_batch(device_data, host_batch, places, None)
-    logits = model.apply(variables, batch.image, train=False).logits
-    new = add(logits, batch)
-    if flip:
-      mirrored = model.apply(variables, batch.image[:, :, ::-1], train=False).logits
-      logits, new = mean_logits(logits, mirrored), unflipped(new)
-      new |= add(logits, batch)
-    for name, pixels in shifted(shifts).items():
-      moved = jnp.pad(batch.image, ((0, 0), (0, 0), (pixels, 0), (0, 0)), mode='reflect')
-      moved = moved[:, :, : batch.image.shape[2]]
-      logits_of_moved = model.apply(variables, moved, train=False).logits
-      new[name] = scored['top1'].sums(logits_of_moved, batch.label, batch.mask)
-    if size:
-      new[CORRECT] = marked(logits, batch, places)
-    new['examples'] = batch.mask.sum()
-    return jax.tree.map(jnp.add, sums, lax.psum(new, AXIS))
-
-  return step

@@ -64,7 +64,7 @@ def create(
   image_shape: tuple,
   optimizer,
   average: str,
-  metrics: tuple[str, ...],
+  sums: tuple[str, ...],
   heads: tuple[str, ...],
   frozen: tuple[str, ...] = (),
 ) -> TrainState:
@@ -76,7 +76,7 @@ def create(
     image_shape: (H, W, C).
     optimizer: optax transformation.
     average: one of `AVERAGES`.
-    metrics: names of the sums that a step adds to.
+    sums: names of the sums that a step adds to.
     heads: names of the network's heads.
     frozen: see `learnt`.
   """
@@ -93,7 +93,7 @@ def create(
     batch_stats=batch_stats,
     opt_state=optimizer.init(learnt(params, frozen)),
     average={} if average == 'none' else averages,
-    log_sums={name: jnp.zeros(()) for name in metrics},
+    log_sums={name: jnp.zeros(()) for name in sums},
     nonfinite=nonfinite.zeros(heads),
     skipped_batches=jnp.zeros((), jnp.int32),
   )

@@ -178,25 +178,43 @@ def streamed(data):
   return data._replace(device_data=(), feed=feed, make_batch=read)
 
 
+def train_step(
+  model,
+  data,
+  total_steps,
+  optimizer,
+  frozen=(),
+  rate=0.1,
+  *,
+  aux_until=None,
+  head_norms=False,
+  average='none',
+  average_decay=0.0,
+  average_from=0,
+  **fields,
+):
+  """A training step of batches of 16 examples."""
+  gradients = steps.make_gradients(
+    model,
+    loss=losses.cross_entropy,
+    aux_weight=0.3,
+    label_smoothing=0.0,
+    aux_until=aux_until,
+    frozen=frozen,
+    head_norms=head_norms,
+  )
+  schedule = rate if callable(rate) else lambda step: rate
+  update = steps.make_update(optimizer, schedule, total_steps=total_steps, frozen=frozen)
+  averaging = steps.make_average(average, average_decay, average_from)
+  return steps.make_train_step(
+    gradients, update, averaging, data.make_batch, batch_size=16, **fields
+  )
+
+
 def trained(model, data, count, *, optimizer=None, frozen=(), rate=0.1, **fields):
   """The states before and after some steps of 16 examples, as numpy arrays."""
   optimizer = optimizer or optim.create(name='sgd')
-  defaults = {
-    'total_steps': count,
-    'batch_size': 16,
-    'loss': losses.cross_entropy,
-    'aux_weight': 0.3,
-    'label_smoothing': 0.0,
-    'average': 'none',
-    'average_decay': 0.0,
-    'average_from': 0,
-    'log_norms': False,
-    'looped': False,
-  }
-  schedule = rate if callable(rate) else lambda step: rate
-  step = steps.make_train_step(
-    model, optimizer, schedule, data.make_batch, frozen=frozen, **defaults | fields
-  )
+  step = train_step(model, data, count, optimizer, frozen, rate, **fields)
   step, key = parallel.MappedStep(step, arguments=3), jax.random.key(0)
   heads = ('main', *(f'aux{i + 1}' for i in range(len(getattr(model, 'aux_heads', ())))))
   average = fields.get('average', 'none')
@@ -362,25 +380,8 @@ def test_a_host_fed_pipeline_gives_a_step_what_a_resident_one_does(count):
   model, found = Scale(), []
   optimizer = optim.create(name='sgd')
   for data in (device_data, streamed(device_data)):
-    step = parallel.MappedStep(
-      steps.make_train_step(
-        model,
-        optimizer,
-        lambda step: 0.1,
-        data.make_batch,
-        total_steps=3,
-        batch_size=16,
-        loss=losses.cross_entropy,
-        aux_weight=0.3,
-        label_smoothing=0.0,
-        average='none',
-        average_decay=0.0,
-        average_from=0,
-        log_norms=False,
-        looped=count > 1,
-      ),
-      arguments=3,
-    )
+    step = train_step(model, data, 3, optimizer, looped=count > 1)
+    step = parallel.MappedStep(step, arguments=3)
     heads = ('main',)
     names, key = steps.train_metrics(heads, ()), jax.random.key(0)
     state = train_state.create(model, key, (8, 8, 1), optimizer, 'none', names, heads)
