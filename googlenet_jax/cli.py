@@ -111,8 +111,13 @@ def _join_cluster(call: Call) -> None:
   values = call.flags
   # The other modes are for one process, which may be one of a cluster's hosts.
   if values.mode in RUNS:
-    about = values.process_count, values.process_index, values.local_device_ids
-    cluster.join(call.config.distributed, values.coordinator, *about)
+    cluster.join(
+      call.config.distributed,
+      values.coordinator,
+      count=values.process_count,
+      index=values.process_index,
+      devices=values.local_device_ids,
+    )
   if values.mode != 'train' or not cluster.name():
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # jax catches it, for `Signals` to ask for
   if cluster.name() and jax.process_index():

@@ -63,6 +63,7 @@ class Evaluator:
     data: Pipeline,
     scored: Mapping[str, Metric],
     batch_size: int,
+    *,
     flip: bool = False,
     each: bool = False,
     shifts: Sequence[int] = (),

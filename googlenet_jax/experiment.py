@@ -219,8 +219,9 @@ class Run:
   def _probe(self, config: ConfigDict, data: pipeline.Pipeline):
     """Shapes of the outputs and variables; InputError where a part breaks its contract."""
     classes = len(self.description.class_names)
-    about = models.undrawn(self.model), data.image_shape, classes
-    outputs, variables = contracts.network(config.model.name, *about)
+    outputs, variables = contracts.network(
+      config.model.name, models.undrawn(self.model), data.image_shape, classes
+    )
     contracts.loss(config.train.loss, self._loss, classes)
     contracts.metrics(self.metrics, classes)
     contracts.schedule(config.schedule.name, self.schedule)

@@ -119,9 +119,16 @@ def _preview(call: Call) -> dict:
 def _summarize(call: Call) -> dict:
   from googlenet_jax.tools import summarize
 
-  values, plot = call.flags, os.path.expanduser(call.flags.plot)
-  how = values.image_shape, values.num_classes, call.output, plot
-  print(summarize.summarize(call.config, values.compare, *how, _described(call)))
+  text = summarize.summarize(
+    call.config,
+    call.flags.compare,
+    call.flags.image_shape,
+    num_classes=call.flags.num_classes,
+    output=call.output,
+    plot=os.path.expanduser(call.flags.plot),
+    described=_described(call),
+  )
+  print(text)
   return {}
 
 

@@ -118,8 +118,13 @@ class Network:
     from googlenet_jax.tools.probabilities import batch_of
 
     records, preprocessing = _records(images), self.description.preprocessing
-    size = preprocessing.size, preprocessing.resize_shorter
-    crops = Crops(records, *size, augment.NONE, max_bad=records.count)
+    crops = Crops(
+      records,
+      preprocessing.size,
+      preprocessing.resize_shorter,
+      augment.NONE,
+      max_bad=records.count,
+    )
     batch_size, parts = batch_of(records.count, batch_size, devices=1), []
     feed = stream.in_order(crops, -(-records.count // batch_size), batch_size)
     with contextlib.closing(feed):

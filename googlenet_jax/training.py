@@ -14,13 +14,13 @@ from googlenet_jax import effects, experiment, files, inputs, optim, parallel
 from googlenet_jax.data.crops import too_many_bad
 from googlenet_jax.data.pipeline import Pipeline
 from googlenet_jax.errors import InputError
-from googlenet_jax.nonfinite import Recovery
 from googlenet_jax.run import folder as run_folder
 from googlenet_jax.run import summary as run_summary
 from googlenet_jax.run import workdir as workdirs
 from googlenet_jax.run.dispatch import DispatchLimiter
 from googlenet_jax.run.folder import RunFolder
 from googlenet_jax.run.profiler import Trace
+from googlenet_jax.run.recovery import Recovery
 from googlenet_jax.run.report import DeadHeadAlarm, Report, train_line, without_sums
 from googlenet_jax.run.saver import Saver
 from googlenet_jax.run.signals import Interrupted, Signals
@@ -83,8 +83,17 @@ def train(
     done = trainer.step == run.clock.total_steps or trainer.in_vain
     if done and not signals.stop:
       trainer.warn_of_lost_gradients()
-      about = config, run, folder, splits.get('test'), trainer.history, watch, trainer.step
-      summary = run_summary.make(*about, overlaps, signals.asked)  # None where it is to stop
+      summary = run_summary.make(  # None where it is to stop
+        config,
+        run,
+        folder,
+        test=splits.get('test'),
+        history=trainer.history,
+        watch=watch,
+        step=trainer.step,
+        overlaps=overlaps,
+        stop=signals.asked,
+      )
     trainer.close()
     if signals.stop:
       raise Interrupted(signals.stop)
@@ -128,9 +137,14 @@ class Trainer:
   ):
     self._config, self._run, self._data = config, run, splits['train']
     self._checkpoints, self._watch, self._signals = folder.checkpoints, watch, signals
-    chosen = config.eval
-    fields = chosen.batch_size, chosen.flip, chosen.every, chosen.patience
-    self._validation = Validation(run, splits.get('validation'), *fields)
+    self._validation = Validation(
+      run,
+      splits.get('validation'),
+      batch_size=config.eval.batch_size,
+      flip=config.eval.flip,
+      every=config.eval.every,
+      patience=config.eval.patience,
+    )
     self._device_data = parallel.replicate(self._data.device_data)
     warm = run.clock.round(config.schedule.warmup) or math.ceil(run.clock.steps_per_epoch)
     alarm = DeadHeadAlarm(run.head_titles, len(self._data.class_names), warm)
@@ -138,9 +152,14 @@ class Trainer:
     self._report = Report(run, folder.workdir, first, folder.lines, alarm)
     self.history, self._progress = self._report.history, self._report.progress
     self._saver = Saver(folder.checkpoints, self.history, watch, config.checkpoint.minutes)
-    restore, say = functools.partial(state_at, run=run, folder=folder), self._progress.say
-    about = config.on_nonfinite, run.head_titles, run.schedule, folder.checkpoints
-    self._recovery = Recovery(*about, restore, say)
+    self._recovery = Recovery(
+      on_nonfinite=config.on_nonfinite,
+      heads=run.head_titles,
+      schedule=run.schedule,
+      checkpoints=folder.checkpoints,
+      restore=functools.partial(state_at, run=run, folder=folder),
+      say=self._progress.say,
+    )
     self._set(self._recovery.begin(state))
     self._judge()
     watch.add_time(max((line.get('seconds', 0) for line in self.history.lines), default=0))

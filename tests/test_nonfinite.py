@@ -8,6 +8,7 @@ from etils import epath
 from googlenet_jax import nonfinite, parallel, train_state
 from googlenet_jax.errors import InputError
 from googlenet_jax.run.checkpoint import Checkpoints
+from googlenet_jax.run.recovery import Recovery
 
 HEADS = ('main', 'aux1')
 
@@ -74,7 +75,14 @@ def test_a_streak_ends_the_run(tmp_path):
   said = []
   checkpoints = Checkpoints(epath.Path(tmp_path))
   titles = {head: head.replace('aux1', 'aux1 (4a)') for head in HEADS}
-  recovery = nonfinite.Recovery('skip', titles, lambda step: 0.5, checkpoints, None, said.append)
+  recovery = Recovery(
+    on_nonfinite='skip',
+    heads=titles,
+    schedule=lambda step: 0.5,
+    checkpoints=checkpoints,
+    restore=None,
+    say=said.append,
+  )
   almost = parallel.replicate(walk('skip', '.', *['gradient'] * 19)[-1])
   recovery.check_skips(almost, 20)
   assert said == [

@@ -13,8 +13,8 @@ from googlenet_jax import inputs, parallel, training
 from googlenet_jax.errors import InputError
 from googlenet_jax.evidence import design, result
 from googlenet_jax.evidence.design import Experiment, Point
-from googlenet_jax.nonfinite import Diverged
 from googlenet_jax.run import workdir as workdirs
+from googlenet_jax.run.recovery import Diverged
 from googlenet_jax.run.signals import Interrupted
 from googlenet_jax.run.workdir import Busy
 

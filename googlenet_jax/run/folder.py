@@ -152,6 +152,14 @@ class RunFolder:
         raise InputError(
           f'{self.workdir}: another run has been there meanwhile: start this one again'
         )
-    about = self._config, description, self.digests, self.workdir, self.first
-    parallel.from_main(lambda: workdirs.begin(*about, new=self.latest is None))
+    parallel.from_main(
+      lambda: workdirs.begin(
+        self._config,
+        description,
+        self.digests,
+        self.workdir,
+        step=self.first,
+        new=self.latest is None,
+      )
+    )
     parallel.from_main(self.checkpoints.open)

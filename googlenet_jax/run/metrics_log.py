@@ -46,6 +46,7 @@ class MetricsLog:
     self,
     workdir: epath.Path,
     step: int | None,
+    *,
     active: bool = True,
     lines: list[dict] | None = None,
     writers: Sequence[Callable[[epath.Path], Writer]] = (TensorBoard,),

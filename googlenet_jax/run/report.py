@@ -104,8 +104,15 @@ class Report:
     alarm: DeadHeadAlarm,
   ):
     self._run, self._alarm = run, alarm
-    about = run.writers, run.head_titles, run.pictures
-    self.history = MetricsLog(workdir, step, parallel.is_main(), lines, *about)
+    self.history = MetricsLog(
+      workdir,
+      step,
+      active=parallel.is_main(),
+      lines=lines,
+      writers=run.writers,
+      titles=run.head_titles,
+      pictures=run.pictures,
+    )
     self.progress = Progress(run.clock.total_steps, step, parallel.is_main())
 
   def begin(self, step: int, dataset: str, size: int) -> None:

@@ -1,10 +1,14 @@
 """The scores of a run: its best checkpoint on a split."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
 from googlenet_jax import experiment, files, inputs, parallel
+from googlenet_jax.data.pipeline import Pipeline
 from googlenet_jax.errors import InputError
 from googlenet_jax.evaluation import Evaluator
 from googlenet_jax.run import record, workdir
@@ -44,7 +48,9 @@ def evaluate(config: ConfigDict, folder: epath.Path, arrays: inputs.Splits | Non
   model = experiment.network(config, description)
   step = chosen(config, checkpoints, folder)
   try:
-    return score(config, model, data, checkpoints, folder, step, config.eval.split)
+    return score(
+      config, model, data, checkpoints, folder=folder, step=step, split=config.eval.split
+    )
   except FileNotFoundError as error:
     raise InputError(f'checkpoint {step} in {folder} was removed meanwhile: try again') from error
 
@@ -58,11 +64,26 @@ def chosen(config: ConfigDict, checkpoints: Checkpoints, folder: epath.Path) -> 
 
 
 def score(
-  config, model, data, checkpoints, folder: epath.Path, step: int, split: str, stop=lambda: False
+  config: ConfigDict,
+  model,
+  data: Pipeline,
+  checkpoints: Checkpoints,
+  *,
+  folder: epath.Path,
+  step: int,
+  split: str,
+  stop: Callable[[], Any] = lambda: False,
 ) -> dict | None:
   """Scores a checkpoint on a split, and writes the scores and a picture; None where stopped."""
-  fields = config.eval.batch_size, config.eval.flip, True, config.eval.shifts
-  evaluator = Evaluator(model, data, experiment.scored(config), *fields)
+  evaluator = Evaluator(
+    model,
+    data,
+    experiment.scored(config),
+    config.eval.batch_size,
+    flip=config.eval.flip,
+    each=True,
+    shifts=config.eval.shifts,
+  )
   result = evaluator(checkpoints.variables(model, data.image_shape, step), stop)
   if result is None:
     return None
@@ -70,8 +91,8 @@ def score(
   description = workdir.network(folder)
   if parallel.is_main():
     told = record.about(config, split, data.digest, [record.network(description, step=step)])
-    chosen = config.eval.to_dict()
-    told |= {name: chosen[name] for name in ('metrics', 'metric_fields', 'flip', 'shifts')}
+    asked = config.eval.to_dict()
+    told |= {name: asked[name] for name in ('metrics', 'metric_fields', 'flip', 'shifts')}
     path = record.place(folder, f'evaluation_{split}', told)
     details = scores | {name: x.tolist() for name, x in result.arrays().items()}
     details['correct'] = record.bits(result.correct)
@@ -79,14 +100,17 @@ def score(
       confusion = result.values['confusion']
       details['per_class_top1'] = _per_class(confusion, data.class_names)
       if config.log.pictures:
-        from googlenet_jax import plots  # Matplotlib: a second, in which the first step is done
-
-        title = f'{config.dataset.name}, {config.dataset[split]}: top-1 {scores["top1"]:.2%}'
-        picture = plots.confusion(confusion, data.class_names, title)
         name = path.stem.replace('evaluation', 'confusion').replace('_test', '')
-        files.write(folder / f'{name}.png', picture)
+        title = f'{config.dataset.name}, {config.dataset[split]}: top-1 {scores["top1"]:.2%}'
+        _draw(confusion, data.class_names, title, folder / f'{name}.png')
     record.write(path, told, record.overrides(config, workdir.config(folder) or config), details)
   return scores
+
+
+def _draw(confusion, class_names, title, path):
+  from googlenet_jax import plots  # Matplotlib: a second, in which the first step is done
+
+  files.write(path, plots.confusion(confusion, class_names, title))
 
 
 def _per_class(confusion: np.ndarray, class_names: tuple[str, ...]) -> dict[str, float | None]:

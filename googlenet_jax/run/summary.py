@@ -19,6 +19,7 @@ def make(
   config: ConfigDict,
   run: experiment.Run,
   folder: RunFolder,
+  *,
   test: Pipeline | None,
   history: MetricsLog,
   watch: Stopwatch,
@@ -99,8 +100,16 @@ def _scores(
   step = score.chosen(config, folder.checkpoints, folder.workdir)
   found = {'test_top1': None, 'test_top5': None, 'test_loss': None}
   if test is not None:
-    about = run.model, test, folder.checkpoints, folder.workdir
-    result = score.score(config, *about, step, 'test', stop)
+    result = score.score(
+      config,
+      run.model,
+      test,
+      folder.checkpoints,
+      folder=folder.workdir,
+      step=step,
+      split='test',
+      stop=stop,
+    )
     if result is None:
       return None
     means = {x: y for x, y in result.items() if x not in ('split', 'step', 'examples')}

@@ -23,14 +23,16 @@ class Validation:
     self,
     run: experiment.Run,
     data: Pipeline | None,
+    *,
     batch_size: int,
     flip: bool,
     every: str,
     patience: int,
   ):
     self._clock, self._every, self._patience = run.clock, every, patience
-    fields = run.metrics, batch_size, flip
-    self._evaluator = None if data is None else Evaluator(run.model, data, *fields)
+    self._evaluator = None
+    if data is not None:
+      self._evaluator = Evaluator(run.model, data, run.metrics, batch_size, flip=flip)
 
   def next(self, step: int) -> int:
     """The first step after `step` at which one is due."""

@@ -148,8 +148,8 @@ def begin(
   description: weights.Description,
   digests: dict[str, str],
   workdir: epath.Path,
-  step: int,
   *,
+  step: int,
   new: bool,
 ) -> None:
   """Says in a workdir what the run is, and what is changed from a step on.

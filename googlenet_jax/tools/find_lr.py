@@ -11,9 +11,10 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from googlenet_jax import files, nonfinite, parallel, plots, training
+from googlenet_jax import files, parallel, plots, training
 from googlenet_jax.errors import InputError
 from googlenet_jax.run import metrics_log
+from googlenet_jax.run.recovery import Diverged
 
 STEPS = 200
 SPAN = 1e4  # the greatest rate over the least; config.optimizer.lr lies in their middle
@@ -70,13 +71,13 @@ def find_lr(config: ConfigDict, workdir: epath.Path, given: Collection[str] = ()
   }
 
 
-def _train(config: ConfigDict, workdir: epath.Path) -> nonfinite.Diverged | None:
+def _train(config: ConfigDict, workdir: epath.Path) -> Diverged | None:
   """Trains with a bar alone, to the end or to where the loss is not finite, as it may well be."""
   print(f'{STEPS} updates, from a rate of {config.optimizer.lr / SPAN:.2g} on ...', flush=True)
   with contextlib.redirect_stdout(io.StringIO()):
     try:
       training.train(config, workdir)
-    except nonfinite.Diverged as diverged:
+    except Diverged as diverged:
       return diverged
   return None
 

@@ -94,8 +94,14 @@ def _outputs(
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
   """One network's shares, valid and labels of each batch."""
   preprocessing = network.description.preprocessing
-  size = preprocessing.size, preprocessing.resize_shorter
-  source = Crops(records, *size, NONE, max_bad=records.count, test_crops=crops)
+  source = Crops(
+    records,
+    preprocessing.size,
+    preprocessing.resize_shorter,
+    NONE,
+    max_bad=records.count,
+    test_crops=crops,
+  )
   devices, share = jax.local_device_count(), batch_size // jax.process_count()
   # A method is equal to that of the same model alone: a model's fields may lack a hash.
   step = _compiled(network.model.apply, preprocessing, crops)
