@@ -7,7 +7,7 @@ from collections.abc import Iterable
 class InputError(ValueError):
   """Something that the user gave is unusable.
 
-  The message is one line: what is wrong, where, and what to do. `main.py` prints it and
+  The message is one line: what is wrong, where, and what to do. `cli.py` prints it and
   exits with status 2; everything else that is raised is a bug and keeps its traceback.
   """
 

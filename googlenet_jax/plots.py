@@ -1,4 +1,4 @@
-"""Pictures of a run, as PNG bytes."""
+"""Pictures of runs, networks and images, as PNG bytes."""
 
 import functools
 import io

@@ -1,12 +1,15 @@
 """Where figures come from: the commit is git's own, and what a record says names no place."""
 
 import os
+import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
 import pytest
 
+import googlenet_jax
 from googlenet_jax import schema
 from googlenet_jax.run import origin
 
@@ -45,6 +48,27 @@ def test_no_commit_outside_a_checkout_and_without_git(tmp_path, checkout, monkey
   assert origin.commit() == {'commit': None, 'changed': None}
 
 
+def test_the_package_that_counts(tmp_path, monkeypatch):
+  copy = shutil.copytree(pathlib.Path(googlenet_jax.__file__).parent, tmp_path / 'googlenet_jax')
+  monkeypatch.setattr(googlenet_jax, '__file__', str(copy / '__init__.py'))
+
+  def digests(file):
+    (copy / file).write_text((copy / file).read_text() + '# another\n')
+    origin.package.cache_clear()
+    origin._reader.cache_clear()
+    return origin.package(), origin._reader()
+
+  first = digests('tools/draw.py')
+  assert digests('tools/draw.py') == digests('modes.py') == first
+  step, weights = digests('steps.py'), digests('weights/published.py')
+  assert step[0] != first[0] and step[1] == first[1]
+  assert weights[0] == step[0] and weights[1] != step[1]
+  assert digests('tools/cost.py')[0] != weights[0]  # its figures are in a record
+  monkeypatch.undo()
+  origin.package.cache_clear()
+  origin._reader.cache_clear()
+
+
 def test_digests_of_parts_of_ones_own(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   c, found = schema.config(), []
@@ -71,10 +95,10 @@ def test_digests_of_what_training_starts_from(tmp_path):
     (tmp_path / 'run' / 'metrics.jsonl').write_text(text)
     found.append(origin.parts(c))
     origin._digest.cache_clear()  # as in another process
-  assert found[0].keys() == {'init.weights', 'init.run'}
-  assert not found[0].items() & found[1].items()
+  assert found[0].keys() == {'init.weights', 'init.run', 'googlenet_jax.weights'}
+  assert {name for name, _ in found[0].items() & found[1].items()} == {'googlenet_jax.weights'}
   c.init.weights, c.init.run = 'bvlc', ''
-  assert origin.parts(c) == {}
+  assert origin.parts(c).keys() == {'googlenet_jax.weights'}
 
 
 def test_a_command_can_be_given_again_and_names_no_place_in_a_record(monkeypatch):

@@ -127,18 +127,14 @@ def _figure(picture: Picture) -> str:
 def table(shown: Table) -> str:
   """A table as HTML."""
   head = ''.join(f'<th>{html.escape(column)}</th>' for column in shown.columns)
-  rows = [''.join(map(_cell, row)) for row in shown.rows]
+  rows = [''.join(_cell(x, shown.digits) for x in row) for row in shown.rows]
   body = '\n'.join(f'<tr>{row}</tr>' for row in rows)
   return f'<div class="wide"><table>\n<tr>{head}</tr>\n{body}\n</table></div>'
 
 
-def _cell(x) -> str:
-  if x is None:
-    return '<td></td>'
-  if isinstance(x, str):
-    return f'<td>{html.escape(x)}</td>'
-  number = f'{x:,}' if isinstance(x, int) else f'{x:,.3f}'
-  return f'<td class="number">{number}</td>'
+def _cell(x, digits) -> str:
+  kind = ' class="number"' if isinstance(x, int | float) else ''
+  return f'<td{kind}>{html.escape(tables.shown(x, digits))}</td>'
 
 
 def save(comparison: Comparison, folder: epath.Path) -> None:

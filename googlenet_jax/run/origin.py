@@ -13,6 +13,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from etils import epath
@@ -78,20 +79,32 @@ def commit() -> dict[str, Any]:
 @functools.cache
 def package() -> str:
   """Digest of the code that outcomes depend on, as it was when this was first called."""
+  return _code(lambda name: name.parts[0] not in APART or name.as_posix() in FIGURES)
+
+
+def _code(counts: Callable[[pathlib.PurePath], bool]) -> str:
+  """Digest of the package's files that count, names relative to it."""
   root = pathlib.Path(googlenet_jax.__file__).parent
   found = hashlib.blake2b(digest_size=8)
   for path in sorted(root.rglob('*.py')):
     name = path.relative_to(root)
-    if name.parts[0] not in APART or name.as_posix() in FIGURES:
+    if counts(name):
       found.update(f'{name.as_posix()}\0'.encode() + path.read_bytes() + b'\0')
   return found.hexdigest()
+
+
+@functools.cache
+def _reader() -> str:
+  """Digest of the code that reads weights, as it was when this was first called."""
+  return _code(lambda name: name.parts[0] == 'weights')
 
 
 def parts(config: ConfigDict) -> dict[str, str]:
   """Digests of what a run takes from outside of the package, beside its data.
 
   By module, the files that hold a user's own parts, as they were imported; by field, what training
-  starts from. Of what such a file imports nothing is told, nor of one that cannot be read.
+  starts from, and with weights the code that reads them. Of what such a file imports nothing is
+  told, nor of one that cannot be read.
 
   Raises:
     InputError: a part cannot be imported.
@@ -108,6 +121,8 @@ def parts(config: ConfigDict) -> dict[str, str]:
     if value := operator.attrgetter(field)(config):
       path = epath.Path(value).expanduser()
       found[field] = _digest(path / 'metrics.jsonl' if path.is_dir() else path)
+  if config.init.weights:
+    found['googlenet_jax.weights'] = _reader()
   return {name: digest for name, digest in found.items() if digest}
 
 

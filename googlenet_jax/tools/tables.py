@@ -24,7 +24,8 @@ class Table(NamedTuple):
   digits: int = 1
 
 
-def _shown(x, digits: int) -> str:
+def shown(x: str | float | None, digits: int) -> str:
+  """A value of a table for a person; see `Table.digits`."""
   if x is None:
     return ''
   if isinstance(x, float):
@@ -34,7 +35,7 @@ def _shown(x, digits: int) -> str:
 
 def text(table: Table) -> str:
   """A table for a terminal: columns side by side, text to the left and numbers to the right."""
-  cells = [table.columns, *([_shown(x, table.digits) for x in row] for row in table.rows)]
+  cells = [table.columns, *([shown(x, table.digits) for x in row] for row in table.rows)]
   widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
   left = [all(isinstance(x, str) for x in column) for column in zip(*table.rows, strict=True)]
   lines = [
@@ -49,20 +50,25 @@ def text(table: Table) -> str:
 
 def _markdown(table: Table) -> str:
   rows = [table.columns, ['---'] * len(table.columns)]
-  rows += [[_shown(x, table.digits) for x in row] for row in table.rows]
+  rows += [[shown(x, table.digits) for x in row] for row in table.rows]
   lines = [f'| {" | ".join(row)} |' for row in rows]
   return '\n'.join([*lines, '', *table.notes]) + '\n'
+
+
+def _rounded(rows: list[tuple]) -> list[list]:
+  """Rows with numbers of 12 digits: the last bits of a float depend on the CPU."""
+  return [[float(f'{x:.12g}') if isinstance(x, float) else x for x in row] for row in rows]
 
 
 def _csv(table: Table) -> str:
   buffer = io.StringIO()
   writer = csv.writer(buffer, lineterminator='\n')
-  writer.writerows([table.columns, *table.rows])
+  writer.writerows([table.columns, *_rounded(table.rows)])
   return buffer.getvalue()
 
 
 def _json(table: Table) -> str:
-  rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+  rows = [dict(zip(table.columns, row, strict=True)) for row in _rounded(table.rows)]
   return json.dumps({'title': table.title, 'rows': rows, 'notes': table.notes}, indent=2) + '\n'
 
 
