@@ -8,7 +8,7 @@ import pytest
 
 from googlenet_jax import models, weights
 from googlenet_jax.errors import InputError
-from googlenet_jax.weights import files, graph, lineage, published
+from googlenet_jax.weights import files, graph, published
 from googlenet_jax.weights.arrays import traced
 
 LIGHT = importlib.resources.files(onnx) / 'backend/test/data/light'
@@ -22,7 +22,7 @@ ZOO = {
   'inception_v2': 'inception_v2',
 }
 # Of several layouts of one network the last, the zoo's.
-LAYOUTS = {x.model: x for x in published.LAYOUTS + lineage.LAYOUTS if x.graph}
+LAYOUTS = {x.model: x for x in published.LAYOUTS if x.graph}
 
 
 def light(name):

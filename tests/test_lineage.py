@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 from configs import default
 from googlenet_jax import models, train_state, training, weights
 from googlenet_jax.errors import InputError
-from googlenet_jax.weights import lineage
+from googlenet_jax.weights import published
 from tests.reference import timm_family
 from tests.reference import torchvision_lineage as reference
 
@@ -158,7 +158,7 @@ def test_state_dicts_of_torchvision(name, tmp_path):
 
 def as_timm(name):
   """Shapes of timm's arrays by their names, made from ours."""
-  layout = next(x for x in lineage.LAYOUTS if x.model == name)
+  layout = next(x for x in published.LAYOUTS if x.model == name)
   model = models.create(name, aux_heads=())
   shapes = weights.expected(model, models.MODELS[name].image_shape)
   # HWIO there as OIHW, [in, out] as [out, in].

@@ -60,7 +60,7 @@ def test_the_package_that_counts(tmp_path, monkeypatch):
 
   first = digests('tools/draw.py')
   assert digests('tools/draw.py') == digests('modes.py') == first
-  step, weights = digests('steps.py'), digests('weights/published.py')
+  step, weights = digests('steps.py'), digests('weights/files.py')
   assert step[0] != first[0] and step[1] == first[1]
   assert weights[0] == step[0] and weights[1] != step[1]
   assert digests('tools/cost.py')[0] != weights[0]  # its figures are in a record

@@ -8,7 +8,7 @@ from safetensors.numpy import save_file
 
 from googlenet_jax import models, weights
 from googlenet_jax.errors import InputError
-from googlenet_jax.weights import lineage, published, variants
+from googlenet_jax.weights import published, variants
 from tests import networks
 
 
@@ -31,14 +31,14 @@ def test_torchvisions(name, crop_size, resize_size):
 def test_all_can_be_used():
   for preprocessing in weights.PREPROCESSINGS.values():
     preprocessing.check()
-  for layout in published.LAYOUTS + lineage.LAYOUTS:
+  for layout in published.LAYOUTS:
     assert layout.preprocessing in weights.PREPROCESSINGS
 
 
 @pytest.fixture(scope='module')
 def torchvision_file(tmp_path_factory):
   """A state dict of torchvision's ResNet-18."""
-  layout = next(x for x in lineage.LAYOUTS if x.model == 'resnet18')
+  layout = next(x for x in published.LAYOUTS if x.model == 'resnet18')
   arrays = {}
   for path, array in weights.expected(models.create('resnet18'), (224, 224, 3)).items():
     axes = {4: (3, 2, 0, 1), 2: (1, 0)}.get(len(array.shape), (0,))

@@ -25,6 +25,7 @@ from googlenet_jax.errors import InputError
 from googlenet_jax.run import score
 from googlenet_jax.tools import multicrop, predict
 from googlenet_jax.weights import export, published
+from googlenet_jax.weights.published import googlenet
 from tests import networks
 from tests.reference import torchvision_googlenet as reference
 
@@ -63,8 +64,8 @@ def test_every_layer_is_torchvisions(torchvision_file, mode):
     )
   )(network.variables, reference.images())
   expected = json.loads(reference.PATH.read_text())[mode]
-  ours = {theirs: name.split('/') for name, theirs in published.TORCHVISION.items()}
-  ours |= {f'inception{name}': [f'inception_{name}'] for name in published.MODULES}
+  ours = {theirs: name.split('/') for name, theirs in googlenet.TORCHVISION.items()}
+  ours |= {f'inception{name}': [f'inception_{name}'] for name in googlenet.MODULES}
   assert len(expected) == {'evaluation': 67, 'training': 73}[mode]
   for name, layer in expected.items():
     found = seen['intermediates']

@@ -11,9 +11,10 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from googlenet_jax.data import class_lists
 from googlenet_jax.errors import InputError
-from googlenet_jax.weights import files, graph, lineage, published, remote, variants
+from googlenet_jax.weights import files, graph, published, remote, variants
 from googlenet_jax.weights.arrays import differences, traced
 from googlenet_jax.weights.description import Description
+from googlenet_jax.weights.published.layout import Layout
 
 KEY = 'googlenet_jax'  # name of our metadata in a safetensors file
 
@@ -109,7 +110,7 @@ class _Found(NamedTuple):
 
   description: Description
   arrays: dict
-  layout: published.Layout | None = None
+  layout: Layout | None = None
   tensors: files.Tensors | None = None
 
 
@@ -130,7 +131,7 @@ def _file(path: pathlib.Path, name: str) -> _Found:
     return _Found(description, arrays)
   if not tensors.arrays:
     raise InputError('it holds no arrays')
-  layouts = published.LAYOUTS + lineage.LAYOUTS
+  layouts = published.LAYOUTS
   names = tensors.arrays.keys() | {name for node in tensors.nodes for name in node.inputs}
   if other := next((what for name, what in published.OTHERS.items() if name in names), None):
     known = ', '.join(sorted({x.model for x in layouts}))

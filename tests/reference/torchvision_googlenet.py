@@ -53,7 +53,7 @@ def main():
   import torch
   from torchvision.models.googlenet import GoogLeNet
 
-  from googlenet_jax.weights.published import MODULES, TORCHVISION
+  from googlenet_jax.weights.published.googlenet import MODULES, TORCHVISION
 
   model = GoogLeNet(transform_input=True, aux_logits=True, init_weights=False)
   state = {

@@ -1,79 +1,9 @@
-"""The published weights that are known: their network, their preprocessing, their names.
-
-A layout tells, for each array of ours, what it is called in the file and how it lies there.
-"""
-
-from collections.abc import Callable, Collection
-from typing import NamedTuple
-
-import numpy as np
+"""GoogLeNet's published weights: Caffe's in the ONNX zoo, and torchvision's."""
 
 from googlenet_jax.models.googlenet import MODULES
-from googlenet_jax.weights.files import Tensors
 from googlenet_jax.weights.graph import INPUT, Wiring
+from googlenet_jax.weights.published.layout import BATCH_NORM, CAFFE_WEIGHT, WEIGHT, Layout, rgb
 
-
-class Layout(NamedTuple):
-  """Weights of one origin.
-
-  Attributes:
-    model: name of the network.
-    recognise: function `(names of a file's arrays) ->` whether the file is of this origin.
-    preprocessing: name of the steps from a photo to the network's images, a key of
-      `variants.PREPROCESSINGS`.
-    name: function `(path of an array of ours) -> name in the file`; KeyError where it has none.
-    convert: function `(path, array in the file) -> array of ours`, but for the order of the axes.
-    fields: function `(file) ->` fields of the network that the file tells.
-    prepare: function `(arrays of the file) ->` the same with those merged that are one of ours.
-    graph: function `(file) ->` the nodes that its ONNX graph has to have; None where no graph of
-      this origin is known.
-    ignored: ends of names in the file that are not needed.
-    classifier: name of ours for the layer to the classes.
-  """
-
-  model: str
-  recognise: Callable[[Collection[str]], bool]
-  preprocessing: str
-  name: Callable[[tuple[str, ...]], str]
-  convert: Callable[[tuple[str, ...], np.ndarray], np.ndarray] = lambda path, array: array
-  fields: Callable[[Tensors], dict] = lambda file: {}
-  prepare: Callable[[dict], dict] = lambda arrays: arrays
-  graph: Callable[[Tensors], Wiring] | None = None
-  ignored: tuple[str, ...] = ()
-  classifier: str = 'linear'
-
-  def rename(self, arrays: dict[str, np.ndarray], wanted: Collection[tuple[str, ...]]) -> dict:
-    """A file's arrays by our paths, their axes in our order.
-
-    Args:
-      arrays: arrays by the file's names.
-      wanted: paths of the network's arrays.
-
-    Returns:
-      Arrays by path; one of no known name and not `ignored` is at `('file', name)`.
-    """
-    arrays, result, used = self.prepare(arrays), {}, set()
-    for path in wanted:
-      try:
-        name = self.name(path)
-      except KeyError:  # a layer that this origin has no name for
-        continue
-      if name in arrays:
-        used.add(name)
-        array = self.convert(path, arrays[name])
-        if path[-1] == 'kernel':
-          axes = {4: (2, 3, 1, 0), 2: (1, 0)}.get(array.ndim, range(array.ndim))
-          array = np.ascontiguousarray(
-            array.transpose(axes)
-          )  # OIHW -> HWIO, [out, in] -> [in, out]
-        result[path] = array
-    left = [name for name in arrays if name not in used and not name.endswith(self.ignored)]
-    return result | {('file', name): arrays[name] for name in left}
-
-
-# PyTorch's and Caffe's names of what a layer holds.
-BATCH_NORM = {'scale': 'weight', 'bias': 'bias', 'mean': 'running_mean', 'var': 'running_var'}
-CAFFE_WEIGHT = {'kernel': 'w', 'bias': 'b'}
 # Ours, Caffe's and torchvision's names of a module's convolutions.
 BRANCHES = (
   ('conv_1x1', '1x1', 'branch1'),
@@ -112,8 +42,7 @@ def _caffe_name(path):
 
 
 def _caffe_convert(path, array):
-  if path[-2:] == ('conv1', 'kernel') and array.ndim == 4:
-    array = array[:, ::-1]  # published for BGR; here all networks take RGB
+  array = rgb(path, array)
   return array.reshape(array.shape[-2:]) if path[-2:] == ('linear', 'kernel') else array
 
 
@@ -179,7 +108,7 @@ def _torchvision_name(path):
   if layer[-1] == 'bn':
     return f'{TORCHVISION["/".join(layer[:-1])]}.bn.{BATCH_NORM[leaf]}'
   is_linear = layer[-1] in ('fc', 'linear')
-  weight = f'{"" if is_linear else "conv."}{ {"kernel": "weight", "bias": "bias"}[leaf] }'
+  weight = f'{"" if is_linear else "conv."}{WEIGHT[leaf]}'
   return f'{TORCHVISION["/".join(layer)]}.{weight}'
 
 
@@ -190,14 +119,6 @@ def _torchvision_convert(path, array):
   return array
 
 
-# Published networks that are not among ours, by an array that only they have.
-OTHERS = {
-  'fire2/squeeze1x1_w_0': 'SqueezeNet',
-  'features.3.squeeze.weight': 'SqueezeNet',
-  'conv2_1/x1/bn_scale_0': 'DenseNet-121',
-  'features.denseblock1.denselayer1.norm1.weight': 'DenseNet',
-  'gpu_0/gconv1_0_w_0': 'ShuffleNet',
-}
 LAYOUTS = (
   Layout(
     model='googlenet_bvlc',
@@ -207,7 +128,6 @@ LAYOUTS = (
     convert=_caffe_convert,
     fields=_caffe_fields,
     graph=_caffe_graph,
-    ignored=('OC2_DUMMY_1', 'OC2_DUMMY_3'),
   ),
   Layout(
     model='googlenet_torchvision',
@@ -215,6 +135,5 @@ LAYOUTS = (
     preprocessing='torchvision_v1',
     name=_torchvision_name,
     convert=_torchvision_convert,
-    ignored=('.num_batches_tracked',),
   ),
 )
