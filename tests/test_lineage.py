@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from etils import epath
+from flax.traverse_util import flatten_dict
 from safetensors.numpy import save_file
 
 from configs import default
@@ -131,6 +132,31 @@ def losses_fall(name, tmp_path, fields, size, rate, share=0.9):
   lines = [json.loads(line) for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
   losses = [line['main_loss'] for line in lines if line['split'] == 'train']
   assert losses[-1] < share * losses[0], losses
+
+
+# Of torchvision 0.29's: the last convolution of a network, with batch norm ('bn') or without.
+LAST = {
+  'vgg11': 'features.18.weight',
+  'vgg13': 'features.22.weight',
+  'vgg16': 'features.28.weight',
+  'vgg19': 'features.34.weight',
+  'vgg16 bn': 'features.40.weight',
+  'vgg19 bn': 'features.49.weight',
+  'resnet34': 'layer4.2.conv2.weight',
+  'resnet101': 'layer3.22.conv3.weight',
+  'resnet152': 'layer3.35.conv3.weight',
+}
+
+
+@pytest.mark.parametrize('network', LAST)
+def test_a_state_dict_is_recognised_as_one_network_alone(network):
+  name, _, norm = network.partition(' ')
+  fields = {'norm': 'batch'} if norm else {}
+  made = train_state.abstract_variables(models.create(name, **fields), (224, 224, 3))
+  layout = next(x for x in published.LAYOUTS if x.model == name and x.fields(None) == fields)
+  names = {layout.name(path) for path in flatten_dict(made)}
+  assert LAST[network] in names
+  assert [x for x in published.LAYOUTS if x.recognise(names)] == [layout]
 
 
 def as_torchvision(name, tmp_path):
