@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from googlenet_jax import plots
+from googlenet_jax.tools import cost_plot
 
 # Mathematics to matplotlib, and no valid one; no UTF-8; not in its font; drawn from right to left.
 NAMES = ('US$_vs_A$', '$x$', 'caf\udce9', '中文', 'ab\tc', 'שלום')
@@ -40,7 +41,7 @@ def test_any_name_is_drawn_and_nothing_is_said(draw):
 
 
 def test_a_name_is_drawn_as_it_is_written(monkeypatch):
-  monkeypatch.setattr(plots, '_png', lambda figure: figure)
+  monkeypatch.setattr(plots, 'png', lambda figure: figure)
   figure = plots.confusion(np.eye(3), NAMES[:3], 'costs $_$')
   figure.canvas.draw()
   (axes, _) = figure.axes
@@ -51,7 +52,7 @@ def test_a_name_is_drawn_as_it_is_written(monkeypatch):
 
 
 def drawn(monkeypatch, draw, *arguments):
-  monkeypatch.setattr(plots, '_png', lambda figure: figure)
+  monkeypatch.setattr(plots, 'png', lambda figure: figure)
   figure = draw(*arguments)
   figure.canvas.draw()
   return figure
@@ -65,7 +66,9 @@ def costs_of(*networks):
 
 
 def test_costs_are_labelled_with_plain_numbers(monkeypatch):
-  figure = drawn(monkeypatch, plots.costs, *costs_of((10**6, 10**9, 9.0), (10**7, 9 * 10**9, 7.0)))
+  figure = drawn(
+    monkeypatch, cost_plot.draw, *costs_of((10**6, 10**9, 9.0), (10**7, 9 * 10**9, 7.0))
+  )
   axes = figure.axes[-2]
   labels = [text.get_text() for text in axes.get_xticklabels(which='both')]
   assert {float(x) for x in labels if x} >= {1, 2, 5, 10}
@@ -77,7 +80,7 @@ def test_costs_are_labelled_with_plain_numbers(monkeypatch):
 def test_names_of_near_networks_do_not_collide(monkeypatch):
   """Six networks of one cost and error within a tenth of a percent, and one alone."""
   near = [(10**7 * (i + 1), 10**9 * (1 + i / 100), 7.0 + i / 50) for i in range(6)]
-  figure = drawn(monkeypatch, plots.costs, *costs_of(*near, (10**6, 9 * 10**9, 9.0)))
+  figure = drawn(monkeypatch, cost_plot.draw, *costs_of(*near, (10**6, 9 * 10**9, 9.0)))
   names = [x for x in figure.axes[-2].texts if x.get_text().startswith('network')]
   assert len(names) == 7
   boxes = [matplotlib.text.Text.get_window_extent(x) for x in names]

@@ -238,11 +238,11 @@ def summarize(
   if output:
     files.write(pathlib.Path(output), WRITERS[pathlib.Path(output).suffix](shown[0]))
   if plot:
-    from googlenet_jax import plots  # Matplotlib: half a second that a table needs not
+    from googlenet_jax.tools import cost_plot  # Matplotlib: half a second that a table needs not
 
     stages = {name: _stages(network.cost) for name, network in found.items()}
     files.write(
-      pathlib.Path(plot), plots.costs(stages, {name: x[:2] for name, x in PUBLISHED.items()})
+      pathlib.Path(plot), cost_plot.draw(stages, {name: x[:2] for name, x in PUBLISHED.items()})
     )
   return '\n\n'.join(map(tables.text, shown))
 
