@@ -16,8 +16,6 @@ def get_config():
   c = schema.config()
   imagenet.photos(c)
   c.model.name = 'resnet50'
-  c.model.aux_heads = ()
-  c.model.dropout = 0.0
   c.model.dtype = 'bfloat16'
 
   c.train.duration = '90 epochs'

@@ -12,29 +12,25 @@ Reached: not yet run.
 from googlenet_jax import schema
 
 
-def network(c):
-  """Its network, and the optimizer."""
+def get_config():
+  """See the module's docstring."""
+  c = schema.config()
   c.model.stem = 'tutorial'
   c.model.norm = 'none'
   c.model.aux_heads = ()
   c.model.dropout = 0.4
   c.model.kernel_init = 'torch'
   c.model.bias_init = 0.0
-  c.train.batch_size = 100
-  c.optimizer.name = 'adam'
-  c.optimizer.lr = 2e-4
-  c.schedule.name = 'constant'
-
-
-def get_config():
-  """See the module's docstring."""
-  c = schema.config()
-  network(c)
   c.dataset.name = 'cifar10'
   c.dataset.image_size = 224
   c.dataset.mean = (0.0,)
   c.dataset.std = (255.0,)
+
   c.train.duration = '100 epochs'
+  c.train.batch_size = 100
+  c.optimizer.name = 'adam'
+  c.optimizer.lr = 2e-4
+  c.schedule.name = 'constant'
   c.eval.every = '10 epochs'
   c.log.every = '100 steps'
   return c

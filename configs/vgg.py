@@ -16,7 +16,6 @@ def get_config():
   c = schema.config()
   imagenet.photos(c)
   c.model.name = 'vgg16'
-  c.model.aux_heads = ()
   c.model.dropout = 0.5
   c.model.dtype = 'bfloat16'
 

@@ -6,7 +6,7 @@
 import json
 import re
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
@@ -21,21 +21,24 @@ from googlenet_jax.metrics import METRICS
 from googlenet_jax.models import MODELS, layers
 from googlenet_jax.models.googlenet import CHOICES, MODULES
 from googlenet_jax.optimizers import OPTIMIZERS
+from googlenet_jax.rules import (
+  BELOW_1,
+  DURATION,
+  DURATIONS,
+  KEYWORDS,
+  SHARE,
+  TRACED,
+  TRAINING,
+  Rule,
+  above,
+  all_named,
+  at_least,
+  named,
+  one_of,
+)
 from googlenet_jax.writers import WRITERS
 
 COLUMNS = 100  # width of a terminal
-
-
-class Rule(NamedTuple):
-  """What a field may be, where its type alone does not say it.
-
-  Attributes:
-    test: `(value) -> bool`; for a value of another type it may raise what its operations raise.
-    text: the same for a person, after "use".
-  """
-
-  test: Callable[[Any], bool]
-  text: str
 
 
 class Field(NamedTuple):
@@ -67,64 +70,9 @@ class Field(NamedTuple):
     return f'{self.meaning} ({about})' if about else self.meaning
 
 
-def one_of(*values) -> Rule:
-  """The rule of a field that has a few values."""
-  return Rule(lambda x: x in values, f'one of {", ".join(map(str, values))}')
-
-
-def named(table) -> Rule:
-  """The rule of a part's name: of a table, or a user's own."""
-  text = f'one of {", ".join(table)}, or module:attribute of your own'
-  return Rule(lambda x: x in table or ':' in x, text)
-
-
-def all_named(table, *others: str) -> Rule:
-  """The rule of a tuple, which may be empty, of such names."""
-  one = named((*others, *table))
-  text = one.text.replace('one of', 'some of', 1)
-  return Rule(lambda x: not isinstance(x, str) and all(map(one.test, x)), text)
-
-
-def at_least(low: float, at_most: float = float('inf'), *, below: float = float('inf')) -> Rule:
-  """The rule of a number with bounds; `below` is not reached."""
-  bounds = f' and at most {at_most}' if at_most < float('inf') else ''
-  bounds += f' and below {below}' if below < float('inf') else ''
-  return Rule(
-    lambda x: low <= x <= at_most and (x < below or below == float('inf')),
-    f'a number at least {low}{bounds}',
-  )
-
-
-def above(low: float, at_most: float = float('inf')) -> Rule:
-  """The rule of a number with a lower bound that is not reached."""
-  bounds = f' and at most {at_most}' if at_most < float('inf') else ''
-  return Rule(lambda x: low < x <= at_most, f'a number above {low}{bounds}')
-
-
 def _of_network(name: str) -> Rule:
   return Rule(*layers.FIELDS[name]) if name in layers.FIELDS else one_of(*CHOICES[name])
 
-
-def _whole_training(x) -> bool:
-  match = re.fullmatch(schedules.DURATION, x)
-  return match and match[2] != '%' and float(match[1]) > 0
-
-
-def _steps_traced(x) -> bool:
-  return not x or (re.fullmatch(r'\d+:\d+', x) and int(x.split(':')[0]) < int(x.split(':')[1]))
-
-
-SHARE = at_least(0, 1)
-BELOW_1 = at_least(0, below=1)
-DURATIONS = '"12 epochs", "300 steps" or "25%"'
-DURATION = Rule(
-  lambda x: re.fullmatch(schedules.DURATION, x),
-  f'a duration like {DURATIONS}',
-)
-KEYWORDS = Rule(
-  lambda x: all(isinstance(name, str) for name in x) and json.dumps(x),
-  "a dict of what JSON can hold, like {'depth': 3}",
-)
 
 # What the fields of a group are about; '' is the group of those without one.
 GROUPS = {
@@ -306,7 +254,7 @@ FIELDS: dict[str, Field] = {
   'train.duration': Field(
     '10 epochs',
     'Duration of the whole training',
-    Rule(_whole_training, 'a duration above 0 like "12 epochs" or "300 steps"'),
+    TRAINING,
   ),
   'train.batch_size': Field(128, 'Examples in a step, over all devices', at_least(1)),
   'train.loss': Field('cross_entropy', 'Name of the loss', named(LOSSES)),
@@ -424,7 +372,7 @@ FIELDS: dict[str, Field] = {
   'profile': Field(
     '',
     "Steps that are traced into the workdir; '' for none",
-    Rule(_steps_traced, "'FIRST:LAST' steps, FIRST below LAST"),
+    TRACED,
     free=True,
   ),
 }

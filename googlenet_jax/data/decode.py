@@ -33,9 +33,9 @@ FORMATS = {
 EXTENSIONS = tuple(extension for extensions in FORMATS.values() for extension in extensions)
 # Of photos too, phones' and cameras' own, in formats that are not read.
 UNREAD = (
-  *('.heic', '.heif', '.avif', '.jxl', '.jp2', '.j2k', '.dng', '.raw', '.cr2', '.cr3', '.nef'),
-  *('.arw', '.orf', '.raf', '.rw2', '.pef', '.srw'),
-)
+  '.heic', '.heif', '.avif', '.jxl', '.jp2', '.j2k', '.dng', '.raw', '.cr2', '.cr3', '.nef',
+  '.arw', '.orf', '.raf', '.rw2', '.pef', '.srw',
+)  # fmt: skip
 
 TOO_LARGE = f'it has more than the {MOST_PIXELS:,} pixels that are decoded'
 UNSCALED = 'its gray values do not run from 0, black, to 255 or 65535, white: save it so'

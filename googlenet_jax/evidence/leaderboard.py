@@ -57,9 +57,9 @@ def table(folders: Sequence[epath.Path]) -> Table:
   rows = [_row(shown, found) for shown, found in groups.items()]
   rows.sort(key=lambda row: -(row[3] if row[3] is not None else -1))
   columns = (
-    *('what differs', 'runs', 'test top-1 (%)', 'mean', 'standard deviation', 'validation top-1'),
-    *('parameters', 'images/s', 'minutes'),
-  )
+    'what differs', 'runs', 'test top-1 (%)', 'mean', 'standard deviation', 'validation top-1',
+    'parameters', 'images/s', 'minutes',
+  )  # fmt: skip
   notes = ('Runs of the same fields, but the seed, and of the same examples are one row.',)
   return Table('Runs', columns, rows, digits=2, notes=notes)
 

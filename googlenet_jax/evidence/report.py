@@ -194,10 +194,10 @@ def findable(finding: Finding) -> float:
 def table(comparison: Comparison) -> Table:
   """A row for each outcome and arm."""
   columns = (
-    *('outcome', 'arm', 'changes', 'seeds', 'failed', 'values', 'mean', '± of the mean'),
-    *(f'less {comparison.control}', 'from', 'to', 'verdicts'),
-    *('parameters', 'with heads', 'multiply-adds (M)', 'images/s', 'minutes'),
-  )
+    'outcome', 'arm', 'changes', 'seeds', 'failed', 'values', 'mean', '± of the mean',
+    f'less {comparison.control}', 'from', 'to', 'verdicts',
+    'parameters', 'with heads', 'multiply-adds (M)', 'images/s', 'minutes',
+  )  # fmt: skip
   rows = []
   for outcome in comparison.outcomes:
     known = statistics.pooled({x: arm.values(outcome) for x, arm in comparison.arms.items()})
@@ -235,9 +235,9 @@ def table(comparison: Comparison) -> Table:
 def claims(comparison: Comparison) -> Table:
   """A row for each claim."""
   columns = (
-    *('claim', 'source', 'first arm', 'second arm', 'outcome', 'claimed', 'margin', 'difference'),
-    *('from', 'to', '± of the images', 'could have found', 'verdict'),
-  )
+    'claim', 'source', 'first arm', 'second arm', 'outcome', 'claimed', 'margin', 'difference',
+    'from', 'to', '± of the images', 'could have found', 'verdict',
+  )  # fmt: skip
   rows = []
   for finding in comparison.findings:
     claim, difference, images, verdict = finding

@@ -110,45 +110,38 @@ ALEXNET = (
   Linear('fc8', CLASSES),
 )
 
-# Krizhevsky et al. (2012), sections 3 and 5: two GPUs, so two groups; 227x227.
-ALEXNET_GROUPED = (
-  Conv('conv1', 96, 11, 4, padding=0),
-  Norm('norm1'),
-  Pool('pool1'),
-  Conv('conv2', 256, 5, groups=2, bias=1.0),
-  Norm('norm2'),
-  Pool('pool2'),
-  Conv('conv3', 384, 3),
-  Conv('conv4', 384, 3, groups=2, bias=1.0),
-  Conv('conv5', 256, 3, groups=2, bias=1.0),
-  Pool('pool5'),
-  Linear('fc6', 4096, bias=1.0),
-  Dropout(),
-  Linear('fc7', 4096, bias=1.0),
-  Dropout(),
-  Linear('fc8', CLASSES),
-)
 
-# Caffe's, of the published weights: as the paper's with other constants of LRN, and biases of 0.1
-# where that has 1. It draws fc6 and fc7 with a deviation of 0.005, here 0.01 like the rest. On 227
-# pixels every pool fits; on the ONNX file's 224 only the last one hangs over the edge.
-ALEXNET_BVLC = (
-  Conv('conv1', 96, 11, 4, padding=0),
-  Norm('norm1', alpha=1e-4, k=1.0),
-  Pool('pool1'),
-  Conv('conv2', 256, 5, groups=2, bias=0.1),
-  Norm('norm2', alpha=1e-4, k=1.0),
-  Pool('pool2'),
-  Conv('conv3', 384, 3),
-  Conv('conv4', 384, 3, groups=2, bias=0.1),
-  Conv('conv5', 256, 3, groups=2, bias=0.1),
-  Pool('pool5', pool_rounding='ceil'),
-  Linear('fc6', 4096, bias=0.1),
-  Dropout(),
-  Linear('fc7', 4096, bias=0.1),
-  Dropout(),
-  Linear('fc8', CLASSES),
-)
+def alexnet_grouped(bias: float, pool5: str = 'floor', **norm) -> tuple:
+  """Krizhevsky et al. (2012), sections 3 and 5: two GPUs, so two groups; 227x227.
+
+  Args:
+    bias: initial biases of the layers that have any.
+    pool5: rounding of the last pool.
+    norm: constants of the local response normalisation, where they are not the paper's.
+  """
+  return (
+    Conv('conv1', 96, 11, 4, padding=0),
+    Norm('norm1', **norm),
+    Pool('pool1'),
+    Conv('conv2', 256, 5, groups=2, bias=bias),
+    Norm('norm2', **norm),
+    Pool('pool2'),
+    Conv('conv3', 384, 3),
+    Conv('conv4', 384, 3, groups=2, bias=bias),
+    Conv('conv5', 256, 3, groups=2, bias=bias),
+    Pool('pool5', pool_rounding=pool5),
+    Linear('fc6', 4096, bias=bias),
+    Dropout(),
+    Linear('fc7', 4096, bias=bias),
+    Dropout(),
+    Linear('fc8', CLASSES),
+  )
+
+
+ALEXNET_GROUPED = alexnet_grouped(1.0)
+# Caffe's, of the published weights. It draws fc6 and fc7 with a deviation of 0.005, here 0.01 like
+# the rest. On 227 pixels every pool fits; on the ONNX file's 224 only the last hangs over the edge.
+ALEXNET_BVLC = alexnet_grouped(0.1, pool5='ceil', alpha=1e-4, k=1.0)
 
 
 def zfnet(conv3: int, conv4: int, conv5: int) -> tuple:
@@ -268,13 +261,15 @@ class Chain(nn.Module):
         return self.num_classes
       return layer.features if self.width == 1 else scaled(layer.features, self.width)
 
+    def constant(bias):
+      return nn.initializers.constant(self.bias_init if bias is None else bias)
+
     x = images.astype(dtype)
     for layer in self.layers:
       match layer:
         case Conv(name, _, window, stride, padding, groups, bias):
-          bias_init = nn.initializers.constant(self.bias_init if bias is None else bias)
           shape = features(layer), window, stride, padding, groups
-          x = conv(*shape, bias_init=bias_init, name=name)(x, train=train)
+          x = conv(*shape, bias_init=constant(bias), name=name)(x, train=train)
         case Pool(name, window, stride, pool_rounding, kind):
           with jax.named_scope(name):
             pool = max_pool if kind == 'max' else avg_pool
@@ -289,9 +284,8 @@ class Chain(nn.Module):
           x = nn.Dropout(self.dropout, deterministic=not train)(x)
         case Linear(name, _, bias):
           x = x.reshape(len(x), -1)
-          bias_init = nn.initializers.constant(self.bias_init if bias is None else bias)
           linear = nn.Dense(
-            features(layer), dtype=dtype, kernel_init=init, bias_init=bias_init, name=name
+            features(layer), dtype=dtype, kernel_init=init, bias_init=constant(bias), name=name
           )
           x = linear(x) if layer.features == CLASSES else self.activation(linear(x))
     return Outputs(x.astype(jnp.float32))

@@ -27,16 +27,16 @@ ROOT = pathlib.Path(googlenet_jax.__file__).parents[1]
 # What a run does not depend on, as the resolved config is recorded: experiments go on while other
 # things are worked on. Of these, what computes the figures of a record counts.
 APART = (
-  *('configs', 'evidence', 'tools', 'weights'),
-  *('api.py', 'checks.py', 'cli.py', 'cluster.py', 'command_line.py', 'config_files.py'),
-  *('effects.py', 'manual.py', 'modes.py', 'plots.py', 'predictor.py', 'progress.py', 'schema.py'),
-)
+  'configs', 'evidence', 'tools', 'weights', 'api.py', 'checks.py', 'cli.py', 'cluster.py',
+  'command_line.py', 'config_files.py', 'effects.py', 'manual.py', 'modes.py', 'plots.py',
+  'predictor.py', 'progress.py', 'rules.py', 'schema.py',
+)  # fmt: skip
 FIGURES = 'evidence/outcomes.py', 'evidence/result.py', 'tools/cost.py', 'tools/trace.py'
 # Fields that may name a user's own part, which outcomes depend on.
 PARTS = (
-  *('model.name', 'dataset.name', 'augment.extra', 'train.loss', 'optimizer.name'),
-  *('schedule.name', 'eval.metrics'),
-)
+  'model.name', 'dataset.name', 'augment.extra', 'train.loss', 'optimizer.name', 'schedule.name',
+  'eval.metrics',
+)  # fmt: skip
 STARTS_FROM = 'init.weights', 'init.run'  # a file; or a run, which its records tell from others
 
 

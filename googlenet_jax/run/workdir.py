@@ -27,9 +27,9 @@ CHANGES = 'config_changes.jsonl'
 STARTS = 'starts.jsonl'  # what each process ran with, from which step on
 # What the summary of a finished run is about.
 ANSWERED = (
-  *('dataset.test', 'eval.checkpoint', 'eval.flip', 'eval.metrics', 'eval.metric_fields'),
+  'dataset.test', 'eval.checkpoint', 'eval.flip', 'eval.metrics', 'eval.metric_fields',
   'eval.shifts',
-)
+)  # fmt: skip
 
 
 class Busy(InputError):

@@ -24,9 +24,9 @@ MEMORY = 0.9  # weight of what was before in the smoothed loss
 
 # Fields that the test sets itself, and those of an end that it has not.
 SET = (
-  *('schedule.', 'average.', 'eval.', 'checkpoint.', 'log.', 'init.run', 'on_nonfinite'),
-  *('train.duration', 'train.steps_per_call', 'dataset.validation', 'dataset.test'),
-)
+  'schedule.', 'average.', 'eval.', 'checkpoint.', 'log.', 'init.run', 'on_nonfinite',
+  'train.duration', 'train.steps_per_call', 'dataset.validation', 'dataset.test',
+)  # fmt: skip
 
 
 def find_lr(config: ConfigDict, workdir: epath.Path, given: Collection[str] = ()) -> dict[str, str]:
