@@ -4,6 +4,7 @@ import ctypes
 import gc
 import logging
 import os
+import pathlib
 import sys
 
 LOG = logging.getLogger('googlenet_jax')
@@ -22,6 +23,9 @@ MALLOC = {
   'MALLOC_TRIM_THRESHOLD_': (-1, -1),  # never
   'MALLOC_ARENA_MAX': (-8, 1),
 }
+
+# Devices of accelerators: with one the host's threads decode, and would share that one heap.
+ACCELERATORS = '/dev/nvidia0', '/dev/kfd', '/dev/accel0', '/dev/vfio/0'
 
 # New objects after which Python looks for garbage. A trace makes hundreds of thousands that stay,
 # and with Python's own 700 (2,000 from 3.13 on) an eighth of its time goes into looking at them
@@ -44,7 +48,13 @@ def collect_seldom() -> None:
 
 
 def keep_memory() -> None:
-  """Keeps freed memory for the next step, where malloc is glibc's; what a person set stays."""
+  """Keeps freed memory for the next step of a CPU, where malloc is glibc's.
+
+  What a person set stays.
+  """
+  only_cpu = os.environ.get('JAX_PLATFORMS') == 'cpu'
+  if not only_cpu and any(pathlib.Path(path).exists() for path in ACCELERATORS):
+    return
   mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
   for name, (number, value) in MALLOC.items():
     if mallopt and name not in os.environ:

@@ -380,7 +380,10 @@ print(first, max(others))
     environment = os.environ | {'GLIBC_TUNABLES': ''} | given
     return map(int, subprocess.check_output(command, cwd=ROOT, env=environment).split())
 
-  first, again = faults()
+  first, again = faults(JAX_PLATFORMS='cpu')
   assert again < 20 + 0.01 * first  # those of a new thread, and few others
-  first, again = faults(MALLOC_TRIM_THRESHOLD_='100000')  # what a person set stays
+  first, again = faults(MALLOC_TRIM_THRESHOLD_='100000', JAX_PLATFORMS='cpu')  # a person's stays
+  assert again > 0.9 * first
+  code = code.replace('startup.keep', "startup.ACCELERATORS = '/dev/null',\nstartup.keep")
+  first, again = faults(JAX_PLATFORMS='')  # of an accelerator
   assert again > 0.9 * first
