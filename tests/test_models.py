@@ -1,5 +1,7 @@
 """The networks against published counts and shapes and plain numpy definitions."""
 
+import functools
+import math
 import re
 
 import flax.linen as nn
@@ -11,7 +13,7 @@ import pytest
 
 from googlenet_jax import models
 from googlenet_jax.errors import InputError
-from googlenet_jax.models import cpu_forms, inception, layers
+from googlenet_jax.models import cpu_forms, googlenet, inception, layers, resnet
 from googlenet_jax.models.batch_norm import BatchNorm
 
 
@@ -240,6 +242,88 @@ def test_evaluation_computes_nothing_of_the_auxiliary_heads():
     text = str(jax.make_jaxpr(lambda v, m=model: m.apply(v, images, train=False).logits)(variables))
     programs.append(re.sub(r'0x[0-9a-f]+', '', text))
   assert programs[0] == programs[1]
+
+
+@pytest.mark.parametrize('channels', [64, 1])  # of each of 64 groups in the second case
+def test_initial_kernels(channels):
+  fan_in = 3 * 3 * channels
+  shape = 3, 3, channels, 1024
+  drawn = {
+    name: np.asarray(init(jax.random.key(0), shape, jnp.float32))
+    for name, init in layers.KERNEL_INITS.items()
+  }
+  for name, bound in (('xavier', math.sqrt(3 / fan_in)), ('torch', 1 / math.sqrt(fan_in))):
+    assert bound * 0.99 < np.abs(drawn[name]).max() <= bound
+    assert drawn[name].std() == pytest.approx(bound / math.sqrt(3), rel=0.02)
+  assert drawn['he'].std() == pytest.approx(math.sqrt(2 / fan_in), rel=0.02)
+  assert drawn['normal'].std() == pytest.approx(0.01, rel=0.02)
+
+
+def test_initial_parameters_are_those_of_the_published_weights():
+  model = models.create(
+    'googlenet', num_classes=10, modules={'3a': (8, 4, 8, 4, 8, 8)}, aux_heads=('3a',)
+  )
+  images = jnp.zeros((1, 64, 64, 3))
+  params = model.init(jax.random.key(0), images, train=True)['params']
+  flat = flax.traverse_util.flatten_dict(params, sep='/')
+  for path, array in flat.items():
+    if path.endswith('bias'):
+      assert (array == (0.0 if path.endswith('linear/bias') else 0.2)).all(), path
+  assert np.abs(flat['conv1/kernel']).max() <= math.sqrt(3 / 147)  # xavier, of 7x7x3
+  assert np.abs(flat['conv1/kernel']).max() > 0.99 * math.sqrt(3 / 147)
+
+
+def test_dropout_is_that_of_the_paper():
+  rates = {}
+
+  def watch(call, args, kwargs, context):
+    if isinstance(context.module, nn.Dropout):
+      rates[context.module.path[0]] = context.module.rate, context.module.deterministic
+    return call(*args, **kwargs)
+
+  model = models.create('googlenet')
+  rngs = {'params': jax.random.key(0), 'dropout': jax.random.key(0)}
+  for train in (True, False):
+    with nn.intercept_methods(watch):
+      jax.eval_shape(lambda t=train: model.init(rngs, jnp.zeros((1, 224, 224, 3)), train=t))
+    found = {name.removesuffix('_0'): x for name, x in rates.items()}
+    shares = {'Dropout': 0.4, 'aux1': 0.7, 'aux2': 0.7}  # section 5
+    assert found == {name: (share, not train) for name, share in shares.items()}
+    rates.clear()
+
+
+def test_auxiliary_head_is_the_numpy_definition():
+  head = googlenet.AuxHead(
+    num_classes=3,
+    pool='5x5',
+    conv_features=4,
+    fc_features=6,
+    dropout=0.0,
+    conv=functools.partial(layers.ConvBlock, batch_norm=False),
+    linear=nn.Dense,
+  )
+  rng = np.random.default_rng(0)
+  x = rng.normal(size=(2, 14, 14, 5)).astype(np.float32)
+  params = head.init(jax.random.key(0), x, train=False)['params']
+  params = jax.tree.map(lambda y: rng.normal(size=y.shape).astype(np.float32), params)
+  windows = np.lib.stride_tricks.sliding_window_view(x, (5, 5), (1, 2))[:, ::3, ::3].mean((-2, -1))
+  assert windows.shape == (2, 4, 4, 5)
+  maps = np.maximum(windows @ params['conv']['kernel'][0, 0] + params['conv']['bias'], 0)
+  hidden = maps.reshape(2, -1) @ params['fc']['kernel'] + params['fc']['bias']
+  expected = np.maximum(hidden, 0) @ params['linear']['kernel'] + params['linear']['bias']
+  found = head.apply({'params': params}, x, train=False)
+  np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_padded_shortcut_of_a_residual_block():
+  conv = functools.partial(layers.ConvBlock, batch_norm=False)
+  block = resnet.Block(features=8, stride=2, bottleneck=False, shortcut='pad', conv=conv)
+  x = np.random.default_rng(0).normal(size=(2, 6, 6, 4)).astype(np.float32)
+  params = block.init(jax.random.key(0), x, train=False)['params']
+  alone = block.apply({'params': jax.tree.map(jnp.zeros_like, params)}, x, train=False)
+  expected = np.zeros((2, 3, 3, 8), np.float32)  # arXiv 1512.03385, section 3.3, option A
+  expected[..., 2:6] = np.maximum(x[:, ::2, ::2], 0)
+  np.testing.assert_array_equal(alone, expected)
 
 
 def test_outputs_in_training():

@@ -83,6 +83,22 @@ def test_warm_up_rises_to_the_peak():
   np.testing.assert_allclose(got, [0.5 * min((s + 1) / 11, 1) for s in range(12)], rtol=1e-6)
 
 
+def test_schedules_begin_after_the_warm_up_and_end_with_the_training():
+  steps = np.array([10, 17, 18, 55, 99])
+  fields = {'decay_every': '8 steps', 'power': 2.0, 'final': 0.2}
+  fields['points'] = (('0 steps', 0.2), ('25%', 1.0), ('100%', 0.0))
+  t = (steps - 10) / 90
+  expected = {
+    'exponential': 0.96 ** ((steps - 10) // 8),
+    'polynomial': 0.2 + 0.8 * (1 - t) ** 2,
+    'cosine': 0.2 + 0.8 * (1 + np.cos(np.pi * t)) / 2,
+    'piecewise_linear': np.interp(steps, [0, 25, 100], [0.2, 1.0, 0.0]),  # whose times are its own
+  }
+  for name, shares in expected.items():
+    got = rates(steps, name=name, warmup='10 steps', **fields)
+    np.testing.assert_allclose(got, 0.5 * shares, rtol=1e-5, err_msg=name)
+
+
 @pytest.mark.parametrize(
   'fields',
   [
@@ -112,6 +128,21 @@ def test_only_kernels_are_decayed():
     updates, _ = optimizer.update(zeros, optimizer.init(PARAMS), PARAMS, last=False)
     leaves = updates['conv1']['kernel'], updates['conv1']['bias'], updates['conv1']['bn']['scale']
     np.testing.assert_allclose([float(x.ravel()[0]) for x in leaves], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize('decay_all', [False, True])
+def test_an_optimizer_of_optax_is_given_what_it_takes(decay_all):
+  fields = {'momentum': 0.8, 'weight_decay': 0.1, 'decay_all': decay_all, 'nesterov': True}
+  ours = optim.create(name='optax:adamw', fields={'b2': 0.9}, **fields)
+  mask = None if decay_all else {'conv1': {'kernel': True, 'bias': False, 'bn': {'scale': False}}}
+  theirs = optax.adamw(1.0, b1=0.8, b2=0.9, weight_decay=0.1, mask=mask, nesterov=True)
+  states = ours.init(PARAMS), theirs.init(PARAMS)
+  for sign in (1.0, -0.5, 0.0):
+    grads = jax.tree.map(lambda x, sign=sign: sign * x, PARAMS)
+    found, state = ours.update(grads, states[0], PARAMS, last=False)
+    expected, other = theirs.update(grads, states[1], PARAMS)
+    states = state, other
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
 def follow(optimizer, gradients, rates=(0.01,)):

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import types
 
 import flax.linen as nn
 import jax
@@ -160,6 +161,40 @@ def test_an_image_that_is_its_own_mirror_has_the_same_loss_with_and_without(name
     {'params': {'unused': np.zeros(1)}}
   ).values
   np.testing.assert_allclose(values['loss'], values['loss_unflipped'], rtol=1e-5)
+
+
+def test_each_device_and_step_has_its_own_dropout():
+  def step(carry, host_batch, key):
+    state = types.SimpleNamespace(step=carry['step'], skipped_batches=jnp.int32(0))
+    _, own = steps.draw(lambda *given: None, 16, state, (), (), key)
+    keys = jax.lax.all_gather(jax.random.key_data(own), parallel.AXIS)
+    return {'step': carry['step'] + 1, 'keys': keys}
+
+  mapped, seen = parallel.MappedStep(step, arguments=1), []
+  carry = parallel.replicate({'step': np.int32(0), 'keys': np.zeros((4, 2), np.uint32)})
+  for _ in range(2):
+    carry = mapped(carry, (), jax.random.key(0))
+    seen += map(tuple, parallel.fetch(carry['keys']))
+  assert len(set(seen)) == 8
+
+
+def test_an_average_begins_after_the_step_that_it_is_told():
+  options = {'average': 'polyak', 'average_from': 2}
+  _, *after = trained(Scale(), gray_noise(), 5, **options)
+  taken = [x.params['scale'] for x in after[2:]]
+  assert len({float(x[0]) for x in taken}) == 3
+  np.testing.assert_allclose(after[-1].average['params']['scale'], np.mean(taken, 0), rtol=1e-6)
+  assert after[-1].average['count'] == 3
+  np.testing.assert_array_equal(after[1].average['params']['scale'], after[1].params['scale'])
+
+
+def gray_noise():
+  """48 gray images of noise, in order."""
+  rng = np.random.default_rng(0)
+  images = rng.integers(0, 256, (48, 8, 8, 1), dtype=np.uint8)
+  labels = rng.integers(0, 8, 48).astype(np.int32)
+  split = sources.Split(images, labels, np.ones(48, bool), tuple('abcdefgh'))
+  return pipeline.in_memory(split, train=False, mean=(0.0,), std=(50.0,))
 
 
 def streamed(data):
@@ -372,11 +407,7 @@ def test_a_skipped_batch_leaves_averages_and_groups_in_step():
 
 @pytest.mark.parametrize('count', [1, 3])
 def test_a_host_fed_pipeline_gives_a_step_what_a_resident_one_does(count):
-  rng = np.random.default_rng(0)
-  images = rng.integers(0, 256, (48, 8, 8, 1), dtype=np.uint8)
-  labels = rng.integers(0, 8, 48).astype(np.int32)
-  split = sources.Split(images, labels, np.ones(48, bool), tuple('abcdefgh'))
-  device_data = pipeline.in_memory(split, train=False, mean=(0.0,), std=(50.0,))
+  device_data = gray_noise()
   model, found = Scale(), []
   optimizer = optim.create(name='sgd')
   for data in (device_data, streamed(device_data)):

@@ -10,6 +10,7 @@ import sys
 
 import jax
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 import onnx
 import optax
@@ -441,6 +442,21 @@ def test_an_ensemble_averages_probabilities(two_classes, tmp_path):
   mean = np.mean(each, 0)
   assert found['loss'] == pytest.approx(-np.log(mean[np.arange(40), labels]).mean(), rel=1e-4)
   assert found['top1'] == (mean.argmax(1) == labels).mean()
+
+
+@pytest.mark.parametrize('dtype', [np.float16, ml_dtypes.bfloat16])
+def test_files_of_half_precision_are_read_as_float32(tmp_path, dtype):
+  path, network = tmp_path / 'half.safetensors', small()
+  weights.save(str(path), network)
+  arrays = {name: x.astype(dtype) for name, x in load_file(path).items()}
+  save_file(arrays, path, {weights.KEY: network.description.to_json()})
+  found = weights.load(str(path)).variables
+
+  def check(read, saved):
+    assert read.dtype == np.float32
+    np.testing.assert_array_equal(read, np.asarray(saved).astype(dtype).astype(np.float32))
+
+  jax.tree.map(check, found, network.variables)
 
 
 def test_finetune_config_starts_from_the_network_of_the_weights(two_classes, tmp_path):
