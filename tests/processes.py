@@ -70,15 +70,21 @@ class Job:
     workdir: folder of the run; `config.py` is written beside it.
     arguments: flags.
     last: further flags of the last process.
+    config: text of the config file.
   """
 
   LIMIT = 300.0  # seconds
 
   def __init__(
-    self, count: int, workdir: pathlib.Path, *arguments: str, last: tuple[str, ...] = ()
+    self,
+    count: int,
+    workdir: pathlib.Path,
+    *arguments: str,
+    last: tuple[str, ...] = (),
+    config=CONFIG,
   ):
     file = workdir.parent / 'config.py'
-    file.write_text(CONFIG)
+    file.write_text(config)
     port = free_port()
     self.processes = []
     for i in range(count):
@@ -117,9 +123,9 @@ class Job:
     self.processes[index].send_signal(signum)
 
 
-def run(count: int, workdir: pathlib.Path, *arguments: str) -> list[dict]:
+def run(count: int, workdir: pathlib.Path, *arguments: str, **fields) -> list[dict]:
   """A run to its end; its records."""
-  for status, output, errors in Job(count, workdir, *arguments).finish():
+  for status, output, errors in Job(count, workdir, *arguments, **fields).finish():
     assert status == 0, output + errors
   return metrics_log.read(epath.Path(workdir))
 

@@ -108,6 +108,26 @@ def test_processes_that_were_given_other_things_end_at_once(tmp_path, two_classe
   assert not (tmp_path / 'run').exists()
 
 
+def test_evaluation_of_photos_is_that_of_one_process(tmp_path, two_classes):
+  arguments = (*photos(two_classes), '--config.dataset.validation=all[60%:95%]')
+  run(1, tmp_path / 'run', *arguments, '--config.train.duration=2 steps')
+  arguments += ('--mode=evaluate', '--config.eval.split=validation')
+  weights = [f'--weights={tmp_path / "run"}', '--mode=evaluate']
+  weights += [f'--config.dataset.data_dir={two_classes}', '--config.dataset.test=all']
+  of_run, of_weights = [], []
+  for count in (1, COUNT):
+    run(count, tmp_path / 'run', *arguments, '--config.train.duration=2 steps')
+    of_run.append(json.loads((tmp_path / 'run' / 'evaluation_validation.json').read_text()))
+    run(count, tmp_path / f'by_{count}', *weights, config='from configs.folder import get_config')
+    (path,) = (tmp_path / f'by_{count}').glob('evaluation*.json')
+    of_weights += json.loads(path.read_text())['rows']
+  for one, several in (of_run, of_weights):
+    assert one['examples'] == several['examples'] > 10
+    assert one['top1'] == several['top1']
+    assert one['loss'] == pytest.approx(several['loss'], rel=1e-5)
+  assert of_run[0]['correct'] == of_run[1]['correct']
+
+
 def test_a_point_of_a_sweep_leaves_its_record(tmp_path):
   arguments = (*DIGITS, '--sweep=1', '--config.train.duration=2 steps')
   done = Job(COUNT, tmp_path / 'run', *arguments).finish()

@@ -179,6 +179,13 @@ def test_evaluation_of_a_run_gives_the_tested_figures(tiny, straight):
   tiny.eval.split = 'validation'
   scores = score.evaluate(tiny, epath.Path(folder))
   assert scores['top1'] == pytest.approx(summary['validation_top1'])
+  last, averaged = (
+    line['loss']
+    for split in ('validation', 'validation_averaged')
+    for line in history(folder)
+    if (line['split'], line['step']) == (split, summary['tested_step'])
+  )
+  assert scores['loss'] == pytest.approx(averaged, rel=1e-5) != pytest.approx(last, rel=1e-3)
 
 
 @pytest.mark.xdist_group('straight')
@@ -298,9 +305,13 @@ def test_differences_name_the_fields(tiny):
   assert schema.differences(earlier, tiny) == ["model.stem: 'compact' there, 'cifar' here"]
 
 
-def poisoned(monkeypatch, bad_step, batch_size):
-  """From now on the training batch of one step (from 0) holds an image that is not finite."""
-  load = inputs.load
+def poisoned(monkeypatch, bad_step, batch_size, last=None):
+  """From now on a training batch, or all up to `last`, (from 0) hold an image that is not finite.
+
+  Returns:
+    A list: the batches that the host was asked to feed.
+  """
+  load, fed = inputs.load, []
 
   def loading(config, split, **kwargs):
     data = load(config, split, **kwargs)
@@ -309,12 +320,17 @@ def poisoned(monkeypatch, bad_step, batch_size):
 
     def read(device_data, host_batch, positions, key):
       batch = data.make_batch(device_data, host_batch, positions, key)
-      hit = positions == bad_step * batch_size
+      hit = (positions >= bad_step * batch_size) & (positions <= (last or bad_step) * batch_size)
       return batch._replace(image=jnp.where(hit[:, None, None, None], jnp.nan, batch.image))
 
-    return data._replace(make_batch=read)
+    def feed(step, count, batch_size):
+      fed.append(step)
+      return data.feed(step, count, batch_size)
+
+    return data._replace(make_batch=read, feed=feed)
 
   monkeypatch.setattr(inputs, 'load', loading)
+  return fed
 
 
 def test_what_is_not_finite_ends_the_run_and_overwrites_nothing(tiny, tmp_path, monkeypatch):
@@ -365,6 +381,25 @@ def test_going_back_leaves_out_the_batches_up_to_the_bad_one(tiny, tmp_path, mon
   jax.tree.map(np.testing.assert_array_equal, state, last_state(tiny, tmp_path / 'parts'))
 
 
+def test_going_back_before_any_checkpoint_begins_anew(tiny, tmp_path, monkeypatch):
+  poisoned(monkeypatch, 1, tiny.train.batch_size)
+  tiny.on_nonfinite = 'rollback'
+  tiny.eval.every, tiny.log.every = '4 steps', '1 steps'
+  run(tiny, tmp_path)
+  state = last_state(tiny, tmp_path)
+  assert (int(state.step), int(state.skipped_batches)) == (11, 2)
+
+
+def test_a_run_goes_back_to_one_checkpoint_three_times(tiny, tmp_path, monkeypatch, capsys):
+  poisoned(monkeypatch, 5, tiny.train.batch_size, last=100)
+  tiny.on_nonfinite = 'rollback'
+  tiny.eval.every, tiny.log.every = '4 steps', '1 steps'
+  with pytest.raises(InputError, match=r'is not finite .* the last is of step 4'):
+    run(tiny, tmp_path)
+  assert capsys.readouterr().out.count('back to step 4') == 3
+  assert int(last_state(tiny, tmp_path).step) == 4
+
+
 @pytest.fixture
 def photo_config(tiny):
   """The `tiny` config on photos that are decoded as they are used."""
@@ -402,6 +437,21 @@ def test_photos_resume_in_mid_epoch_whatever_reads_them(request, photo_config, t
   c.eval.split = 'train'
   scores = score.evaluate(c, epath.Path(tmp_path / 'straight'))
   assert scores['examples'] == inputs.load(c, 'train').size
+
+
+def test_going_back_in_a_stream_reads_on_after_the_bad_batch(
+  photo_config, two_classes, tmp_path, monkeypatch
+):
+  c = photo_config
+  fed = poisoned(monkeypatch, 5, c.train.batch_size)
+  c.dataset.data_dir = str(two_classes)
+  c.on_nonfinite = 'rollback'
+  c.train.duration, c.eval.every, c.log.every = '11 steps', '4 steps', '1 steps'
+  run(c, tmp_path)
+  assert fed[:6] == [0, 1, 2, 3, 4, 5]
+  assert fed[-7:] == [6, 7, 8, 9, 10, 11, 12]  # those of steps 5 to 11
+  state = last_state(c, tmp_path)
+  assert (int(state.step), int(state.skipped_batches)) == (11, 2)
 
 
 def test_a_class_without_training_photos_is_a_warning(photo_config, val_photos, caplog):
