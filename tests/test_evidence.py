@@ -5,6 +5,7 @@ import pathlib
 import re
 import shutil
 import subprocess
+import types
 
 import numpy as np
 import program
@@ -569,6 +570,36 @@ def test_any_runs_have_a_leaderboard(ran, tmp_path):
   assert [row[1] for row in rows] == [1, 1, 1, 1] and all('data ' in row[0] for row in rows)
   with pytest.raises(InputError, match='no finished run is there'):
     leaderboard.table([epath.Path(tmp_path / 'none')])
+
+
+@GROUP
+def test_runs_that_differ_by_their_seed_are_a_row_of_the_leaderboard(ran, tmp_path):
+  _, runs, _ = ran
+  run = leaderboard._finished(runs)[0]
+  scores = {'a': (0.005, (0.70, 0.72, 0.77)), 'b': (0.3, (0.9,))}
+  for name, (lr, reached) in scores.items():
+    for seed, top1 in enumerate(reached):
+      folder = pathlib.Path(shutil.copytree(run, tmp_path / f'{name}_{seed}'))
+      config = json.loads((folder / 'config.json').read_text())
+      config['seed'], config['optimizer']['lr'] = seed, lr
+      (folder / 'config.json').write_text(json.dumps(config))
+      told = json.loads((folder / 'summary.json').read_text())
+      told |= {'test_top1': top1, 'images_per_second': 10.0 + seed, 'seconds': 60 + 60 * seed}
+      (folder / 'summary.json').write_text(json.dumps(told))
+  best, other = leaderboard.table([epath.Path(tmp_path)]).rows
+  assert best[:5] == ('optimizer.lr=0.3', 1, '90.00', 90.0, None)
+  # By hand: the mean is 73, and the squares of -3, -1 and 4 are 26 together, over 2.
+  assert other[:5] == ('optimizer.lr=0.005', 3, '70.00 72.00 77.00', 73.0, 3.61)
+  assert other[-2:] == (11.0, 2.0)
+
+
+def test_what_is_lost_by_a_shift_is_of_the_image_alone():
+  summary = {'test_top1': 0.80, 'test_top1_unflipped': 0.78, 'test_loss': 1.0}
+  summary |= {'test_top1_shift_2': 0.77, 'test_top1_shift_10': 0.7}
+  course = types.SimpleNamespace(summary=summary)
+  assert outcomes._lost_by_shifting(course) == pytest.approx(8)
+  del summary['test_top1_unflipped']  # a run without flips
+  assert outcomes._lost_by_shifting(course) == pytest.approx(10)
 
 
 @pytest.mark.parametrize(

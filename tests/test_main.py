@@ -255,6 +255,9 @@ def test_classes_of_any_name_from_training_to_predictions(tmp_path):
   does(*arguments, '--mode=evaluate')
   scores = json.loads((run / 'evaluation_test.json').read_text())
   assert [os.fsencode(name) for name in scores['per_class_top1']] == list(names)
+  right, counts = np.diag(scores['confusion']), np.sum(scores['confusion'], axis=1)
+  expected = [float(x / n) if n else None for x, n in zip(right, counts, strict=True)]
+  assert list(scores['per_class_top1'].values()) == expected
   does(*arguments, '--mode=preview')
   output = tmp_path / 'top.json'
   says = does('--mode=predict', f'--weights={run}', f'--images={photos}', f'--output={output}')
