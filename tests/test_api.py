@@ -78,7 +78,8 @@ def test_a_run_on_arrays(run):
   scores = gj.evaluate(workdir, data=data)
   assert scores['examples'] == 24
   assert scores['top1'] == pytest.approx(summary['test_top1'])
-  assert gj.evaluate(workdir, {'eval.split': 'validation'}, data={'validation': data['test']})
+  validated = gj.evaluate(workdir, {'eval.split': 'validation'}, data={'validation': data['test']})
+  assert validated['loss'] == pytest.approx(scores['loss'], rel=1e-6)
   probabilities, names = gj.load(workdir).predict(data['test'][0])
   assert names == ('0', '1', '2')
   top1 = (probabilities.argmax(1) == data['test'][1]).mean()

@@ -18,6 +18,7 @@ from googlenet_jax.data import (
   decode,
   folder,
   pipeline,
+  pixels,
   sources,
   stream,
   tfds_sets,
@@ -107,8 +108,8 @@ def test_right_pixels_of_every_mode(crop):
     '16 bit TIFF, big-endian': (encoded(big_endian, 'TIFF'), gray),
     'half transparent': (encoded(half, 'PNG'), (expected + 255.0) / 2),
   }
-  for name, (data, pixels) in cases.items():
-    assert difference(crop(data, whole, 64), pixels) < 3, name
+  for name, (data, wanted) in cases.items():
+    assert difference(crop(data, whole, 64), wanted) < 3, name
 
 
 @pytest.mark.parametrize('crop', CROPS)
@@ -371,6 +372,12 @@ def batches(data, steps, batch_size, key):
       result.append(data.make_batch((), one, jnp.asarray(part), key))
   data.close()
   return jax.tree.map(lambda *parts: np.concatenate(parts), *result)
+
+
+def test_gray_is_pillows():
+  image = smooth()
+  found = pixels.gray(np.asarray(image))
+  np.testing.assert_allclose(found[..., 0], np.asarray(image.convert('L')), atol=0.51)
 
 
 def test_evaluation_sees_every_photo_once_and_masks_the_rest(two_classes):
