@@ -555,32 +555,39 @@ def test_max_pool_gradient_is_the_stock_one(window, stride, size, padding):
   np.testing.assert_allclose(ours_vjp(cotangent)[0], stock_vjp(cotangent)[0], atol=2e-6)
 
 
-def stock_convolution(x, kernel, padding):
+def stock_convolution(x, kernel, padding, groups):
   sides = [(pad, pad) for pad in padding]
+  layout = {'dimension_numbers': ('NHWC', 'HWIO', 'NHWC')}
   return jax.lax.conv_general_dilated(
-    x, kernel, (1, 1), sides, dimension_numbers=('NHWC', 'HWIO', 'NHWC')
+    x, kernel, (1, 1), sides, feature_group_count=groups, **layout
   )
 
 
-CONVOLUTIONS = {  # map, window, padding
+CONVOLUTIONS = {  # map, window, padding, and groups of 4 channels where not 1
   '1x1': ((6, 5), (1, 1), (0, 0)),
   '5x5 on 4x4': ((4, 4), (5, 5), (2, 2)),
   '7x7 on 4x7': ((4, 7), (7, 7), (3, 3)),
   '3x3 on 1x1': ((1, 1), (3, 3), (1, 1)),
   '1x7 on 3x3': ((3, 3), (1, 7), (0, 3)),
   '5x5 on 4x4, no more than it needs': ((4, 4), (5, 5), (1, 1)),
+  'depthwise 3x3': ((6, 5), (3, 3), (1, 1), 4),
+  'depthwise 3x5, unpadded': ((6, 7), (3, 5), (0, 0), 4),
+  'depthwise 3x3 on 1x2': ((1, 2), (3, 3), (1, 1), 4),
+  'two groups': ((6, 5), (3, 3), (1, 1), 2),
 }
 
 
 @pytest.mark.parametrize('case', CONVOLUTIONS)
 @pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
 def test_convolution_and_its_gradients_are_the_stock_ones(case, dtype):
-  size, window, padding = CONVOLUTIONS[case]
+  size, window, padding, *rest = CONVOLUTIONS[case]
+  groups = rest[0] if rest else 1
   rng = np.random.default_rng(0)
-  x = jnp.asarray(rng.normal(size=(2, *size, 3)), dtype)
-  kernel = jnp.asarray(rng.normal(size=(*window, 3, 4)), dtype)
-  stock, stock_vjp = jax.vjp(lambda *x: stock_convolution(*x, padding), x, kernel)
-  ours, ours_vjp = jax.vjp(lambda *x: cpu_forms.convolution(*x, 1, padding, 1), x, kernel)
+  channels = 4 if rest else 3
+  x = jnp.asarray(rng.normal(size=(2, *size, channels)), dtype)
+  kernel = jnp.asarray(rng.normal(size=(*window, channels // groups, 4)), dtype)
+  stock, stock_vjp = jax.vjp(lambda *x: stock_convolution(*x, padding, groups), x, kernel)
+  ours, ours_vjp = jax.vjp(lambda *x: cpu_forms.convolution(*x, 1, padding, groups), x, kernel)
   cotangent = jnp.asarray(rng.normal(size=stock.shape), dtype)
   for a, b in zip((ours, *ours_vjp(cotangent)), (stock, *stock_vjp(cotangent)), strict=True):
     assert a.dtype == b.dtype
@@ -602,8 +609,12 @@ def test_cpu_forms_are_for_cpus_alone():
   pools = lowered(lambda x: cpu_forms.max_pool(x, 3, 2, ((0, 1), (0, 1))).sum(), x)
   products = lowered(lambda *x: cpu_forms.convolution(*x, 1, (0, 0), 1).sum(), x, one)
   pads = lowered(lambda *x: cpu_forms.convolution(*x, 1, (2, 2), 1).sum(), x, five)
+  alone = lowered(
+    lambda *x: cpu_forms.convolution(*x, 1, (1, 1), 3).sum(), x, jnp.ones((3, 3, 1, 3))
+  )
   for platform in ('cpu', 'cuda', 'tpu'):
     cpu = platform == 'cpu'
+    assert ('convolution' in alone[platform]) != cpu
     assert ('select_and_scatter' in pools[platform]) != cpu
     assert ('dot_general' in products[platform]) == cpu
     assert ('optimization_barrier' in pads[platform]) == cpu
