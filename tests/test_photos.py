@@ -590,7 +590,7 @@ def test_test_crops_are_the_papers(crops, size):
   found = decode.views(
     encoded(image, 'PNG'), lambda w, h: boxes.test_boxes(w, h, crops, 224, 256), 224
   )
-  expected = [4, 6, 9, 7, 5, 3, 1, 8, 2, 0, 8, 1, 3, 7, 9, 0, 5, 4, 2, 6]
+  expected = []
   for side in (256,) if crops == 10 else (256, 288, 320, 352):
     width, height = (round(n * side / min(size)) for n in size)
     resized = image.resize((width, height), Image.Resampling.BILINEAR)
