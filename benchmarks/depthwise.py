@@ -1,24 +1,19 @@
 """The training step of a narrow Xception, its depthwise convolutions in our form and in XLA's own.
 
-    python -m benchmarks.depthwise [--json=FILE]
+    python -m benchmarks.depthwise [--rounds=N] [--json=FILE]
 
 Xception as `configs/experiments/family.py` has it, batch 64, on noise of 32 pixels. Each form in a
-process of its own, in turn. About five minutes on two cores.
+process of its own, in turn; the flags are those of `benchmarks.step`. About two minutes on two
+cores.
 """
 
-import jax
-from absl import app, flags
+from absl import app
 
-from benchmarks import interleave, machine
+from benchmarks import interleave, machine, step
 from benchmarks.noise import workload
-from benchmarks.step import keep_compiled
 from configs.experiments import family
 from googlenet_jax import schema, startup
 from googlenet_jax.models import cpu_forms
-
-ROUNDS = flags.DEFINE_integer('depthwise_rounds', 5, 'rounds of each')
-JSON = flags.DEFINE_string('depthwise_json', '', 'file for the figures')
-STEPS = 3  # in a round
 
 
 def stock(x, kernel, padding):
@@ -29,19 +24,12 @@ def stock(x, kernel, padding):
 def build(form):
   """A step, with a form of depthwise convolutions; None for ours."""
   startup.prepare()
-  keep_compiled()
+  step.keep_compiled()
   if form:
     cpu_forms._depthwise = form
   config = family.get_config()
   schema.update(config, family.ARMS['Xception'])
-  work = workload(config, 32, 10, examples=512)
-  state = work.state
-
-  def step():
-    nonlocal state
-    state = jax.block_until_ready(work.step(state, 1))
-
-  return step
+  return workload(config, 32, 10, examples=512).steps()
 
 
 def main(_):
@@ -50,9 +38,10 @@ def main(_):
     'this project': interleave.Contestant(build, (None,)),
     "XLA's own": interleave.Contestant(build, (stock,)),
   }
-  results = interleave.run(contestants, rounds=ROUNDS.value, steps=STEPS)
+  results = interleave.run(contestants, rounds=step.ROUNDS.value, steps=step.STEPS.value or 3)
   batch = family.get_config().train.batch_size
-  interleave.report(results, batch, f'xception: {machine.describe("flax")}', JSON.value)
+  about = f'xception: {machine.describe("flax")}'
+  interleave.report(results, batch, about, step.JSON.value)
 
 
 if __name__ == '__main__':

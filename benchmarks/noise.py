@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from googlenet_jax import experiment, parallel
@@ -23,6 +24,16 @@ class Workload(NamedTuple):
   step: Callable
   state: Any
   batch: int
+
+  def steps(self) -> Callable[[], None]:
+    """A function that does the next step and waits for it; the first one uses up `state`."""
+    state = self.state
+
+    def step():
+      nonlocal state
+      state = jax.block_until_ready(self.step(state, 1))
+
+    return step
 
 
 def workload(

@@ -38,14 +38,7 @@ def build(examples: int, whole: bool):
   step.keep_compiled()
   if whole:
     pipeline.shuffled = permuted
-  work = workload(base.get_config(), 32, 10, examples=examples, augmented=True)
-  state = work.state
-
-  def train():
-    nonlocal state
-    state = jax.block_until_ready(work.step(state, 1))
-
-  return train
+  return workload(base.get_config(), 32, 10, examples=examples, augmented=True).steps()
 
 
 def main(_):

@@ -77,14 +77,7 @@ def ours(case: Case):
     logits = jax.jit(lambda variables, images: model.apply(variables, images, train=False).logits)
     return lambda: jax.block_until_ready(logits(variables, images))
 
-  work = workload(config, case.size, case.classes, examples=8 * case.batch)
-  state = work.state
-
-  def step():
-    nonlocal state
-    state = jax.block_until_ready(work.step(state, 1))
-
-  return step
+  return workload(config, case.size, case.classes, examples=8 * case.batch).steps()
 
 
 def plain_flax(case: Case):

@@ -251,11 +251,7 @@ FIELDS: dict[str, Field] = {
   'augment.cutout': Field(0, 'Side of a zeroed square', at_least(0), 'pixels'),
   'augment.mixup': Field(0.0, 'Alpha of mixup', at_least(0)),
   'augment.cutmix': Field(0.0, 'Alpha of CutMix', at_least(0)),
-  'train.duration': Field(
-    '10 epochs',
-    'Duration of the whole training',
-    TRAINING,
-  ),
+  'train.duration': Field('10 epochs', 'Duration of the whole training', TRAINING),
   'train.batch_size': Field(128, 'Examples in a step, over all devices', at_least(1)),
   'train.loss': Field('cross_entropy', 'Name of the loss', named(LOSSES)),
   'train.loss_fields': Field({}, "Fields of the loss: {'gamma': 1.0}", KEYWORDS),
@@ -369,12 +365,7 @@ FIELDS: dict[str, Field] = {
     'minutes',
     free=True,
   ),
-  'profile': Field(
-    '',
-    "Steps that are traced into the workdir; '' for none",
-    TRACED,
-    free=True,
-  ),
+  'profile': Field('', "Steps that are traced into the workdir; '' for none", TRACED, free=True),
 }
 
 

@@ -344,7 +344,7 @@ def test_crops_are_windows_of_the_reflected_image():
     found = [at for at, window in windows.items() if (window == crop).all()]
     assert found
     seen.append(found[0])
-  assert 20 < sum(at[2] for at in seen) < 44  # of 64
+  assert 20 < sum(at[2] for at in seen) < 44  # 64 draws
   assert {at[0] for at in seen} == set(range(5))
 
 

@@ -388,5 +388,5 @@ print(first, max(others))
   first, again = faults(MALLOC_TRIM_THRESHOLD_='100000', JAX_PLATFORMS='cpu')  # a person's stays
   assert again > 0.9 * first
   code = code.replace('startup.keep', "startup.ACCELERATORS = '/dev/null',\nstartup.keep")
-  first, again = faults(JAX_PLATFORMS='')  # of an accelerator
+  first, again = faults(JAX_PLATFORMS='')  # the settings are left where there is one
   assert again > 0.9 * first

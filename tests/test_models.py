@@ -244,7 +244,7 @@ def test_evaluation_computes_nothing_of_the_auxiliary_heads():
   assert programs[0] == programs[1]
 
 
-@pytest.mark.parametrize('channels', [64, 1])  # of each of 64 groups in the second case
+@pytest.mark.parametrize('channels', [64, 1])  # 1: a depthwise kernel
 def test_initial_kernels(channels):
   fan_in = 3 * 3 * channels
   shape = 3, 3, channels, 1024

@@ -1,7 +1,9 @@
 r"""Do stacked 3x3 convolutions beat one 5x5, and is the ReLU after a reduction needed?
 
-python main.py --config=configs/experiments/kernels.py --mode=sweep --run \
+    python main.py --config=configs/experiments/kernels.py --mode=sweep --run \
         --config.dataset.data_dir=DIR
+
+Each arm changes one thing in all modules; their channels stay.
 """
 
 from googlenet_jax.configs.experiments import base

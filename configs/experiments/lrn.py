@@ -1,7 +1,9 @@
 r"""Does local response normalisation help where there is no batch norm?
 
-python main.py --config=configs/experiments/lrn.py --mode=sweep --run \
+    python main.py --config=configs/experiments/lrn.py --mode=sweep --run \
         --config.dataset.data_dir=DIR
+
+The network without it is that of `heads.py`, at the rate that `rate.py` chose.
 """
 
 from googlenet_jax.configs.experiments import base, heads

@@ -126,7 +126,7 @@ def _sums(folder: epath.Path) -> dict[str, str]:
   for path in sorted(folder.iterdir()):
     if path.is_dir():
       found |= {f'{path.name}/{name}': sum_ for name, sum_ in _sums(path).items()}
-    elif path.name not in UNSIGNED and path.suffix != '.part':  # of a score, cut short
+    elif path.name not in UNSIGNED and path.suffix != '.part':  # a score that was being written
       with path.open('rb') as file:
         found[path.name] = hashlib.file_digest(file, 'sha256').hexdigest()
   return found

@@ -131,12 +131,12 @@ def _file(path: pathlib.Path, name: str) -> _Found:
     return _Found(description, arrays)
   if not tensors.arrays:
     raise InputError('it holds no arrays')
-  layouts = published.LAYOUTS
   names = tensors.arrays.keys() | {name for node in tensors.nodes for name in node.inputs}
   if other := next((what for name, what in published.OTHERS.items() if name in names), None):
-    known = ', '.join(sorted({x.model for x in layouts}))
+    known = ', '.join(sorted({x.model for x in published.LAYOUTS}))
     raise InputError(f'it is {other}, which is none of our networks: use weights of {known}')
-  layout = next((x for x in layouts if x.recognise(tensors.arrays.keys())), None)
+  found = tensors.arrays.keys()
+  layout = next((x for x in published.LAYOUTS if x.recognise(found)), None)
   if layout is None:
     some = ', '.join(map(repr, sorted(tensors.arrays)[:3]))
     raise InputError(f'no known network has arrays called {some}, ...')

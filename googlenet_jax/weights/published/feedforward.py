@@ -106,7 +106,6 @@ def _layer_name(path):
 def _caffe_chain_convert(model):
   """Caffe's networks without branches: the first layer takes BGR."""
   first, of_linear = MODELS[model].fields['layers'][0].name, _first_linear(model)
-
   return lambda path, array: of_linear(path, rgb(path, array, first))
 
 

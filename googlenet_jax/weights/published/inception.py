@@ -32,10 +32,10 @@ def _inception_name(path):
 
 # Modules of timm's Inception v4, by their places.
 INCEPTION_V4 = (
-  *('Conv2d_1a_3x3', 'Conv2d_2a_3x3', 'Conv2d_2b_3x3', 'Mixed_3a', 'Mixed_4a', 'Mixed_5a'),
-  *(f'Mixed_{name}' for name in ('5b', '5c', '5d', '5e', '6a', *(f'6{x}' for x in 'bcdefgh'))),
-  *('Mixed_7a', 'Mixed_7b', 'Mixed_7c', 'Mixed_7d'),
-)
+  'Conv2d_1a_3x3', 'Conv2d_2a_3x3', 'Conv2d_2b_3x3', 'Mixed_3a', 'Mixed_4a', 'Mixed_5a',
+  'Mixed_5b', 'Mixed_5c', 'Mixed_5d', 'Mixed_5e', 'Mixed_6a', 'Mixed_6b', 'Mixed_6c', 'Mixed_6d',
+  'Mixed_6e', 'Mixed_6f', 'Mixed_6g', 'Mixed_6h', 'Mixed_7a', 'Mixed_7b', 'Mixed_7c', 'Mixed_7d',
+)  # fmt: skip
 
 
 def _in_sequence(layer):
