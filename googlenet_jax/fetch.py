@@ -1,10 +1,8 @@
 """Published files from the web: resumed where they broke off, checked, whole or not there."""
 
-import contextlib
 import fcntl
 import hashlib
 import http.client
-import os
 import pathlib
 import re
 import urllib.error
@@ -50,16 +48,20 @@ def fetch(file: Published, folder: pathlib.Path, instead: str) -> pathlib.Path:
   Raises:
     InputError: it cannot be fetched, or what comes is another file.
   """
-  path, part = folder / file.name, folder / f'{file.name}.part'
+  path, part, lock = (folder / x for x in (file.name, f'{file.name}.part', f'.{file.name}.lock'))
   if path.exists():
     return path
   if parallel.several_processes():
     raise InputError(f'{path} is not there: fetch it in one process, or {instead}')
   try:
-    with _alone(folder, file.name):
+    folder.mkdir(parents=True, exist_ok=True)
+    with lock.open('w') as held:
+      fcntl.flock(held, fcntl.LOCK_EX)
       if not path.exists():  # another process may have fetched it meanwhile
         _complete(file, part, instead)
         part.rename(path)
+      # Only once the file is there: who still waits at this lock, or makes the next, finds it.
+      lock.unlink(missing_ok=True)
   except (OSError, http.client.HTTPException) as error:
     why = f'{file.url} cannot be fetched to {folder} ({_why(error)})'
     raise InputError(f'{why}: {instead}') from error
@@ -70,29 +72,6 @@ def digest(path: pathlib.Path) -> str:
   """SHA-256 of a file, hex."""
   with path.open('rb') as stream:
     return hashlib.file_digest(stream, 'sha256').hexdigest()
-
-
-@contextlib.contextmanager
-def _alone(folder: pathlib.Path, name: str):
-  """A context that one process at a time is in; what it made is removed where nothing came."""
-  made = [x for x in (folder, *folder.parents) if not x.exists()]
-  lock = folder / f'.{name}.lock'
-  while True:
-    folder.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(FileNotFoundError):  # folder or lock were removed meanwhile
-      held = lock.open('w')
-      fcntl.flock(held, fcntl.LOCK_EX)
-      if os.path.samestat(os.fstat(held.fileno()), lock.stat()):
-        break
-      held.close()  # who held it has removed it: another may wait for the next one already
-  try:
-    yield
-  finally:
-    lock.unlink(missing_ok=True)
-    held.close()
-    for x in made:
-      if not any(x.iterdir()):
-        x.rmdir()
 
 
 def _complete(file: Published, part: pathlib.Path, instead: str) -> None:

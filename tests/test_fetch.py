@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tarfile
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -160,7 +159,7 @@ def test_a_page_in_place_of_the_file_is_refused(served, monkeypatch, tmp_path):
   monkeypatch.setattr(Server, 'told', True)
   with pytest.raises(InputError, match=r'cannot be fetched .* 25 bytes there, not 5,000'):
     cifar.load('cifar10', 'test', data_dir=str(tmp_path / 'none'))
-  assert not list(tmp_path.iterdir())
+  assert not list(tmp_path.rglob('cifar*'))  # the lock stays: others may wait at it
 
 
 def test_another_file_is_removed(served, tmp_path):
@@ -168,15 +167,15 @@ def test_another_file_is_removed(served, tmp_path):
   served('cifar10', content[:-1] + b'x', published=content)
   with pytest.raises(InputError, match='gave another file than the published one'):
     cifar.load('cifar10', 'test', data_dir=str(tmp_path))
-  assert not list(tmp_path.iterdir())
+  assert not list(tmp_path.rglob('cifar*'))  # the lock stays: others may wait at it
 
 
-def test_without_a_network_nothing_is_left(monkeypatch, tmp_path):
+def test_without_a_network_nothing_is_half_written(monkeypatch, tmp_path):
   file = fetch.Published('http://127.0.0.1:9/cifar-10-binary.tar.gz', 1, '')
   monkeypatch.setitem(cifar.ARCHIVES, 'cifar10', cifar.ARCHIVES['cifar10']._replace(file=file))
   with pytest.raises(InputError, match=r'cannot be fetched .*: give --config\.dataset\.data_dir'):
     cifar.load('cifar10', 'test', data_dir=str(tmp_path / 'none'))
-  assert not list(tmp_path.iterdir())
+  assert not list(tmp_path.rglob('cifar*'))  # the lock stays: others may wait at it
 
 
 def test_a_prepared_set_comes_first(cifar10_dir):
@@ -246,19 +245,28 @@ class Hub(http.server.BaseHTTPRequestHandler):
     pass
 
 
-def test_a_process_that_waited_holds_the_lock_that_others_find(tmp_path):
-  with concurrent.futures.ThreadPoolExecutor() as pool:
-    with fetch._alone(tmp_path / 'new', 'file'):
+def test_of_many_that_want_one_file_one_fetches_it(served, tmp_path):
+  content, _ = archive('cifar10', 1)
+  served('cifar10', content)
+  file = cifar.ARCHIVES['cifar10'].file
+  for i in range(20):  # rounds
+    Server.asked.clear()
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+      found = list(pool.map(fetch.fetch, 8 * [file], 8 * [tmp_path / f'{i}' / 'new'], 8 * ['']))
+    assert {path.read_bytes() for path in found} == {content}
+    assert Server.asked == [0]
+    assert list((tmp_path / f'{i}' / 'new').iterdir()) == [found[0]]
 
-      def waiting():
-        with fetch._alone(tmp_path / 'new', 'file'):
-          return [path.name for path in (tmp_path / 'new').iterdir()]
 
-      found = pool.submit(waiting)
-      time.sleep(0.2)  # until it waits
-      assert not found.done()
-    assert found.result() == ['.file.lock']
-  assert not list(tmp_path.glob('new/*'))
+def test_who_waits_goes_on_where_the_first_broke_off(served, monkeypatch, tmp_path):
+  content, _ = archive('cifar10', 1)
+  served('cifar10', content)
+  monkeypatch.setattr(Server, 'most', 100)
+  file = cifar.ARCHIVES['cifar10'].file
+  with concurrent.futures.ThreadPoolExecutor(8) as pool:
+    runs = [pool.submit(fetch.fetch, file, tmp_path, '') for _ in range(8)]
+  assert all('broke off' in str(run.exception()) for run in runs)
+  assert Server.asked == list(range(0, 800, 100))
 
 
 def test_a_file_of_the_hub_is_fetched_and_kept(tmp_path, monkeypatch):
