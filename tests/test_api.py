@@ -135,6 +135,21 @@ def test_in_a_thread_signals_are_left_to_the_caller():
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+@pytest.mark.parametrize('asked', [True, False])
+def test_a_signal_that_stops_nothing_goes_to_who_was_there_before(asked):
+  seen = []
+  before = signal.signal(signal.SIGTERM, lambda signum, frame: seen.append(signum))
+  try:
+    with signals.Signals() as caught:
+      caught.begin()
+      signal.raise_signal(signal.SIGTERM)
+      assert not asked or caught.asked() == signal.SIGTERM
+      assert not seen
+    assert seen == ([] if asked else [signal.SIGTERM])
+  finally:
+    signal.signal(signal.SIGTERM, before)
+
+
 def test_features_are_what_the_network_computes(run):
   network, images = gj.load(run[0]), split(2, 5)[0]
   features = network.features(images, 'conv1', batch_size=2)

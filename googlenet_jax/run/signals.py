@@ -21,7 +21,8 @@ class Signals:
 
   Before `begin` a signal ends the process at once, as there is nothing to be saved. Of several
   processes any may get it, and jax agrees on where all of them stop, after the first step.
-  In a thread, where Python lets none be caught, they are left to the caller.
+  In a thread, where Python lets none be caught, they are left to the caller. One that comes too
+  late to stop anything is sent again at the end: a sweep does not begin its next point.
 
   Args:
     deadline: time at which a run of one process stops as by SIGALRM, by `time.monotonic`.
@@ -65,6 +66,8 @@ class Signals:
       self.stop = self._received or signal.SIGTERM
     return self.stop
 
-  def __exit__(self, *unused):
+  def __exit__(self, kind, *unused):
     for signum, handler in self._old.items():
       signal.signal(signum, handler)
+    if kind is None and self._received and not self.stop and not parallel.several_processes():
+      signal.raise_signal(self._received)
