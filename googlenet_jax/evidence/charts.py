@@ -1,7 +1,7 @@
 """Pictures of a comparison as SVG that takes its colour from the page around it."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib
 import numpy as np
@@ -77,18 +77,25 @@ def against_cost(comparison: Comparison) -> str:
   return _svg(figure)
 
 
-def curves(comparison: Comparison) -> str:
-  """Training loss by epoch: the mean of an arm's runs, and the band from the least to the most."""
+def curves(comparison: Comparison, epoch_minutes: Mapping[str, float] | None = None) -> str:
+  """Training loss: the mean of an arm's runs, and the band from the least to the most.
+
+  Args:
+    comparison: the comparison.
+    epoch_minutes: minutes of an epoch by arm, for curves over time; over epochs without.
+  """
   figure, axes = _axes(8, 3.6)
   for arm, color in _colored(comparison):
     runs = [np.array(x.told['curve']) for x in arm.results if x.told['curve']]
     if not runs:
       continue
     length = min(map(len, runs))
-    epochs, losses = runs[0][:length, 1], np.stack([run[:length, 2] for run in runs])
-    axes.fill_between(epochs, losses.min(0), losses.max(0), color=color, alpha=0.2, lw=0)
-    axes.plot(epochs, losses.mean(0), color=color, lw=1.5, label=arm.name)
-  axes.set_xlabel('epoch')
+    along, losses = runs[0][:length, 1], np.stack([run[:length, 2] for run in runs])
+    if epoch_minutes:
+      along = along * epoch_minutes[arm.name]
+    axes.fill_between(along, losses.min(0), losses.max(0), color=color, alpha=0.2, lw=0)
+    axes.plot(along, losses.mean(0), color=color, lw=1.5, label=arm.name)
+  axes.set_xlabel('minutes of training' if epoch_minutes else 'epoch')
   axes.set_ylabel('training loss (nats)')
   _legend(axes)
   return _svg(figure)
