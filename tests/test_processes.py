@@ -57,9 +57,14 @@ def signal_to_one_then_others_go_on(count, others, data, tmp_path):
 
 
 def killed_one_ends_the_others(count, tmp_path):
-  arguments = (*DIGITS, '--config.train.duration=3000 steps', '--config.eval.every=5 steps', SLOWLY)
+  arguments = (
+    *DIGITS,
+    '--config.train.duration=3000 steps',
+    '--config.eval.every=10 steps',
+    SLOWLY,
+  )
   job = Job(count, tmp_path / 'killed', *arguments, WAITS)
-  job.wait_for('step 12/')  # between two checkpoints
+  job.wait_for('step 14/')  # between two checkpoints
   job.send(count - 1, signal.SIGKILL)
   began = time.monotonic()
   done = job.finish()

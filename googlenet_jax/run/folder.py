@@ -143,13 +143,13 @@ class RunFolder:
     """Says in the workdir what the run is; to be called after `check_data`.
 
     Raises:
-      InputError: another run has begun there meanwhile, or it cannot be written.
+      InputError: it cannot be written; `workdir.Busy`: another run has begun there meanwhile.
     """
     self.lines = parallel.from_main(lambda: metrics_log.read(self.workdir))
     if not self._there:
       parallel.from_main(self._lock)
       if self.checkpoints.latest() is not None:
-        raise InputError(
+        raise workdirs.Busy(
           f'{self.workdir}: another run has been there meanwhile: start this one again'
         )
     parallel.from_main(

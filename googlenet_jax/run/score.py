@@ -46,13 +46,13 @@ def evaluate(config: ConfigDict, folder: epath.Path, arrays: inputs.Splits | Non
       f'{list(description.image_shape)}'
     )
   model = experiment.network(config, description)
-  step = chosen(config, checkpoints, folder)
   try:
+    step = chosen(config, checkpoints, folder)
     return score(
       config, model, data, checkpoints, folder=folder, step=step, split=config.eval.split
     )
   except FileNotFoundError as error:
-    raise InputError(f'checkpoint {step} in {folder} was removed meanwhile: try again') from error
+    raise InputError(f'a checkpoint in {folder} was removed meanwhile: try again') from error
 
 
 def chosen(config: ConfigDict, checkpoints: Checkpoints, folder: epath.Path) -> int:
