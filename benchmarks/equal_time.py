@@ -45,9 +45,14 @@ def measure() -> dict[str, float]:
   return {arm: batch / statistics.median(found['seconds']) for arm, found in results.items()}
 
 
+def epoch_minutes(speeds: dict[str, float]) -> dict[str, float]:
+  """Minutes of an epoch, by arm."""
+  return {arm: EXAMPLES / speed / 60 for arm, speed in speeds.items()}
+
+
 def table(comparison: report.Comparison, speeds: dict[str, float]) -> tables.Table:
   """A row for each arm: what it has learnt when the base ends, and when it ends itself."""
-  minutes = {arm: EXAMPLES / speed / 60 for arm, speed in speeds.items()}
+  minutes = epoch_minutes(speeds)
   runs = {
     name: np.array([np.array(x.told['curve'])[:, (1, 3)] for x in arm.results])
     for name, arm in comparison.arms.items()
@@ -76,13 +81,14 @@ def table(comparison: report.Comparison, speeds: dict[str, float]) -> tables.Tab
 
 def main(_):
   """Prints the table, and draws the picture."""
-  speeds = measure()
   experiment = design.load(family.__file__, family.get_config())
   comparison = report.compare(experiment, result.read(epath.Path(RECORDS.value)))
+  if missing := [name for name, arm in comparison.arms.items() if not arm.results]:
+    raise SystemExit(f'{RECORDS.value} holds no finished run of {", ".join(missing)}')
+  speeds = measure()
   print(f'\n{tables.text(table(comparison, speeds))}')
   if SVG.value:
-    minutes = {arm: EXAMPLES / speed / 60 for arm, speed in speeds.items()}
-    picture = charts.alone(charts.curves(comparison, minutes))
+    picture = charts.alone(charts.curves(comparison, epoch_minutes(speeds)))
     pathlib.Path(SVG.value).write_text(picture)
 
 

@@ -2,6 +2,7 @@
 
 import ctypes
 import gc
+import importlib.util
 import logging
 import os
 import pathlib
@@ -24,8 +25,9 @@ MALLOC = {
   'MALLOC_ARENA_MAX': (-8, 1),
 }
 
-# Devices of accelerators: with one the host's threads decode, and would share that one heap.
-ACCELERATORS = '/dev/nvidia0', '/dev/kfd', '/dev/accel0', '/dev/vfio/0'
+# Devices of accelerators under /dev, by the package that jax uses them with: with one the host's
+# threads decode, and would share that one heap.
+ACCELERATORS = {'jax_plugins': ('nvidia[0-9]*', 'kfd'), 'libtpu': ('accel[0-9]*', 'vfio/[0-9]*')}
 
 # New objects after which Python looks for garbage. A trace makes hundreds of thousands that stay,
 # and with Python's own 700 (2,000 from 3.13 on) an eighth of its time goes into looking at them
@@ -52,13 +54,21 @@ def keep_memory() -> None:
 
   What a person set stays.
   """
-  only_cpu = os.environ.get('JAX_PLATFORMS') == 'cpu'
-  if not only_cpu and any(pathlib.Path(path).exists() for path in ACCELERATORS):
+  if os.environ.get('JAX_PLATFORMS') != 'cpu' and accelerator():
     return
   mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
   for name, (number, value) in MALLOC.items():
     if mallopt and name not in os.environ:
       mallopt(number, value)
+
+
+def accelerator() -> bool:
+  """Whether jax will find an accelerator, told without starting it."""
+  devices = pathlib.Path('/dev')
+  return any(
+    importlib.util.find_spec(package) and any(any(devices.glob(name)) for name in names)
+    for package, names in ACCELERATORS.items()
+  )
 
 
 def xla_flags() -> str:

@@ -109,6 +109,16 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(tmp_path, cap
   checkpoints.close()
 
 
+def test_what_file_managers_and_servers_leave_is_no_damage(tmp_path):
+  saved(tmp_path, {4: 0.3})
+  folder = tmp_path / 'checkpoints' / '4'
+  (folder / '.DS_Store').write_text('x')
+  (folder / 'params' / '.nfs0000001').write_text('x')
+  assert Checkpoints(epath.Path(tmp_path)).latest() == 4
+  (folder / 'params' / 'more').write_text('x')
+  assert Checkpoints(epath.Path(tmp_path)).latest() is None
+
+
 def test_the_best_is_kept_beside_the_last_ones(tmp_path):
   saved(tmp_path, {1: 0.3, 2: 0.9, 3: 0.5, 4: 0.6, 5: None})
   assert {path.name for path in (tmp_path / 'checkpoints').iterdir()} == {'2', '4', '5'}

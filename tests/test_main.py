@@ -387,6 +387,15 @@ print(first, max(others))
   assert again < 20 + 0.01 * first  # those of a new thread, and few others
   first, again = faults(MALLOC_TRIM_THRESHOLD_='100000', JAX_PLATFORMS='cpu')  # a person's stays
   assert again > 0.9 * first
-  code = code.replace('startup.keep', "startup.ACCELERATORS = '/dev/null',\nstartup.keep")
+  code = code.replace('startup.keep', "startup.ACCELERATORS = {'jax': ('null',)}\nstartup.keep")
   first, again = faults(JAX_PLATFORMS='')  # the settings are left where there is one
   assert again > 0.9 * first
+
+
+@pytest.mark.parametrize(
+  ('package', 'device', 'there'),
+  [('jax', 'nul*', True), ('no_jax', 'nul*', False), ('jax', 'no', False)],
+)
+def test_an_accelerator_is_a_package_and_its_device(monkeypatch, package, device, there):
+  monkeypatch.setattr(startup, 'ACCELERATORS', {'no': ('no',), package: ('no', device)})
+  assert startup.accelerator() == there

@@ -58,8 +58,8 @@ class Checkpoints(Stored):
         async_options=ocp.AsyncOptions(
           # Called when all is written, before Orbax gives the folder its name.
           post_finalization_callback=self._sign,
-          # Seconds that the other processes wait for one that cannot write; Orbax's are 1,200.
-          timeout_secs=300,
+          # Seconds for a write, and that the other processes wait for one that cannot.
+          timeout_secs=300 if parallel.several_processes() else 1200,
         ),
       ),
     )

@@ -22,7 +22,8 @@ class Signals:
   Before `begin` a signal ends the process at once, as there is nothing to be saved. Of several
   processes any may get it, and jax agrees on where all of them stop, after the first step.
   In a thread, where Python lets none be caught, they are left to the caller. One that comes too
-  late to stop anything is sent again at the end: a sweep does not begin its next point.
+  late to stop anything is sent again after a run that has ended well: a sweep does not begin its
+  next point.
 
   Args:
     deadline: time at which a run of one process stops as by SIGALRM, by `time.monotonic`.

@@ -126,7 +126,8 @@ def _sums(folder: epath.Path) -> dict[str, str]:
   for path in sorted(folder.iterdir()):
     if path.is_dir():
       found |= {f'{path.name}/{name}': sum_ for name, sum_ in _sums(path).items()}
-    elif path.name not in UNSIGNED and path.suffix != '.part':  # a score that was being written
+    # A score that was being written, and what file managers and servers leave: '.DS_Store', '.nfs'.
+    elif not (path.name in UNSIGNED or path.suffix == '.part' or path.name.startswith('.')):
       with path.open('rb') as file:
         found[path.name] = hashlib.file_digest(file, 'sha256').hexdigest()
   return found

@@ -33,7 +33,7 @@ ANSWERED = (
 
 
 class Busy(InputError):
-  """Another process trains in a workdir."""
+  """Another process trains in a workdir, or has since this one looked."""
 
 
 def check(config: ConfigDict, workdir: epath.Path) -> None:
