@@ -14,5 +14,5 @@ def get_config():
   c = cifar10.get_config()
   c.model.width = 0.1875
   c.model.fields = {}
-  c.train.duration = '40 epochs'
+  c.train.duration = '30 epochs'
   return c

@@ -102,13 +102,18 @@ def curves(comparison: Comparison, epoch_minutes: Mapping[str, float] | None = N
 
 
 def gradients(comparison: Comparison) -> str:
-  """The gradient's norm over the parameters' by layer, in the first steps; '' where none is."""
+  """The gradient's norm over the parameters' by layer, in the first steps.
+
+  '' where none is known, or no arm has all the layers of the others: they have no order then.
+  """
   arms = [x for x in _colored(comparison) if any(y.told['norms'] for y in x[0].results)]
   if not arms:
     return ''
   found = [x.told['norms'] for arm, _ in arms for x in arm.results]
   # In the order of the network with most layers.
   layers = list(dict.fromkeys(y for norms in sorted(found, key=len, reverse=True) for y in norms))
+  if len(layers) > max(map(len, found)):
+    return ''
   layers.sort(key=_is_head)  # the heads last: they lie beside the way to the classifier
   figure, axes = _axes(8, 3.6)
   for arm, color in arms:
