@@ -285,6 +285,13 @@ def multiply_adds(experiment, arm):
     ('branches', 'only 3x3', 27.0),
     ('branches', 'only 5x5', 27.3),
     ('branches', 'no pool branch', 27.0),
+    ('family', 'Inception v2', 27.3),
+    ('family', 'Inception v3', 23.6),
+    ('family', 'Inception v4', 23.2),
+    ('family', 'Inception-ResNet-v2', 25.7),
+    ('family', 'Xception', 26.8),
+    ('family', 'ResNet-14', 26.4),
+    ('family', 'Network in Network, rate 0.08', 27.5),
   ],
 )
 def test_arms_of_equal_cost_have_it(experiment, arm, expected):
@@ -546,6 +553,15 @@ def test_a_browser_shows_the_page(many, tmp_path):
   ).stdout
   assert 'A slow rate learns less' in shown
   assert shown.count('<svg') == 4
+
+
+@GROUP
+def test_layers_of_other_names_have_no_common_picture(many):
+  experiment, results = many
+  odd = results[0]._replace(told=results[0].told | {'norms': {'conv1': 1.0, 'other': 1.0}})
+  assert odd.told['norms'] != results[0].told['norms']
+  names = [x.name for x in page.draw(report.compare(experiment, [odd, *results[1:]]))]
+  assert 'curves' in names and 'gradients' not in names
 
 
 @GROUP
