@@ -126,16 +126,16 @@ def _layers(what: str, names: list[str], params: dict) -> str:
   return f'; {what}: {some} ({len(names)} {layers}, {size:,} parameters)'
 
 
-def _learnt(params: dict, frozen: tuple[str, ...]) -> tuple[str, ...]:
-  """Names of the layers that are learnt; InputError for none, and for a beginning of no name."""
+def _trainable(params: dict, frozen: tuple[str, ...]) -> tuple[str, ...]:
+  """Names of the layers that are trained; InputError for none, and for a beginning of no name."""
   strays = [x for x in frozen if not any(layer.startswith(x) for layer in params)]
   if strays:
     names = ', '.join(params)
     raise InputError(f'config.init.frozen: no layer begins with {strays[0]!r} ({names})')
-  learnt = tuple(train_state.learnt(params, frozen))
-  if not learnt:
-    raise InputError(f'config.init.frozen={frozen}: no layer is left to be learnt')
-  return learnt
+  trainable = tuple(train_state.trainable(params, frozen))
+  if not trainable:
+    raise InputError(f'config.init.frozen={frozen}: no layer is left to train')
+  return trainable
 
 
 class Run:
@@ -153,7 +153,7 @@ class Run:
     head_titles: the same for a person, by name: 'aux1 (4a)'.
     batch_size: examples a step, over all devices.
     parameters: their number, auxiliary heads included.
-    frozen: the layers that are not learnt, for a person; '' for none.
+    frozen: the layers that are not trained, for a person; '' for none.
     metrics: metrics of an evaluation, by name.
     writers: makers of what is told of every record.
     pictures: whether curves are drawn.
@@ -197,11 +197,11 @@ class Run:
     titles = losses.head_titles(self.model)
     self.head_titles = {head: titles.get(head, head) for head in self.heads}
     self.parameters = sum(x.size for x in jax.tree.leaves(variables['params']))
-    layers, learnt = tuple(variables['params']), _learnt(variables['params'], self._frozen)
-    frozen = [layer for layer in layers if layer not in learnt]
+    layers, trainable = tuple(variables['params']), _trainable(variables['params'], self._frozen)
+    frozen = [layer for layer in layers if layer not in trainable]
     self.frozen = _layers('frozen', frozen, variables['params'])
-    groups = (layers, learnt) if config.log.norms else ((), ())
-    apart = learnt if config.log.head_norms else ()
+    groups = (layers, trainable) if config.log.norms else ((), ())
+    apart = trainable if config.log.head_norms else ()
     self._create = functools.partial(
       train_state.create,
       self.model,
@@ -225,8 +225,8 @@ class Run:
     contracts.loss(config.train.loss, self._loss, classes)
     contracts.metrics(self.metrics, classes)
     contracts.schedule(config.schedule.name, self.schedule)
-    learnt = train_state.learnt(variables['params'], self._frozen)
-    contracts.optimizer(config.optimizer.name, self._optimizer, learnt)
+    trainable = train_state.trainable(variables['params'], self._frozen)
+    contracts.optimizer(config.optimizer.name, self._optimizer, trainable)
     return outputs, variables
 
   def _one_device(self, config: ConfigDict, make_batch):
@@ -273,8 +273,8 @@ class Run:
       given, new = weights.assign(own, self._start, names, self._allow_head)
       LOG.info('starting from %s%s', self._start.source, _layers('new', new, state.params))
       average = {**state.average, **given} if state.average else state.average
-      learnt = train_state.learnt(given['params'], self._frozen)
+      trainable = train_state.trainable(given['params'], self._frozen)
       # Some keep the parameters that they began with (optax.contrib.dog).
-      opt_state = parallel.run_once(self._optimizer.init, learnt)
+      opt_state = parallel.run_once(self._optimizer.init, trainable)
       state = state.replace(average=average, opt_state=opt_state, **given)
     return parallel.replicate(state)

@@ -50,7 +50,7 @@ class Field(NamedTuple):
     rule: what it may be.
     unit: unit of a number.
     kind: type of its values, where the default is None.
-    free: whether a run may go on with another value: one that changes nothing that is learnt.
+    free: whether a run may go on with another value: one that does not change what is trained.
   """
 
   default: Any

@@ -20,7 +20,7 @@ from googlenet_jax.train_state import TrainState
 def train_metrics(
   head_names: tuple[str, ...],
   groups: tuple[str, ...],
-  learnt: tuple[str, ...] = (),
+  trainable: tuple[str, ...] = (),
   apart: tuple[str, ...] = (),
 ) -> tuple[str, ...]:
   """Names of the sums that a training step adds to; 'learning_rate' is no sum but the rate of the
@@ -29,12 +29,12 @@ def train_metrics(
   Args:
     head_names: heads of the network.
     groups: layers whose parameters' norms are summed.
-    learnt: layers whose gradients' norms are summed.
+    trainable: layers whose gradients' norms are summed.
     apart: layers for which the norms of each head's part of the gradients are summed.
   """
   per_head = [f'{head}_{what}' for head in head_names for what in ('loss', 'top1')]
   by_layer = [f'parameter_norm/{group}' for group in groups]
-  by_layer += [f'gradient_norm/{group}' for group in learnt]
+  by_layer += [f'gradient_norm/{group}' for group in trainable]
   by_layer += [head_norm(head, group) for head in head_names for group in apart]
   return ('examples', 'steps', 'learning_rate', 'loss', *per_head, *by_layer)
 
@@ -47,7 +47,7 @@ def head_norm(head: str, layer: str) -> str:
 def as_in_evaluation(frozen: tuple[str, ...]) -> contextlib.AbstractContextManager:
   """A context in which layers whose names begin with one of `frozen` compute as in evaluation.
 
-  They normalise by their stored statistics and drop nothing, so that what is not learnt does not
+  They normalise by their stored statistics and drop nothing, so that what is not trained does not
   move either. Meant for `model.apply`; reaches modules that take `train` as a keyword.
   """
 
@@ -78,21 +78,21 @@ def make_gradients(
     aux_weight: factor on each auxiliary loss (the paper's 0.3).
     label_smoothing: share of the label spread evenly over all classes, for any loss
       (arXiv 1512.00567).
-    frozen: beginnings of the names of layers that are not learnt; see `as_in_evaluation`.
+    frozen: beginnings of the names of layers that are not trained; see `as_in_evaluation`.
     aux_until: step from which on auxiliary losses count nothing; None for never.
     head_norms: whether the sums hold the norms of each head's part, which costs a pass back for
       each head.
 
   Returns:
     `(params, batch_stats, batch, key, step) -> (gradients, batch_stats, sums)`: the gradients (of
-    the layers that are learnt, `train_state.learnt`) and sums are those of the whole batch, the
+    the layers that are trained, `train_state.trainable`) and sums are those of the whole batch, the
     same on every device; `batch_stats` are averaged.
   """
 
-  def by_head(learnt, params, batch_stats, batch, key):
+  def by_head(trainable, params, batch_stats, batch, key):
     with as_in_evaluation(frozen):
       outputs, updated = model.apply(
-        {'params': params | learnt, 'batch_stats': batch_stats},
+        {'params': params | trainable, 'batch_stats': batch_stats},
         batch.image,
         train=True,
         rngs={'dropout': key},
@@ -117,16 +117,16 @@ def make_gradients(
     def mean(found):  # by the mean number of examples a device: the mean over devices is exact
       return total(found, step) / jnp.where(examples > 0, examples, 1.0)
 
-    def loss_fn(learnt, *given):
-      found, (updated, sums) = by_head(learnt, *given)
+    def loss_fn(trainable, *given):
+      found, (updated, sums) = by_head(trainable, *given)
       return mean(found), (updated, sums | {'loss': total(found, step)})
 
-    given = train_state.learnt(params, frozen), params, batch_stats, batch, key
+    given = train_state.trainable(params, frozen), params, batch_stats, batch, key
     # In each step: in a `lax.cond` XLA:CPU takes twelve times as long for a convolution's gradient.
     parts = lax.pmean(_apart(by_head, mean, *given), AXIS) if head_norms else {}
     grads, (updated, sums) = jax.grad(loss_fn, has_aux=True)(*given)
     # A mean of equal values may differ from them in the last bit: frozen statistics are left out.
-    grads, updated = lax.pmean((grads, train_state.learnt(updated, frozen)), AXIS)
+    grads, updated = lax.pmean((grads, train_state.trainable(updated, frozen)), AXIS)
     batch_stats = batch_stats | updated
     sums = lax.psum(sums | {'examples': batch.mask.sum()}, AXIS)
     for head, part in parts.items():
@@ -136,9 +136,9 @@ def make_gradients(
   return gradients
 
 
-def _apart(by_head: Callable, mean: Callable, learnt: dict, *given) -> dict[str, dict]:
-  """What each head adds to the gradient of `mean(by_head(learnt, *given))`."""
-  found, back, _ = jax.vjp(lambda learnt: by_head(learnt, *given), learnt, has_aux=True)
+def _apart(by_head: Callable, mean: Callable, trainable: dict, *given) -> dict[str, dict]:
+  """What each head adds to the gradient of `mean(by_head(trainable, *given))`."""
+  found, back, _ = jax.vjp(lambda trainable: by_head(trainable, *given), trainable, has_aux=True)
   weights = jax.grad(mean)(found)
   nothing = jax.tree.map(jnp.zeros_like, weights)
   return {head: back(nothing | {head: weight})[0] for head, weight in weights.items()}
@@ -148,13 +148,13 @@ class Update(NamedTuple):
   """What becomes of a step's gradients.
 
   Attributes:
-    learnt: new parameters of the layers that are learnt.
+    trainable: new parameters of the layers that are trained.
     opt_state: new state of the optimizer.
     rate: learning rate.
     made: bool; False while gradients wait for others to make an update with.
   """
 
-  learnt: dict
+  trainable: dict
   opt_state: Any
   rate: jax.Array
   made: jax.Array
@@ -177,12 +177,12 @@ def make_update(
   """
 
   def update(state, grads):
-    learnt = train_state.learnt(state.params, frozen)
+    trainable = train_state.trainable(state.params, frozen)
     last = state.step + 1 == total_steps
-    updates, opt_state = optimizer.update(grads, state.opt_state, learnt, last=last)
+    updates, opt_state = optimizer.update(grads, state.opt_state, trainable, last=last)
     made, rate = optim.pending(opt_state) == 0, schedule(state.step)
-    learnt = jax.tree.map(lambda p, u: p + rate * u, learnt, updates)
-    return Update(learnt, opt_state, rate, made)
+    trainable = jax.tree.map(lambda p, u: p + rate * u, trainable, updates)
+    return Update(trainable, opt_state, rate, made)
 
   return update
 
@@ -284,7 +284,7 @@ def make_train_step(
     batch, key = draw(make_batch, batch_size, state, host_batch, device_data, key)
     grads, batch_stats, sums = gradients(state.params, state.batch_stats, batch, key, state.step)
     updated = update(state, grads)
-    new = {'params': state.params | updated.learnt, 'batch_stats': batch_stats}
+    new = {'params': state.params | updated.trainable, 'batch_stats': batch_stats}
     sums |= {'steps': jnp.ones(())} | (norms(grads, new['params']) if log_norms else {})
     changed = state.replace(
       **new,
@@ -292,6 +292,6 @@ def make_train_step(
       average=average(state, new, updated.made),
       log_sums=add_sums(state.log_sums, sums, updated),
     )
-    return guard(state, changed, sums, grads, updated.learnt, on_nonfinite=on_nonfinite)
+    return guard(state, changed, sums, grads, updated.trainable, on_nonfinite=on_nonfinite)
 
   return repeat(step, looped=looped)

@@ -19,7 +19,7 @@ class TrainState(flax.struct.PyTreeNode):
     params: parameters, float32.
     batch_stats: running means and variances of batch norm, averaged over devices in each
       step.
-    opt_state: state of the optimizer, for the layers that are learnt.
+    opt_state: state of the optimizer, for the layers that are trained.
     average: averaged `params` and `batch_stats`, and the number of updates in them
       (`count`); `{}` without averaging.
     log_sums: sums since the last log record. They are kept here so that a run that was
@@ -53,8 +53,8 @@ def abstract_variables(model, image_shape: tuple[int, int, int]) -> dict[str, An
   return {'params': made.get('params', {}), 'batch_stats': made.get('batch_stats', {})}
 
 
-def learnt(params: dict, frozen: tuple[str, ...]) -> dict:
-  """The layers that are learnt: those whose names begin with none of `frozen`."""
+def trainable(params: dict, frozen: tuple[str, ...]) -> dict:
+  """The layers that are trained: those whose names begin with none of `frozen`."""
   return {layer: x for layer, x in params.items() if not layer.startswith(tuple(frozen))}
 
 
@@ -78,7 +78,7 @@ def create(
     average: one of `AVERAGES`.
     sums: names of the sums that a step adds to.
     heads: names of the network's heads.
-    frozen: see `learnt`.
+    frozen: see `trainable`.
   """
   key_params, key_dropout = jax.random.split(key)
 
@@ -91,7 +91,7 @@ def create(
     step=jnp.zeros((), jnp.int32),
     params=params,
     batch_stats=batch_stats,
-    opt_state=optimizer.init(learnt(params, frozen)),
+    opt_state=optimizer.init(trainable(params, frozen)),
     average={} if average == 'none' else averages,
     log_sums={name: jnp.zeros(()) for name in sums},
     nonfinite=nonfinite.zeros(heads),

@@ -80,7 +80,7 @@ def train(
     except InputError:
       trainer.give_up()
       raise
-    done = trainer.step == run.clock.total_steps or trainer.in_vain
+    done = trainer.step == run.clock.total_steps or trainer.out_of_patience
     if done and not signals.stop:
       trainer.warn_of_lost_gradients()
       summary = run_summary.make(  # None where it is to stop
@@ -122,7 +122,7 @@ class Trainer:
   Attributes:
     step: steps that were dispatched.
     history: record of the run.
-    in_vain: whether validation has not become better for too long.
+    out_of_patience: whether validation has not become better for too long.
   """
 
   def __init__(
@@ -172,7 +172,9 @@ class Trainer:
 
   def _judge(self):
     """By the records, which change with an evaluation and where the run goes back."""
-    self.in_vain = self._validation.in_vain(self.history.lines, bool(self._state.average))
+    self.out_of_patience = self._validation.out_of_patience(
+      self.history.lines, bool(self._state.average)
+    )
 
   def train(self, end: int) -> None:
     """Trains to a step or a signal, and saves."""
@@ -181,7 +183,7 @@ class Trainer:
         self._saver.save(self._state)
         self._saver.wait()
       self._catch_up()
-      while not self._signals.asked() and self.step < end and not self.in_vain:
+      while not self._signals.asked() and self.step < end and not self.out_of_patience:
         log_at = self._run.clock.due(self.step, self._config.log.every)
         eval_at = self._validation.next(self.step)
         self._steps(min(log_at, eval_at, end))
@@ -194,7 +196,7 @@ class Trainer:
           self._evaluate()
         elif self.step == log_at != end:
           self._saver.save_in_time(self._state)
-      if self.step < end and self.in_vain:
+      if self.step < end and self.out_of_patience:
         self._progress.say(f'ended at step {self.step:,}: top-1 on validation became no better')
       self._trace.close(self._state)
       self._went_back()

@@ -232,7 +232,7 @@ def test_the_config_of_a_run_is_that_of_its_last_start(tmp_path):
     workdir.config(folder)
 
 
-def test_a_run_in_vain_ends_and_one_that_was_stopped_ends_there_too(plain, tmp_path):
+def test_a_run_out_of_patience_ends_and_one_that_was_stopped_ends_there_too(plain, tmp_path):
   plain.optimizer.lr = 1e-30  # no score changes
   plain.eval.every, plain.eval.patience = '2 steps', 2
   for name, stops in (('straight', ()), ('parts', (5, 6))):

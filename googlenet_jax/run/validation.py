@@ -64,7 +64,7 @@ class Validation:
           return None
     return results
 
-  def in_vain(self, lines: Sequence[dict], averaged: bool) -> bool:
+  def out_of_patience(self, lines: Sequence[dict], averaged: bool) -> bool:
     """Whether the last `patience` evaluations among the records are no better than one before."""
     split = 'validation_averaged' if averaged else 'validation'
     scores = [line['top1'] for line in lines if line['split'] == split]
