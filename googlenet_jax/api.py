@@ -2,9 +2,9 @@
 
 import googlenet_jax as gj
 
-config = gj.config('digits', {'train.duration': '2 epochs'})
-gj.train(config, 'runs/mine', data={'train': (images, labels), 'test': (others, theirs)})
-probabilities, names = gj.load('runs/mine').predict(others)
+config = gj.config('digits', {'train.duration': '4 epochs'})
+gj.train(config, 'runs/arrays', data={'train': (images, labels), 'test': (others, theirs)})
+probabilities, names = gj.load('runs/arrays').predict(others)
 """
 
 import pathlib
