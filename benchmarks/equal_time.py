@@ -54,7 +54,7 @@ def table(comparison: report.Comparison, speeds: dict[str, float]) -> tables.Tab
   """A row for each arm: what it has learnt when the base ends, and when it ends itself."""
   minutes = epoch_minutes(speeds)
   runs = {
-    name: np.array([np.array(x.told['curve'])[:, (1, 3)] for x in arm.results])
+    name: np.array([np.array(x.content['curve'])[:, (1, 3)] for x in arm.results])
     for name, arm in comparison.arms.items()
   }  # [runs, records, 2]: epoch, and top-1 since the record before
   end = minutes[design.BASE] * runs[design.BASE][0, -1, 0]

@@ -16,7 +16,7 @@ from googlenet_jax.metrics import Metric
 from googlenet_jax.parallel import AXIS, positions
 from googlenet_jax.progress import passing
 
-CORRECT = 'correct'  # key of the marks, beside the metrics
+CORRECT = 'correct'  # key, among the sums of the metrics, of the examples that are classified right
 
 
 class Result(NamedTuple):
@@ -40,7 +40,7 @@ class Result(NamedTuple):
     return numbers | ({'unreadable': self.unreadable} if self.unreadable else {})
 
   def arrays(self) -> dict[str, np.ndarray]:
-    """The others."""
+    """The scores that are arrays, such as a confusion matrix."""
     return {name: np.asarray(x) for name, x in self.values.items() if np.ndim(x)}
 
 
@@ -53,7 +53,7 @@ class Evaluator:
     scored: metrics by name (`metrics.create`).
     batch_size: examples over all devices, rounded up to a multiple of them.
     flip: score an image and its mirror image together (`_eval_step`), and alone too.
-    each: tell of every example whether it is right.
+    each: also return whether each example is classified right (`Result.correct`).
     shifts: pixels by which images are moved for further scores (`_eval_step`).
   """
 
@@ -125,13 +125,20 @@ def _eval_step(
   """An evaluation step: `(sums, host_batch, device_data, variables, start) -> sums`.
 
   `host_batch` has a leading axis of one step, as in training; `start` is the position of the
-  batch's first example. Places without an example add nothing, so the sums are exact for
-  any size of set, batch and number of devices. With `flip` the logits that are scored have the
-  mean softmax of an image and its mirror image, and the mean of their normalisers, for losses that
-  are not of a softmax; the image alone is scored as `_unflipped` names it. With `size`, the number
-  of examples, each that is right is marked with a 1 under `CORRECT`. With `shifts` top-1 is also
-  scored for images moved that many pixels to the right, the border reflected, under the names that
-  `_shifted` gives.
+  batch's first example. Positions without an example add nothing, so the sums are exact for any
+  size of split, batch and number of devices.
+
+  Args:
+    model: a network.
+    make_batch: function of a pipeline.
+    scored: metrics by name.
+    batch_size: examples, over all devices.
+    flip: score the mean of an image and its mirror image (`_mean_logits`), and the image alone
+      under the names of `_unflipped`.
+    size: examples of the split, to mark with a 1 under `CORRECT` those classified right; 0 for no
+      marks.
+    shifts: pixels by which images are moved to the right, the border reflected, for further top-1
+      scores under the names of `_shifted`.
   """
 
   def add(logits, batch):
@@ -191,7 +198,10 @@ def _shifted(shifts: Sequence[int]) -> dict[str, int]:
 
 
 def _mean_logits(one: jax.Array, other: jax.Array) -> jax.Array:
-  """Logits whose softmax is the mean of two, and whose normaliser is the mean of theirs."""
+  """Logits whose softmax is the mean of two softmaxes.
+
+  Their log-normaliser is the mean of the two, which matters to losses that are not of a softmax.
+  """
   scales = [jax.nn.logsumexp(x, axis=-1, keepdims=True) for x in (one, other)]
   mean = jnp.logaddexp(one - scales[0], other - scales[1]) - jnp.log(2.0)
   return mean + (scales[0] + scales[1]) / 2

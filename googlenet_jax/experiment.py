@@ -1,4 +1,4 @@
-"""From a config to the parts of a run: the config goes no deeper than here."""
+"""Makes the parts of a run from its config; the modules they come from take plain arguments."""
 
 import functools
 import logging
@@ -53,10 +53,10 @@ def describe(
   preprocessing = weights.Preprocessing(
     size, resize_shorter(config, size), config.dataset.mean, config.dataset.std, channels
   )
-  given = model_fields(config)
+  fields = model_fields(config)
   names = class_lists.display_names(data.class_names)
   if start is None:
-    return weights.Description(config.model.name, {}, preprocessing, names).override(given)
+    return weights.Description(config.model.name, {}, preprocessing, names).override(fields)
   theirs = start.description
   if config.model.name not in (theirs.model, schema.FIELDS['model.name'].default):
     raise InputError(
@@ -70,19 +70,23 @@ def describe(
         f'config.dataset.{name}={config.dataset[name]}, but {start.source} was trained with '
         f'--config.dataset.{name}={wanted}'
       )
-  return theirs._replace(preprocessing=preprocessing, class_names=names).override(given)
+  return theirs._replace(preprocessing=preprocessing, class_names=names).override(fields)
 
 
 def model_fields(config: ConfigDict) -> dict:
   """The fields of the network that a config sets."""
-  named = {x: y for x, y in config.model.items() if x not in ('name', 'fields') and y is not None}
-  return named | config.model.fields.to_dict()
+  fields = {
+    field: value
+    for field, value in config.model.items()
+    if field not in ('name', 'fields') and value is not None
+  }
+  return fields | config.model.fields.to_dict()
 
 
 def loss(config: ConfigDict) -> losses.Loss:
   """The training loss; InputError where there is none of that name."""
-  found = registry.find(config.train.loss, losses.LOSSES, 'train.loss')
-  return registry.bind(found, 'train.loss_fields', config.train.loss_fields)
+  function = registry.find(config.train.loss, losses.LOSSES, 'train.loss')
+  return registry.bind(function, 'train.loss_fields', config.train.loss_fields)
 
 
 def scored(config: ConfigDict) -> dict[str, metrics.Metric]:
@@ -98,7 +102,11 @@ def network(config: ConfigDict, description: weights.Description):
 
 
 def clock(config: ConfigDict, data: pipeline.Pipeline) -> schedules.Clock:
-  """What the durations of a run are measured by."""
+  """Converts a run's durations to steps.
+
+  Raises:
+    InputError: the batch does not divide over the devices, or the training is too long.
+  """
   batch_size = config.train.batch_size
   if batch_size % jax.device_count():
     raise InputError(
@@ -115,7 +123,10 @@ def clock(config: ConfigDict, data: pipeline.Pipeline) -> schedules.Clock:
 
 
 def _layers(what: str, names: list[str], params: dict) -> str:
-  """'; new: aux1/linear, linear (2 layers, 20,500 parameters)' of layers' paths, '' for none."""
+  """Layers for a log line, by path: '; new: aux1/linear, linear (2 layers, 20,500 parameters)'.
+
+  '' for none.
+  """
   if not names:
     return ''
   inside = tuple(f'{name}/' for name in names)
@@ -127,11 +138,11 @@ def _layers(what: str, names: list[str], params: dict) -> str:
 
 
 def _trainable(params: dict, frozen: tuple[str, ...]) -> tuple[str, ...]:
-  """Names of the layers that are trained; InputError for none, and for a beginning of no name."""
-  strays = [x for x in frozen if not any(layer.startswith(x) for layer in params)]
-  if strays:
+  """Names of the layers that are trained; InputError for none, or for a prefix of no layer."""
+  unmatched = [x for x in frozen if not any(layer.startswith(x) for layer in params)]
+  if unmatched:
     names = ', '.join(params)
-    raise InputError(f'config.init.frozen: no layer begins with {strays[0]!r} ({names})')
+    raise InputError(f'config.init.frozen: no layer begins with {unmatched[0]!r} ({names})')
   trainable = tuple(train_state.trainable(params, frozen))
   if not trainable:
     raise InputError(f'config.init.frozen={frozen}: no layer is left to train')
@@ -200,8 +211,12 @@ class Run:
     layers, trainable = tuple(variables['params']), _trainable(variables['params'], self._frozen)
     frozen = [layer for layer in layers if layer not in trainable]
     self.frozen = _layers('frozen', frozen, variables['params'])
-    groups = (layers, trainable) if config.log.norms else ((), ())
-    apart = trainable if config.log.head_norms else ()
+    sums = steps.train_metrics(
+      self.heads,
+      parameter_norms=layers if config.log.norms else (),
+      gradient_norms=trainable if config.log.norms else (),
+      head_norms=trainable if config.log.head_norms else (),
+    )
     self._create = functools.partial(
       train_state.create,
       self.model,
@@ -209,7 +224,7 @@ class Run:
       data.image_shape,
       self._optimizer,
       average=config.average.name,
-      sums=steps.train_metrics(self.heads, *groups, apart),
+      sums=sums,
       heads=self.heads,
       frozen=self._frozen,
     )
@@ -220,7 +235,7 @@ class Run:
     """Shapes of the outputs and variables; InputError where a part breaks its contract."""
     classes = len(self.description.class_names)
     outputs, variables = contracts.network(
-      config.model.name, models.undrawn(self.model), data.image_shape, classes
+      config.model.name, models.with_zero_kernels(self.model), data.image_shape, classes
     )
     contracts.loss(config.train.loss, self._loss, classes)
     contracts.metrics(self.metrics, classes)
@@ -268,13 +283,13 @@ class Run:
     """
     state = parallel.run_once(self._create)
     if self._start:
-      own = {'params': state.params, 'batch_stats': state.batch_stats}
+      initial = {'params': state.params, 'batch_stats': state.batch_stats}
       names = self.description.class_names
-      given, new = weights.assign(own, self._start, names, self._allow_head)
+      loaded, new = weights.assign(initial, self._start, names, self._allow_head)
       LOG.info('starting from %s%s', self._start.source, _layers('new', new, state.params))
-      average = {**state.average, **given} if state.average else state.average
-      trainable = train_state.trainable(given['params'], self._frozen)
-      # Some keep the parameters that they began with (optax.contrib.dog).
+      average = {**state.average, **loaded} if state.average else state.average
+      trainable = train_state.trainable(loaded['params'], self._frozen)
+      # Some optimizers keep the parameters that they start from (optax.contrib.dog).
       opt_state = parallel.run_once(self._optimizer.init, trainable)
-      state = state.replace(average=average, opt_state=opt_state, **given)
+      state = state.replace(average=average, opt_state=opt_state, **loaded)
     return parallel.replicate(state)

@@ -44,17 +44,17 @@ def cleared(counts: Counts, *, streak: bool) -> Counts:
 
 
 def guard(state, changed, sums: dict, grads, params, *, on_nonfinite: str):
-  """Takes a step where it is finite; else it changes nothing but the counts.
+  """The state after a step if all of it was finite; else the one before, with new counts.
 
-  With 'skip' what is left out counts as a step. Else `state.step` stays, and later steps change
-  nothing either until the counts are back at zero.
+  With 'skip' a step that is left out still advances `state.step`. Otherwise it does not, and later
+  steps are left out too until the host, which looks at the counts only now and then, clears them.
 
   Args:
-    state: state before the step, with `step` and `nonfinite`.
-    changed: state after it but for these two, which are set here.
-    sums: loss by head, 'main_loss'.
+    state: state before the step.
+    changed: state after it, except for `step` and `nonfinite`, which are set here.
+    sums: the step's sums, of which the losses by head are tested ('main_loss').
     grads: gradients.
-    params: new parameters, of the same structure.
+    params: new parameters that these gradients are of, a tree of the same structure.
     on_nonfinite: one of `ON_NONFINITE`.
   """
   counts, skip = state.nonfinite, on_nonfinite == 'skip'
@@ -63,7 +63,7 @@ def guard(state, changed, sums: dict, grads, params, *, on_nonfinite: str):
   update = ~jnp.stack(jax.tree.leaves(finite)).all()
   bad = jnp.stack([*heads.values(), update]).any()
   taken = ~bad if skip else ~bad & (counts.steps == 0)
-  # By `where` an array, XLA:CPU takes ten times as long to compile.
+  # With a `jnp.where` for each array, XLA:CPU takes ten times as long to compile.
   after = lax.cond(taken, lambda: changed, lambda: state)
   counts = Counts(
     steps=counts.steps + bad,

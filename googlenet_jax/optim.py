@@ -35,8 +35,8 @@ def create(
     momentum: momentum of SGD, b1 of Adam and its kin.
     clip_norm: bound on the gradient's global norm; 0 for none.
     accumulate: steps whose gradients are averaged into one update.
-    backbone_lr: factor on the rate of all other layers but the classifiers' (GoogLeNet's hidden
-      one and auxiliary heads included).
+    backbone_lr: factor on the learning rate of the backbone: all layers but the classifier (with
+      GoogLeNet's hidden layer 'fc') and the auxiliary heads.
     fields: fields of the optimizer.
     offered: fields that are put in where the optimizer has them: nesterov, weight_decay, decay_all.
 
@@ -50,17 +50,19 @@ def create(
     raise InputError(f'config.optimizer.name={name!r}: it needs the parameter learning_rate')
   rule = registry.call(part, 'optimizer.fields', fields, offered=offered)
   clip = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
-  layers = [_scale_layers(backbone_lr)] if backbone_lr != 1 else []
-  transform = optax.chain(*clip, rule, *layers)
+  scale = [_scale_backbone(backbone_lr)] if backbone_lr != 1 else []
+  transform = optax.chain(*clip, rule, *scale)
   if accumulate > 1:
     transform = accumulated(transform, accumulate)
   return optax.with_extra_args_support(transform)
 
 
-def _scale_layers(backbone_lr):
+def _scale_backbone(backbone_lr):
+  """Multiplies the updates of the backbone's layers; see `create`."""
+
   def factor(layer):
-    anew = layer in (*CLASSIFIERS, 'fc') or layer.startswith('aux')
-    return 1.0 if anew else backbone_lr
+    is_head = layer in (*CLASSIFIERS, 'fc') or layer.startswith('aux')
+    return 1.0 if is_head else backbone_lr
 
   def scale(updates, params):
     del params
@@ -73,7 +75,7 @@ class Accumulated(NamedTuple):
   """State of `accumulated`.
 
   Attributes:
-    pending: gradients that no update has been made of yet, int32.
+    pending: number of gradients accumulated since the last update, int32.
     mean: mean of these gradients.
     inner: state of the optimizer.
   """
@@ -112,7 +114,7 @@ def accumulated(
 
 
 def pending(opt_state) -> jax.Array:
-  """Gradients that wait for others to make an update with."""
+  """Number of gradients accumulated since the last update, int32; 0 without accumulation."""
   return optax.tree.get(opt_state, 'pending', jnp.zeros((), jnp.int32))
 
 

@@ -94,46 +94,51 @@ class MappedStep:
 
 
 def from_main(function: Callable[[], Any]):
-  """Runs it on process 0 and broadcasts the result, or its InputError.
+  """Calls a function in process 0 and broadcasts what it returns, or its InputError.
 
   Args:
     function: called in the main process only; what it returns has to be what JSON can hold.
   """
   if jax.process_count() == 1:
     return function()
-  told = b''
+  message = b''
   if is_main():
     try:
-      told = json.dumps({'returns': function()}).encode()
+      message = json.dumps({'returns': function()}).encode()
     except InputError as error:
-      told = json.dumps({'raises': str(error)}).encode()
-  size = int(multihost_utils.broadcast_one_to_all(np.int32(len(told))))
-  told = np.frombuffer(told.ljust(size), np.uint8) if is_main() else np.zeros(size, np.uint8)
-  told = json.loads(np.asarray(multihost_utils.broadcast_one_to_all(told)).tobytes())
-  if 'raises' in told:
-    raise InputError(told['raises'])
-  return told['returns']
+      message = json.dumps({'raises': str(error)}).encode()
+  # The length first: all processes have to broadcast arrays of the same shape.
+  size = int(multihost_utils.broadcast_one_to_all(np.int32(len(message))))
+  padded = np.frombuffer(message.ljust(size), np.uint8)
+  outcome = json.loads(np.asarray(multihost_utils.broadcast_one_to_all(padded)).tobytes())
+  if 'raises' in outcome:
+    raise InputError(outcome['raises'])
+  return outcome['returns']
 
 
 def check_equal(what: str, text: str) -> None:
-  """Compares a text over the processes: what they disagree on, they would wait for for ever.
+  """Checks that all processes have the same text; those that differ might wait for ever.
+
+  Args:
+    what: what the text is, for the error.
+    text: this process's text.
 
   Raises:
-    InputError: in each process, where one has another text than process 0.
+    InputError: in every process, if the text of any differs from that of process 0.
   """
   if jax.process_count() == 1:
     return
   digest = np.frombuffer(hashlib.blake2b(text.encode(), digest_size=8).digest(), np.uint8)
-  each = multihost_utils.process_allgather(digest)
-  if others := np.flatnonzero((each != each[0]).any(axis=-1)).tolist():
+  digests = multihost_utils.process_allgather(digest)
+  if odd := np.flatnonzero((digests != digests[0]).any(axis=-1)).tolist():
     raise InputError(
-      f'{what}: not the same in process {", ".join(map(str, others))} as in process 0: start all '
+      f'{what}: not the same in process {", ".join(map(str, odd))} as in process 0: start all '
       'of them with the same command, code and data'
     )
 
 
 def union(numbers: Collection[int]) -> set[int]:
-  """The numbers (from 0 on) that any process knows; all have to ask together."""
+  """The union of all processes' numbers (from 0 on); every process has to call it."""
   if jax.process_count() == 1:
     return set(numbers)
   most = int(multihost_utils.process_allgather(np.int32(len(numbers))).max())

@@ -1,4 +1,7 @@
-"""The training step as a pure function of one device's part: its parts, and the whole."""
+"""The training step that each device runs on its share of the batch, and its parts: pure functions.
+
+`parallel.MappedStep` runs it on all devices; gradients and sums are reduced over `parallel.AXIS`.
+"""
 
 import contextlib
 from collections.abc import Callable
@@ -19,23 +22,24 @@ from googlenet_jax.train_state import TrainState
 
 def train_metrics(
   head_names: tuple[str, ...],
-  groups: tuple[str, ...],
-  trainable: tuple[str, ...] = (),
-  apart: tuple[str, ...] = (),
+  parameter_norms: tuple[str, ...],
+  gradient_norms: tuple[str, ...] = (),
+  head_norms: tuple[str, ...] = (),
 ) -> tuple[str, ...]:
-  """Names of the sums that a training step adds to; 'learning_rate' is no sum but the rate of the
-  last update.
+  """Names of the sums that a training step adds to.
+
+  'learning_rate' among them is not a sum but the rate of the last update.
 
   Args:
     head_names: heads of the network.
-    groups: layers whose parameters' norms are summed.
-    trainable: layers whose gradients' norms are summed.
-    apart: layers for which the norms of each head's part of the gradients are summed.
+    parameter_norms: layers whose parameters' norms are summed.
+    gradient_norms: layers whose gradients' norms are summed.
+    head_norms: layers where the norms of each head's part of the gradient are summed.
   """
   per_head = [f'{head}_{what}' for head in head_names for what in ('loss', 'top1')]
-  by_layer = [f'parameter_norm/{group}' for group in groups]
-  by_layer += [f'gradient_norm/{group}' for group in trainable]
-  by_layer += [head_norm(head, group) for head in head_names for group in apart]
+  by_layer = [f'parameter_norm/{layer}' for layer in parameter_norms]
+  by_layer += [f'gradient_norm/{layer}' for layer in gradient_norms]
+  by_layer += [head_norm(head, layer) for head in head_names for layer in head_norms]
   return ('examples', 'steps', 'learning_rate', 'loss', *per_head, *by_layer)
 
 
@@ -78,10 +82,10 @@ def make_gradients(
     aux_weight: factor on each auxiliary loss (the paper's 0.3).
     label_smoothing: share of the label spread evenly over all classes, for any loss
       (arXiv 1512.00567).
-    frozen: beginnings of the names of layers that are not trained; see `as_in_evaluation`.
-    aux_until: step from which on auxiliary losses count nothing; None for never.
-    head_norms: whether the sums hold the norms of each head's part, which costs a pass back for
-      each head.
+    aux_until: step from which on auxiliary losses have weight 0; None for never.
+    frozen: prefixes of the names of layers that are not trained; see `as_in_evaluation`.
+    head_norms: whether the sums hold the norms of each head's part of the gradient, which costs a
+      backward pass for each head.
 
   Returns:
     `(params, batch_stats, batch, key, step) -> (gradients, batch_stats, sums)`: the gradients (of
@@ -89,7 +93,7 @@ def make_gradients(
     same on every device; `batch_stats` are averaged.
   """
 
-  def by_head(trainable, params, batch_stats, batch, key):
+  def head_losses(trainable, params, batch_stats, batch, key):
     with as_in_evaluation(frozen):
       outputs, updated = model.apply(
         {'params': params | trainable, 'batch_stats': batch_stats},
@@ -99,32 +103,35 @@ def make_gradients(
         mutable=['batch_stats'],
       )
     labels = optax.smooth_labels(batch.label, label_smoothing)
-    found, sums = {}, {}
+    loss_sums, sums = {}, {}
     for head, logits in losses.heads(outputs).items():
-      each = loss(logits, labels) * batch.mask
-      found[head] = each.sum()
-      sums[f'{head}_loss'] = each.sum()
+      example_losses = loss(logits, labels) * batch.mask
+      loss_sums[head] = example_losses.sum()
+      sums[f'{head}_loss'] = example_losses.sum()
       sums[f'{head}_top1'] = jnp.sum(metrics.correct(logits, batch.label) * batch.mask)
-    return found, (updated.get('batch_stats', {}), sums)
+    return loss_sums, (updated.get('batch_stats', {}), sums)
 
-  def total(found, step):
+  def total(loss_sums, step):
     weight = aux_weight if aux_until is None else jnp.where(step < aux_until, aux_weight, 0.0)
-    return found['main'] + weight * sum(x for head, x in found.items() if head != 'main')
+    return loss_sums['main'] + weight * sum(x for head, x in loss_sums.items() if head != 'main')
 
   def gradients(params, batch_stats, batch, key, step):
-    examples = lax.pmean(batch.mask.sum(), AXIS)
+    mean_examples = lax.pmean(batch.mask.sum(), AXIS)
 
-    def mean(found):  # by the mean number of examples a device: the mean over devices is exact
-      return total(found, step) / jnp.where(examples > 0, examples, 1.0)
+    def mean(loss_sums):
+      # Each device divides by the mean number of examples, not by its own number of them: the mean
+      # over the devices is then that over the whole batch.
+      return total(loss_sums, step) / jnp.where(mean_examples > 0, mean_examples, 1.0)
 
-    def loss_fn(trainable, *given):
-      found, (updated, sums) = by_head(trainable, *given)
-      return mean(found), (updated, sums | {'loss': total(found, step)})
+    def loss_fn(trainable, *others):
+      loss_sums, (updated, sums) = head_losses(trainable, *others)
+      return mean(loss_sums), (updated, sums | {'loss': total(loss_sums, step)})
 
-    given = train_state.trainable(params, frozen), params, batch_stats, batch, key
-    # In each step: in a `lax.cond` XLA:CPU takes twelve times as long for a convolution's gradient.
-    parts = lax.pmean(_apart(by_head, mean, *given), AXIS) if head_norms else {}
-    grads, (updated, sums) = jax.grad(loss_fn, has_aux=True)(*given)
+    arguments = train_state.trainable(params, frozen), params, batch_stats, batch, key
+    # In every step, not only before a record: inside a `lax.cond` XLA:CPU takes twelve times as
+    # long for a convolution's gradient.
+    parts = lax.pmean(_head_gradients(head_losses, mean, *arguments), AXIS) if head_norms else {}
+    grads, (updated, sums) = jax.grad(loss_fn, has_aux=True)(*arguments)
     # A mean of equal values may differ from them in the last bit: frozen statistics are left out.
     grads, updated = lax.pmean((grads, train_state.trainable(updated, frozen)), AXIS)
     batch_stats = batch_stats | updated
@@ -136,22 +143,33 @@ def make_gradients(
   return gradients
 
 
-def _apart(by_head: Callable, mean: Callable, trainable: dict, *given) -> dict[str, dict]:
-  """What each head adds to the gradient of `mean(by_head(trainable, *given))`."""
-  found, back, _ = jax.vjp(lambda trainable: by_head(trainable, *given), trainable, has_aux=True)
-  weights = jax.grad(mean)(found)
-  nothing = jax.tree.map(jnp.zeros_like, weights)
-  return {head: back(nothing | {head: weight})[0] for head, weight in weights.items()}
+def _head_gradients(head_losses: Callable, mean: Callable, trainable: dict, *others) -> dict:
+  """Each head's part, by head, of the gradient of `mean` of the losses; the parts add up to it.
+
+  Args:
+    head_losses: `(trainable, *others) -> (losses by head, auxiliary outputs)`.
+    mean: the loss as a linear function of the losses by head.
+    trainable: parameters that the gradients are of.
+    others: further arguments of `head_losses`.
+  """
+
+  def of_trainable(trainable):
+    return head_losses(trainable, *others)
+
+  loss_sums, pullback, _ = jax.vjp(of_trainable, trainable, has_aux=True)
+  weights = jax.grad(mean)(loss_sums)
+  zeros = jax.tree.map(jnp.zeros_like, weights)
+  return {head: pullback(zeros | {head: weight})[0] for head, weight in weights.items()}
 
 
 class Update(NamedTuple):
-  """What becomes of a step's gradients.
+  """What the optimizer makes of a step's gradients.
 
   Attributes:
     trainable: new parameters of the layers that are trained.
     opt_state: new state of the optimizer.
     rate: learning rate.
-    made: bool; False while gradients wait for others to make an update with.
+    made: bool, whether there was an update; False where gradients were only accumulated.
   """
 
   trainable: dict
@@ -188,10 +206,10 @@ def make_update(
 
 
 def make_average(kind: str, decay: float, begin: int) -> Callable:
-  """A step's part in the averages: `(state, new, made) -> average`.
+  """The averaging part of a step: `(state, new, made) -> average`.
 
-  `new` holds `params` and `batch_stats` after the step. Where no update was `made` they are those
-  before it, and count once.
+  `new` holds `params` and `batch_stats` after the step. Where no update was `made` the average
+  stays: parameters count once for each update, however many steps it took.
 
   Args:
     kind, decay: see `train_state.update_average`.
@@ -227,7 +245,7 @@ def add_sums(log_sums: dict, sums: dict, update: Update) -> dict[str, jax.Array]
 def draw(
   make_batch: Callable, batch_size: int, state: TrainState, host_batch, device_data, key: jax.Array
 ) -> tuple[Any, jax.Array]:
-  """The batch that a state is at, and the key of its dropout on this device."""
+  """This device's share of the batch at the state's position in the data, and its dropout key."""
   key_data, key_dropout = jax.random.split(key)
   start = (state.step + state.skipped_batches).astype(jnp.uint32) * jnp.uint32(batch_size)
   batch = make_batch(device_data, host_batch, positions(start, batch_size), key_data)

@@ -17,16 +17,15 @@ class TrainState(flax.struct.PyTreeNode):
   Attributes:
     step: steps done, int32. With the seed and `skipped_batches` it fixes the position in the data.
     params: parameters, float32.
-    batch_stats: running means and variances of batch norm, averaged over devices in each
-      step.
+    batch_stats: running means and variances of batch norm, averaged over devices in each step.
     opt_state: state of the optimizer, for the layers that are trained.
     average: averaged `params` and `batch_stats`, and the number of updates in them
       (`count`); `{}` without averaging.
     log_sums: sums since the last log record. They are kept here so that a run that was
       interrupted between two records logs the same as one that was not.
     nonfinite: counts of the steps that were not finite.
-    skipped_batches: number of batches passed over, int32, where the run went back from a loss that
-      was not finite and on with the batch after it.
+    skipped_batches: number of batches passed over, int32: after a step that was not finite, a run
+      that goes back to a checkpoint goes on with the batch after the one of that step.
   """
 
   step: jax.Array
@@ -48,9 +47,9 @@ def variables(state: TrainState, *, averaged: bool = False) -> dict[str, Any]:
 def abstract_variables(model, image_shape: tuple[int, int, int]) -> dict[str, Any]:
   """Shapes and types of a network's `params` (auxiliary heads included) and `batch_stats`."""
   rngs = {'params': jax.random.key(0), 'dropout': jax.random.key(0)}
-  images, model = jnp.zeros((1, *image_shape)), models.undrawn(model)
-  made = jax.eval_shape(lambda: model.init(rngs, images, train=True))
-  return {'params': made.get('params', {}), 'batch_stats': made.get('batch_stats', {})}
+  images, model = jnp.zeros((1, *image_shape)), models.with_zero_kernels(model)
+  shapes = jax.eval_shape(lambda: model.init(rngs, images, train=True))
+  return {'params': shapes.get('params', {}), 'batch_stats': shapes.get('batch_stats', {})}
 
 
 def trainable(params: dict, frozen: tuple[str, ...]) -> dict:
@@ -81,11 +80,10 @@ def create(
     frozen: see `trainable`.
   """
   key_params, key_dropout = jax.random.split(key)
-
-  made = model.init(
+  initial = model.init(
     {'params': key_params, 'dropout': key_dropout}, jnp.zeros((1, *image_shape)), train=True
   )
-  params, batch_stats = made['params'], made.get('batch_stats', {})
+  params, batch_stats = initial['params'], initial.get('batch_stats', {})
   averages = {'params': params, 'batch_stats': batch_stats, 'count': jnp.zeros((), jnp.int32)}
   return TrainState(
     step=jnp.zeros((), jnp.int32),
@@ -100,22 +98,24 @@ def create(
 
 
 def update_average(average, new, kind: str, decay: float, begun: jax.Array):
-  """Takes one more update into the average.
+  """The average with one more update in it.
 
   Args:
     average: `{'params', 'batch_stats', 'count'}`.
     new: `{'params', 'batch_stats'}` after the update.
     kind: 'ema', with decay min(decay, (1 + n) / (10 + n)) after n updates, so that the
-      start is soon forgotten; or 'polyak', the mean of all since `begun` (section 6).
+      start is soon forgotten; or 'polyak', the mean over all updates since averaging began
+      (section 6).
     decay: see 'ema'.
-    begun: bool; before it is True the average is the last value.
+    begun: bool, whether averaging has begun; until then the average is the last value.
   """
   n = average['count']
   weight = 1 / (n + 1) if kind == 'polyak' else 1 - jnp.minimum(decay, (1 + n) / (10 + n))
   weight = jnp.where(begun, weight, 1.0)
   old = {'params': average['params'], 'batch_stats': average['batch_stats']}
 
-  def move(old, new):  # what does not change is its own average to the last bit
+  def move(old, new):
+    # In this form a value that does not change is its own average to the last bit.
     return jnp.where(weight == 1, new, old + weight * (new - old))
 
   return jax.tree.map(move, old, new) | {'count': jnp.where(begun, n + 1, 0)}

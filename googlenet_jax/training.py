@@ -38,7 +38,7 @@ def train(
   arrays: inputs.Splits | None = None,
   deadline: float = math.inf,
 ) -> dict | None:
-  """Trains, or goes on with the run in the workdir, and scores the test split at its end.
+  """Trains, resuming the run in the workdir if there is one, and scores the test split at the end.
 
   Args:
     config: checked (`checks.check`).
@@ -83,7 +83,7 @@ def train(
     done = trainer.step == run.clock.total_steps or trainer.out_of_patience
     if done and not signals.stop:
       trainer.warn_of_lost_gradients()
-      summary = run_summary.make(  # None where it is to stop
+      summary = run_summary.make(  # None if a signal stops it
         config,
         run,
         folder,
@@ -146,8 +146,9 @@ class Trainer:
       patience=config.eval.patience,
     )
     self._device_data = parallel.replicate(self._data.device_data)
-    warm = run.clock.round(config.schedule.warmup) or math.ceil(run.clock.steps_per_epoch)
-    alarm = DeadHeadAlarm(run.head_titles, len(self._data.class_names), warm)
+    # In the warm-up, or the first epoch without one, any head may still be at chance level.
+    alarm_from = run.clock.round(config.schedule.warmup) or math.ceil(run.clock.steps_per_epoch)
+    alarm = DeadHeadAlarm(run.head_titles, len(self._data.class_names), alarm_from)
     first, self._branches = folder.first, folder.branches
     self._report = Report(run, folder.workdir, first, folder.lines, alarm)
     self.history, self._progress = self._report.history, self._report.progress
@@ -161,7 +162,7 @@ class Trainer:
       say=self._progress.say,
     )
     self._set(self._recovery.begin(state))
-    self._judge()
+    self._update_patience()
     watch.add_time(max((line.get('seconds', 0) for line in self.history.lines), default=0))
     self._report.begin(first, config.dataset.name, self._data.size)
     self._trace = Trace(config.profile, folder.workdir / 'profile')
@@ -170,8 +171,8 @@ class Trainer:
   def _set(self, state):
     self._state, self.step = state, int(parallel.fetch(state.step))
 
-  def _judge(self):
-    """By the records, which change with an evaluation and where the run goes back."""
+  def _update_patience(self):
+    """Sets `out_of_patience` by the records: after each evaluation, and after a rollback."""
     self.out_of_patience = self._validation.out_of_patience(
       self.history.lines, bool(self._state.average)
     )
@@ -187,7 +188,7 @@ class Trainer:
         log_at = self._run.clock.due(self.step, self._config.log.every)
         eval_at = self._validation.next(self.step)
         self._steps(min(log_at, eval_at, end))
-        if self.step in (log_at, eval_at, end) and self._went_back():
+        if self.step in (log_at, eval_at, end) and self._roll_back_if_nonfinite():
           self._catch_up()
           continue
         if self.step == log_at:
@@ -199,7 +200,7 @@ class Trainer:
       if self.step < end and self.out_of_patience:
         self._progress.say(f'ended at step {self.step:,}: top-1 on validation became no better')
       self._trace.close(self._state)
-      self._went_back()
+      self._roll_back_if_nonfinite()
       self._saver.save(self._state)  # where it stops between two evaluations
       self._saver.wait()
 
@@ -218,7 +219,7 @@ class Trainer:
       self._evaluate()
 
   def _steps(self, until):
-    """One call of the step: all steps to `until`, or as many as a call may do."""
+    """One call of the compiled step: all steps to `until`, or as many as a call may do."""
     config, step = self._config, self.step
     count = min(n - step for n in (until, *self._trace.ends) if n > step)
     count = min(count, config.train.steps_per_call)
@@ -238,15 +239,18 @@ class Trainer:
     self.step = step + count
     self._progress.advance(self.step)
 
-  def _went_back(self) -> bool:
-    """Waits for the devices; whether the run went back, as a step was not finite."""
+  def _roll_back_if_nonfinite(self) -> bool:
+    """Goes back to the last checkpoint if a step was not finite, and says whether it did.
+
+    Waits for the devices.
+    """
     self._watch.pause(self._state)
     state = self._recovery.back(self._state, self.step)
     if state is None:
       return False
     self._set(state)
     self.history.rewind(self.step)
-    self._judge()
+    self._update_patience()
     return True
 
   def _log(self):
@@ -268,7 +272,7 @@ class Trainer:
         raise
       if results is not None:
         self._report.evaluation(self.step, results)
-        self._judge()
+        self._update_patience()
         # The best is chosen by the averaged parameters where there are any.
         self._saver.save(self._state, [*results.values()][-1].values['top1'] if results else None)
 

@@ -348,7 +348,7 @@ def ran(tmp_path_factory):
 def test_a_sweep_leaves_a_record_of_each_point(ran):
   experiment, runs, records = ran
   base, slow, burst = (
-    next(x.told for x in result.read(records) if x.told['key'] == point.key)
+    next(x.content for x in result.read(records) if x.content['key'] == point.key)
     for point in experiment.points
   )
   assert (base['arm'], base['differences'], base['seed']) == ('base', {}, 0)
@@ -450,10 +450,10 @@ def repeated(results, seeds=3, **changes):
   found = []
   for seed in range(seeds):
     for x in results:
-      told = json.loads(json.dumps(x.told)) | {'parts': {'net': 'one'}} | changes
+      told = json.loads(json.dumps(x.content)) | {'parts': {'net': 'one'}} | changes
       told['config']['seed'] = told['seed'] = seed
       told['outcomes'] = {name: y * (1 + 0.001 * seed) for name, y in told['outcomes'].items()}
-      found.append(x._replace(told=told))
+      found.append(x._replace(content=told))
   return found
 
 
@@ -470,7 +470,7 @@ def many(ran):
   results = repeated(result.read(records))
   by_seed = {(x.arm, x.config.seed): x.key for x in points}
   for x in results:
-    x.told['key'] = by_seed[x.told['arm'], x.told['seed']]
+    x.content['key'] = by_seed[x.content['arm'], x.content['seed']]
   return experiment._replace(points=tuple(points)), results
 
 
@@ -496,7 +496,7 @@ def test_a_report_compares_the_arms(many):
 @GROUP
 def test_no_verdict_from_fewer_than_three_seeds(many):
   experiment, results = many
-  fewer = [x for x in results if x.told['seed'] < 2]
+  fewer = [x for x in results if x.content['seed'] < 2]
   assert {x.verdict for x in report.compare(experiment, fewer).findings} == {'not yet run'}
   assert {x.verdict for x in report.compare(experiment, []).findings} == {'not yet run'}
   nothing = report.compare(experiment, [])
@@ -518,8 +518,8 @@ def test_no_verdict_from_fewer_than_three_seeds(many):
 )
 def test_records_that_cannot_be_compared_are_refused(many, change, text):
   experiment, results = many
-  odd = results[-3]._replace(told=results[-3].told | change)
-  assert not odd.told['failed']
+  odd = results[-3]._replace(content=results[-3].content | change)
+  assert not odd.content['failed']
   with pytest.raises(InputError, match=text):
     report.compare(experiment, [*results[:-3], odd, *results[-2:]])
 
@@ -558,8 +558,8 @@ def test_a_browser_shows_the_page(many, tmp_path):
 @GROUP
 def test_layers_of_other_names_have_no_common_picture(many):
   experiment, results = many
-  odd = results[0]._replace(told=results[0].told | {'norms': {'conv1': 1.0, 'other': 1.0}})
-  assert odd.told['norms'] != results[0].told['norms']
+  odd = results[0]._replace(content=results[0].content | {'norms': {'conv1': 1.0, 'other': 1.0}})
+  assert odd.content['norms'] != results[0].content['norms']
   names = [x.name for x in page.draw(report.compare(experiment, [odd, *results[1:]]))]
   assert 'curves' in names and 'gradients' not in names
 

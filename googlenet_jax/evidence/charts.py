@@ -65,7 +65,7 @@ def against_cost(comparison: Comparison) -> str:
     values = arm.values(MAIN)
     if not values:
       continue
-    cost = arm.results[0].told['multiply_adds'] / 1e6
+    cost = arm.results[0].content['multiply_adds'] / 1e6
     axes.plot(np.full(len(values), cost), values, 'o', color=color, ms=4, alpha=0.5, mew=0)
     axes.plot(cost, np.mean(values), 'D', color=color, ms=7, label=arm.name)
   axes.set_xscale('log')
@@ -86,7 +86,7 @@ def curves(comparison: Comparison, epoch_minutes: Mapping[str, float] | None = N
   """
   figure, axes = _axes(8, 3.6)
   for arm, color in _colored(comparison):
-    runs = [np.array(x.told['curve']) for x in arm.results if x.told['curve']]
+    runs = [np.array(x.content['curve']) for x in arm.results if x.content['curve']]
     if not runs:
       continue
     length = min(map(len, runs))
@@ -106,10 +106,10 @@ def gradients(comparison: Comparison) -> str:
 
   '' where none is known, or no arm has all the layers of the others: they have no order then.
   """
-  arms = [x for x in _colored(comparison) if any(y.told['norms'] for y in x[0].results)]
+  arms = [x for x in _colored(comparison) if any(y.content['norms'] for y in x[0].results)]
   if not arms:
     return ''
-  found = [x.told['norms'] for arm, _ in arms for x in arm.results]
+  found = [x.content['norms'] for arm, _ in arms for x in arm.results]
   # In the order of the network with most layers.
   layers = list(dict.fromkeys(y for norms in sorted(found, key=len, reverse=True) for y in norms))
   if len(layers) > max(map(len, found)):
@@ -117,7 +117,7 @@ def gradients(comparison: Comparison) -> str:
   layers.sort(key=_is_head)  # the heads last: they lie beside the way to the classifier
   figure, axes = _axes(8, 3.6)
   for arm, color in arms:
-    norms = [x.told['norms'] for x in arm.results if x.told['norms']]
+    norms = [x.content['norms'] for x in arm.results if x.content['norms']]
     for heads, style in ((False, 'o-'), (True, 'o')):
       here = [x for x in layers if x in norms[0] and _is_head(x) == heads]
       means = [np.exp(np.mean([np.log(x[layer]) for x in norms])) for layer in here]

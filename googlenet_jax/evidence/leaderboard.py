@@ -32,7 +32,7 @@ def save(folders: Sequence[epath.Path], output: epath.Path) -> None:
 
 
 def table(folders: Sequence[epath.Path]) -> Table:
-  """A row for runs of the same fields, but the seed, and examples; the best mean first.
+  """A row for all runs of the same examples and of the same fields but the seed; best mean first.
 
   Args:
     folders: folders of runs, or folders that hold some.
@@ -47,14 +47,14 @@ def table(folders: Sequence[epath.Path]) -> Table:
     for name, value in configs[0].items()
     if name != 'seed' and design.counts(name) and any(x[name] != value for x in configs)
   ]
+  digests = {pair for x in summaries for pair in _data(x).items()}
+  same_data = len(digests) == len({split for split, _ in digests})  # one digest for each split
   groups = {}
-  seen, digests = {}, [pair for x in summaries for pair in _data(x).items()]
-  same_data = all(seen.setdefault(split, digest) == digest for split, digest in digests)
   for config, summary in zip(configs, summaries, strict=True):
-    shown = [f'{name}={config[name]!r}' for name in varied]
-    shown += [] if same_data else [f'data {_digest(_data(summary))}']
-    groups.setdefault(', '.join(shown), []).append(summary)
-  rows = [_row(shown, found) for shown, found in groups.items()]
+    differs = [f'{name}={config[name]!r}' for name in varied]
+    differs += [] if same_data else [f'data {_digest(_data(summary))}']
+    groups.setdefault(', '.join(differs), []).append(summary)
+  rows = [_row(differs, group) for differs, group in groups.items()]
   rows.sort(key=lambda row: -(row[3] if row[3] is not None else -1))
   columns = (
     'what differs', 'runs', 'test top-1 (%)', 'mean', 'standard deviation', 'validation top-1',
@@ -70,7 +70,7 @@ def _data(summary):
 
 
 def _digest(data):
-  """A digest of the splits' own, as one name for them."""
+  """One short name for the digests of all splits."""
   return hashlib.blake2b(json.dumps(data).encode(), digest_size=4).hexdigest()
 
 
@@ -80,22 +80,22 @@ def _finished(folder):
   return sorted(path.parent for path in paths)
 
 
-def _row(shown, found):
-  tests = [100 * x['test_top1'] for x in found if x['test_top1'] is not None]
-  validated = [100 * x['validation_top1'] for x in found if x['validation_top1'] is not None]
+def _row(differs, summaries):
+  tests = [100 * x['test_top1'] for x in summaries if x['test_top1'] is not None]
+  validated = [100 * x['validation_top1'] for x in summaries if x['validation_top1'] is not None]
   return (
-    shown or 'nothing',
-    len(found),
+    differs or 'nothing',
+    len(summaries),
     ' '.join(f'{x:.2f}' for x in tests),
     round(statistics.mean(tests), 2) if tests else None,
     round(statistics.stdev(tests), 2) if len(tests) > 1 else None,
     round(statistics.mean(validated), 2) if validated else None,
-    found[0]['parameters'],
-    _middle(x['images_per_second'] for x in found),
-    _middle(x['seconds'] / 60 for x in found),
+    summaries[0]['parameters'],
+    _median(x['images_per_second'] for x in summaries),
+    _median(x['seconds'] / 60 for x in summaries),
   )
 
 
-def _middle(values):
+def _median(values):
   known = [x for x in values if x is not None]
   return round(statistics.median(known), 1) if known else None

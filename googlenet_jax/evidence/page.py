@@ -109,7 +109,7 @@ def draw(comparison: Comparison) -> list[Picture]:
     for outcome in comparison.outcomes
     if any(x.claim.outcome == outcome and x.difference for x in comparison.findings)
   ]
-  if len({x.told['multiply_adds'] for x in comparison.finished()}) > 1:
+  if len({x.content['multiply_adds'] for x in comparison.finished()}) > 1:
     caption = 'Accuracy against arithmetic. Diamonds: means. Dots: runs.'
     found.append(Picture('multiply_adds', charts.against_cost(comparison), caption))
   caption = 'Mean training loss; the band holds all runs of an arm.'

@@ -25,8 +25,8 @@ class Arm(NamedTuple):
   Attributes:
     name: its name.
     fields: what it changes.
-    results: records of its runs that ended, by seed.
-    failed: number of those that did not.
+    results: records of its finished runs, by seed.
+    failed: number of runs that diverged.
     planned: number of its seeds.
   """
 
@@ -47,8 +47,8 @@ class Finding(NamedTuple):
   Attributes:
     claim: the claim.
     difference: a's outcome less b's; None before the spread is known.
-    images: half its 95% interval by the choice of test images, points; None where it is no
-      accuracy.
+    images: half of the 95% interval that the choice of the test images adds, points; None where the
+      outcome is no accuracy.
     verdict: see `statistics.verdict`; before there are `LEAST_SEEDS` of each arm 'not yet run', or
       'too few runs' where no more are planned.
   """
@@ -79,7 +79,7 @@ class Comparison(NamedTuple):
   findings: tuple[Finding, ...]
 
   def finished(self) -> list[Result]:
-    """The records of all runs that ended."""
+    """The records of all finished runs."""
     return [result for arm in self.arms.values() for result in arm.results]
 
 
@@ -90,15 +90,15 @@ def compare(experiment: Experiment, results: Sequence[Result]) -> Comparison:
     InputError: records that cannot be compared: of other code, versions or data, or of fields
       that the experiment does not declare.
   """
-  by_key = {result.told['key']: result for result in results}
+  by_key = {result.content['key']: result for result in results}
   _check_declared(experiment, results)
   arms, matched = {}, []
   for name, points in experiment.arms().items():
-    found = [by_key[point.key] for point in points if point.key in by_key]
-    matched += found
-    ended = tuple(x for x in found if not x.told['failed'])
-    fields = {x: y for x, y in points[0].fields.items() if x != 'seed'}
-    arms[name] = Arm(name, fields, ended, len(found) - len(ended), len(points))
+    runs = [by_key[point.key] for point in points if point.key in by_key]
+    matched += runs
+    finished = tuple(x for x in runs if not x.content['failed'])
+    fields = {field: x for field, x in points[0].fields.items() if field != 'seed'}
+    arms[name] = Arm(name, fields, finished, len(runs) - len(finished), len(points))
   _check_alike(matched)
   control = BASE if BASE in arms else next(iter(arms))
   claimed = list(dict.fromkeys(claim.outcome for claim in experiment.claims))
@@ -114,29 +114,30 @@ def _check_declared(experiment, results):
   keys = {point.key: point for point in experiment.points}
   defaults = design.counted(schema.config())  # values of fields newer than a record
   for result in results:
-    told = result.told
-    point = keys.get(told['key'])
-    if told['experiment'] == experiment.name:
-      point = point or points.get((told['arm'], told['seed']))
+    content = result.content
+    point = keys.get(content['key'])
+    if content['experiment'] == experiment.name:
+      point = point or points.get((content['arm'], content['seed']))
     if not point:
       continue
-    there, here = defaults | told['config'], design.counted(point.config)
+    there, here = defaults | content['config'], design.counted(point.config)
     fields = [x for x in sorted(there | here) if there.get(x) != here.get(x)]
     if fields:
       some = ', '.join(f'{x}: {there.get(x)!r} there, {here.get(x)!r} here' for x in fields[:3])
       raise InputError(
-        f'{result.path}: another run of arm {point.arm!r}, seed {told["seed"]}, than the '
+        f'{result.path}: another run of arm {point.arm!r}, seed {content["seed"]}, than the '
         f'experiment declares ({some}): move the record away, or declare the fields'
       )
 
 
 def _check_alike(results):
-  seen = {}  # by what it is of, the first value and where
-  for told, path in results:
-    found = {what: told[what] for what in alike()}
-    found |= {f'examples in {split!r}': digest for split, digest in told['data'].items()}
-    found |= {f'code in {part}': digest for part, digest in told.get('parts', {}).items()}
-    for what, value in found.items():
+  """Refuses records of different code, versions or examples."""
+  seen = {}  # the first value of each, and the record that has it
+  for content, path in results:
+    values = {what: content[what] for what in alike()}
+    values |= {f'examples in {split!r}': digest for split, digest in content['data'].items()}
+    values |= {f'code in {part}': digest for part, digest in content.get('parts', {}).items()}
+    for what, value in values.items():
       first, where = seen.setdefault(what, (value, path))
       if value != first:
         raise InputError(
@@ -146,12 +147,13 @@ def _check_alike(results):
 
 
 def _to_control(arms, outcome, control, level) -> dict[str, Difference]:
-  values = {name: found for name, arm in arms.items() if (found := arm.values(outcome))}
-  pairs = [(name, control) for name in values if name != control]
-  if control not in values or not pairs or statistics.pooled(values) is None:
+  """Each arm's difference to the control; {} before there is one, or before the spread is known."""
+  values = {name: arm.values(outcome) for name, arm in arms.items() if arm.values(outcome)}
+  names = [name for name in values if name != control]
+  if control not in values or not names or statistics.pooled(values) is None:
     return {}
-  found = statistics.differences(values, pairs, level)
-  return {name: x for (name, _), x in zip(pairs, found, strict=True)}
+  differences = statistics.differences(values, [(name, control) for name in names], level)
+  return dict(zip(names, differences, strict=True))
 
 
 def _finding(arms: Mapping[str, Arm], claim: Claim, claims: Sequence[Claim], level) -> Finding:
@@ -174,7 +176,7 @@ def _of_the_images(arms, claim):
   if claim.outcome != MAIN:
     return None
   marks = [
-    [x.correct for x in arms[name].results if x.told['images']] for name in (claim.a, claim.b)
+    [x.correct for x in arms[name].results if x.content['images']] for name in (claim.a, claim.b)
   ]
   if not all(marks) or len({len(mark) for arm in marks for mark in arm}) > 1:
     return None
@@ -208,7 +210,7 @@ def table(comparison: Comparison) -> Table:
         error = known.deviation / len(values) ** 0.5
         half = float(stats.t.ppf((1 + LEVEL) / 2, known.freedom)) * error
       difference = comparison.to_control[outcome].get(name)
-      costs = [x.told for x in arm.results]
+      costs = [x.content for x in arm.results]
       rows.append(
         (
           OUTCOMES[outcome].title,
@@ -278,7 +280,7 @@ def notes(comparison: Comparison) -> tuple[str, ...]:
   failed = sum(arm.failed for arm in comparison.arms.values())
   if failed:
     found.append(f'{failed} runs ended with a loss that was not finite; they have no outcome.')
-  machines = collections.Counter(x.told['processor'] for x in comparison.finished())
+  machines = collections.Counter(x.content['processor'] for x in comparison.finished())
   if machines:
     found.append('Runs by processor: ' + '; '.join(f'{x}: {n}' for x, n in machines.items()) + '.')
   return tuple(found)

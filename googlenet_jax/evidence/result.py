@@ -22,22 +22,22 @@ class Result(NamedTuple):
   """The record of a point.
 
   Attributes:
-    told: what the file holds.
+    content: the file's JSON object.
     path: the file.
   """
 
-  told: dict[str, Any]
+  content: dict[str, Any]
   path: str
 
   @property
   def outcomes(self) -> dict[str, float]:
     """Outcomes by name; {} of a run that failed."""
-    return self.told['outcomes']
+    return self.content['outcomes']
 
   @property
   def correct(self) -> np.ndarray | None:
     """`[images]` bool, whether each test image is right."""
-    images = self.told['images']
+    images = self.content['images']
     return record.flags(images['correct'], images['count']) if images else None
 
 
@@ -47,15 +47,15 @@ def alike() -> dict[str, Any]:
   return {'package': origin.package(), 'versions': origin.versions()}
 
 
-def unlike(told: dict[str, Any], config: ConfigDict) -> str:
+def unlike(content: dict[str, Any], config: ConfigDict) -> str:
   """What a record, or a run's start, has otherwise, for a person; '' for nothing.
 
   Args:
-    told: the record, or the start.
+    content: the record, or the start.
     config: config whose `origin.parts` are compared too, where both have them.
   """
-  pairs = [(what, told.get(what), value) for what, value in alike().items()]
-  known = told.get('parts', {})
+  pairs = [(what, content.get(what), value) for what, value in alike().items()]
+  known = content.get('parts', {})
   pairs += [(name, known.get(name, x), x) for name, x in origin.parts(config).items()]
   return '; '.join(f'{what} {there}, here {here}' for what, there, here in pairs if there != here)
 
@@ -73,7 +73,7 @@ def write(
     failed: why the run ended early; its outcomes are none then.
   """
   starts = workdir.starts(run)
-  told = {
+  content = {
     'format': FORMAT,
     'key': point.key,
     'experiment': experiment,
@@ -92,7 +92,7 @@ def write(
     **(_course(run) if not failed else {'outcomes': {}, 'images': None, 'curve': [], 'norms': {}}),
   }
   files.make_folder(folder)
-  files.write(folder / NAME, json.dumps(told, indent=1) + '\n')
+  files.write(folder / NAME, json.dumps(content, indent=1) + '\n')
 
 
 def read(folder: epath.Path) -> list[Result]:
@@ -103,7 +103,7 @@ def read(folder: epath.Path) -> list[Result]:
   """
   paths = sorted(folder.glob(f'*/{NAME}')) if folder.exists() else []
   found = [Result(files.read_json(path), str(path)) for path in paths]
-  return [x for x in found if x.told['format'] == FORMAT]
+  return [x for x in found if x.content['format'] == FORMAT]
 
 
 def _network(run: epath.Path) -> dict[str, int]:
@@ -141,9 +141,9 @@ def _course(run: epath.Path) -> dict[str, Any]:
 def _tested(run, step):
   """The record of the evaluation that the summary is about; None where no split was tested."""
   for path in sorted(run.glob('evaluation_test*.json')):
-    told = files.read_json(path)
-    if told['step'] == step and 'correct' in told:
-      return told
+    content = files.read_json(path)
+    if content['step'] == step and 'correct' in content:
+      return content
   return None
 
 

@@ -2,9 +2,9 @@
 
 The runs of an arm differ by their seed alone. Arms share one standard deviation, pooled over them,
 and the differences get simultaneous intervals from the multivariate t distribution: Dunnett's where
-all arms are compared with one (Dunnett 1955, doi:10.2307/2281208). All intervals of a family hold
-together with the stated probability, so verdicts that are read off them are false together at most
-as often as one of them does not.
+all arms are compared with one (Dunnett 1955, doi:10.2307/2281208). With probability `level` all
+intervals of a family cover the true differences, so the probability that any verdict read off them
+is false (the family-wise error rate) is at most `1 - level`.
 """
 
 import functools
@@ -17,7 +17,7 @@ from scipy import stats
 LEVEL = 0.95
 POWER = 0.8
 LEAST_SEEDS = 3  # runs of an arm before a verdict on it
-DRAWS, SEED = 400_000, 0  # for `critical`: 0.2% of its value, and the same bits each time
+DRAWS, SEED = 400_000, 0  # of `critical`: exact to 0.2%, and the same each time
 
 
 class Pooled(NamedTuple):
@@ -25,7 +25,7 @@ class Pooled(NamedTuple):
 
   Attributes:
     deviation: standard deviation of a run.
-    freedom: degrees of freedom that it is known with.
+    freedom: its degrees of freedom.
   """
 
   deviation: float
@@ -38,8 +38,8 @@ class Difference(NamedTuple):
   Attributes:
     value: the first arm's mean less the second's.
     low, high: its simultaneous interval.
-    findable: smallest true difference that an interval would leave 0 out of with probability
-      `POWER`.
+    findable: minimum detectable difference: the smallest true one whose interval would exclude 0
+      with probability `POWER`.
   """
 
   value: float
@@ -61,40 +61,41 @@ def pooled(arms: Mapping[str, Sequence[float]]) -> Pooled | None:
 def differences(
   arms: Mapping[str, Sequence[float]], pairs: Sequence[tuple[str, str]], level: float = LEVEL
 ) -> list[Difference]:
-  """The differences of pairs of arms, with intervals that hold together.
+  """The differences of pairs of arms, with simultaneous intervals.
 
   Args:
     arms: outcomes of each arm's runs; two or more in one of them.
-    pairs: arms (first, second) by name; all that is to hold together.
+    pairs: arms (first, second) by name: the family whose intervals are to hold together.
     level: probability that all intervals cover the true differences.
 
   Raises:
     ValueError: no arm has two runs, or an arm of a pair has none.
   """
-  known = pooled(arms)
-  if known is None:
+  spread = pooled(arms)
+  if spread is None:
     raise ValueError('no arm has two runs: the spread is unknown')
   # Each pair once: a repeated or a mirrored one adds nothing to what has to hold together.
-  unlike = list(dict.fromkeys(tuple(sorted(pair)) for pair in pairs))
-  names = sorted({name for pair in unlike for name in pair})
+  distinct = list(dict.fromkeys(tuple(sorted(pair)) for pair in pairs))
+  names = sorted({name for pair in distinct for name in pair})
   counts = tuple(len(arms[name]) for name in names)
-  places = tuple((names.index(first), names.index(second)) for first, second in unlike)
-  width = critical(counts, places, known.freedom, level)
-  reach = width + stats.t.ppf(POWER, known.freedom)
-  found = []
+  places = tuple((names.index(first), names.index(second)) for first, second in distinct)
+  # Both in standard errors: half an interval, and the difference that it can detect.
+  half_width = critical(counts, places, spread.freedom, level)
+  findable = half_width + stats.t.ppf(POWER, spread.freedom)
+  result = []
   for first, second in pairs:
     value = float(np.mean(arms[first]) - np.mean(arms[second]))
-    error = known.deviation * np.sqrt(1 / len(arms[first]) + 1 / len(arms[second]))
-    half = float(width * error)
-    found.append(Difference(value, value - half, value + half, float(reach * error)))
-  return found
+    error = spread.deviation * np.sqrt(1 / len(arms[first]) + 1 / len(arms[second]))
+    half = float(half_width * error)
+    result.append(Difference(value, value - half, value + half, float(findable * error)))
+  return result
 
 
 @functools.cache
 def critical(
   counts: tuple[int, ...], pairs: tuple[tuple[int, int], ...], freedom: int, level: float
 ) -> float:
-  """Half the width of simultaneous intervals, in standard errors of their differences.
+  """The critical value: half the width of simultaneous intervals, in standard errors of each.
 
   Args:
     counts: runs of each arm.
@@ -104,7 +105,7 @@ def critical(
   """
   if len(pairs) == 1:
     return float(stats.t.ppf((1 + level) / 2, freedom))
-  # Drawn, as scipy's integral fails where one difference is the sum of others.
+  # By simulation, as scipy's integral fails where one difference is the sum of others.
   random = np.random.default_rng(SEED)
   means = random.standard_normal((len(counts), DRAWS)) / np.sqrt(counts)[:, None]
   deviation = np.sqrt(random.chisquare(freedom, DRAWS) / freedom)

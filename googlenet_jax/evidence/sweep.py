@@ -1,4 +1,4 @@
-"""The unfinished points of an experiment, run in order; what ends early goes on later."""
+"""Runs the unfinished points of an experiment in order; a run that was stopped resumes."""
 
 import logging
 import math
@@ -27,14 +27,13 @@ def run(
   """Runs the points that have no record, each in a folder of its own, `WORKDIR/KEY`.
 
   A point that another process trains is passed over, so several may work on one experiment (not in
-  an object store, where nothing is locked). A run that ends with a loss that is not finite leaves a
-  record that says so.
+  an object store, where nothing is locked). A run that diverges leaves a record that says so.
 
   Args:
     experiment: points to run.
     workdir: folder of the runs.
     records: folder of the records, `RECORDS/KEY/result.json`.
-    minutes: time after which the run that is on is saved and left; 0 for none.
+    minutes: time after which the current run is saved and the sweep ends; 0 for no limit.
 
   Returns:
     Counts of the points, and where the records are.
@@ -48,16 +47,16 @@ def run(
   LOG.info('%s: %d points, %d finished', experiment.name, total, len(done))
   if len(done) < total:
     _check_alike(experiment, done)
-  took = []
+  durations = []
   for number, point in enumerate(experiment.points, 1):
     done = _finished(experiment, records)
     if point.key in done:
       continue
     if time.monotonic() > deadline:
       break
-    left = _left(took, total - len(done))
+    estimate = _time_left(durations, total - len(done))
     seed = point.config.seed
-    LOG.info('point %d of %d: %s, seed %d%s', number, total, point.arm, seed, left)
+    LOG.info('point %d of %d: %s, seed %d%s', number, total, point.arm, seed, estimate)
     began = time.monotonic()
     try:
       folder = records / point.key
@@ -68,10 +67,10 @@ def run(
       LOG.info('passed over: %s', busy)
       continue
     except Interrupted as stopped:
-      if stopped.signum != signal.SIGALRM:
+      if stopped.signum != signal.SIGALRM:  # which stands for the deadline
         raise
       break
-    took.append(time.monotonic() - began)
+    durations.append(time.monotonic() - began)
     jax.clear_caches()  # programs of this network, which no later point needs
   done = _finished(experiment, records)
   return {'finished': f'{len(done)} of {total} points', 'records': records}
@@ -80,7 +79,7 @@ def run(
 def _finished(experiment, records) -> dict[str, result.Result]:
   """The records of an experiment's points, by key; those of --mode=train --sweep=I among them."""
   keys = {point.key for point in experiment.points}
-  return {key: x for x in result.read(records) if (key := x.told['key']) in keys}
+  return {key: x for x in result.read(records) if (key := x.content['key']) in keys}
 
 
 def _check_alike(experiment, done):
@@ -93,11 +92,11 @@ def _check_alike(experiment, done):
   for point in experiment.points:
     if point.key not in done:
       continue
-    told, path = done[point.key]
-    if what := result.unlike(told, point.config):
+    content, path = done[point.key]
+    if what := result.unlike(content, point.config):
       raise _not_comparable(path, f'other code ({what})')
     for split, digest in digests.items():
-      if told['data'].get(split, digest) != digest:
+      if content['data'].get(split, digest) != digest:
         raise _not_comparable(path, f'other examples in {split!r}')
 
 
@@ -159,8 +158,8 @@ def _check_same(point, workdir):
     )
 
 
-def _left(took, points):
-  """', about 25 min left' by the points of this process; '' before there is one."""
-  if not took:
+def _time_left(durations, points):
+  """', about 25 min left' for so many points, by the seconds of those before; '' without any."""
+  if not durations:
     return ''
-  return f', about {sum(took) / len(took) * points / 60:.0f} min left'
+  return f', about {sum(durations) / len(durations) * points / 60:.0f} min left'

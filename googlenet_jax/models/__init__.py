@@ -1,9 +1,9 @@
 """The networks: `create(name, **fields)` makes any of them.
 
 All keep one contract: a flax module with the field `num_classes`, called as
-`model(images [B, H, W, C], *, train) -> Outputs(logits, aux)`. Names tell what layers are for: that
-to the classes is called 'linear' (or another of `layers.CLASSIFIERS`), those of auxiliary heads
-begin with 'aux'.
+`model(images [B, H, W, C], *, train) -> Outputs(logits, aux)`. Other code knows layers by name: the
+one that computes the logits is 'linear' (or another of `layers.CLASSIFIERS`), and the names of
+auxiliary heads begin with 'aux'.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,7 +25,7 @@ from googlenet_jax.models.layers import Outputs, check_fields
 from googlenet_jax.models.resnet import ResNet
 from googlenet_jax.models.xception import Xception
 
-__all__ = ['MODELS', 'Model', 'Outputs', 'create', 'find', 'undrawn']
+__all__ = ['MODELS', 'Model', 'Outputs', 'create', 'find', 'with_zero_kernels']
 
 
 class Model(NamedTuple):
@@ -160,13 +160,13 @@ def create(name: str, fields: Mapping[str, Any] = MappingProxyType({}), **given)
   return network
 
 
-def undrawn(model: nn.Module) -> nn.Module:
-  """The network with kernels that begin as zeros, for shapes: drawing takes half of a trace.
+def with_zero_kernels(model: nn.Module) -> nn.Module:
+  """The network with kernels initialised to zeros, where only shapes matter.
 
-  A network of a user's stays as it is.
+  Random initialisers take half the time of a trace. A network of a user's stays as it is.
   """
-  own = type(model) in {found.module for found in MODELS.values()}
-  return model.clone(kernel_init=nn.initializers.zeros) if own else model
+  ours = type(model) in {x.module for x in MODELS.values()}
+  return model.clone(kernel_init=nn.initializers.zeros) if ours else model
 
 
 def _needs_classes(module):

@@ -10,11 +10,11 @@ from jax import lax
 
 
 class BatchNorm(nn.Module):
-  """`nn.BatchNorm` of the last axis: the same names and values, sooner traced.
+  """`nn.BatchNorm` over the last axis: the same variables and values, but faster to trace.
 
   Its gradient is written out, and jax traces each of its functions once for all layers of a shape.
   With Flax's, a training step takes a fifth more Python calls to trace and has a ninth more
-  kernels. No gradient passes through the running statistics, and none forwards (`jax.jvp`).
+  kernels. No gradient passes through the running statistics; forward mode (`jax.jvp`) is missing.
 
   Attributes:
     use_running_average: whether to normalise by the running statistics, not the batch's.
@@ -57,7 +57,7 @@ def _normalised(x, mean, var, scale, bias, epsilon, dtype):
 
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
 def _normalised_by_batch(x, scale, bias, epsilon, dtype, axis_name):
-  """Also the batch's mean and variance `[C]`, float32, which nothing is learnt from."""
+  """`x` normalised, and the batch's mean and variance `[C]`, float32, which pass no gradient."""
   return _forward(x, scale, bias, epsilon, dtype, axis_name)[0]
 
 
@@ -74,20 +74,21 @@ def _forward(x, scale, bias, epsilon, dtype, axis_name):
 def _backward(epsilon, dtype, axis_name, saved, cotangents):
   del dtype
   x, scale, mean, var = saved
-  of_y, axes = cotangents[0].astype(jnp.float32), tuple(range(x.ndim - 1))
-  deviation = lax.rsqrt(var + epsilon)
-  of_bias, of_scale = of_y.sum(axes), (of_y * (x - mean)).sum(axes) * deviation
-  share = of_bias.size / of_y.size
-  mean_bias, mean_scale = _averaged(of_bias * share, of_scale * share, axis_name)
-  # By channel first, so that what is as large as the map is read once and kept nowhere.
-  by_x = jnp.where(var > 0, mean_scale * deviation, 0)  # none where it was clipped
-  of_x = (of_y - x * by_x - (mean_bias - mean * by_x)) * (deviation * scale)
-  return of_x.astype(x.dtype), of_scale, of_bias
+  dy, axes = cotangents[0].astype(jnp.float32), tuple(range(x.ndim - 1))
+  inverse_std = lax.rsqrt(var + epsilon)
+  dbias, dscale = dy.sum(axes), (dy * (x - mean)).sum(axes) * inverse_std
+  share = dbias.size / dy.size  # of one value in the mean of its channel
+  mean_dbias, mean_dscale = _averaged(dbias * share, dscale * share, axis_name)
+  # dx = (dy - mean_dbias - (x - mean) * inverse_std * mean_dscale) * inverse_std * scale, with the
+  # terms `[C]` collected: arrays as large as the map are read once, and none is stored.
+  slope = jnp.where(var > 0, mean_dscale * inverse_std, 0)  # 0 where the variance was clipped
+  dx = (dy - x * slope - (mean_dbias - mean * slope)) * (inverse_std * scale)
+  return dx.astype(x.dtype), dscale, dbias
 
 
 _normalised_by_batch.defvjp(_forward, _backward)
 
 
 def _averaged(x, y, axis_name):
-  """Means over a mapped axis, in one message."""
+  """Means over a mapped axis, in one collective; the values themselves without an axis."""
   return (x, y) if axis_name is None else lax.pmean(jnp.stack([x, y]), axis_name)

@@ -96,6 +96,7 @@ class AuxHead(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    """`[B, H, W, C]` to `[B, classes]`; the shapes below are those of the paper's network."""
     if self.pool == 'adaptive':
       x = adaptive_avg_pool(x, 4)
     else:
@@ -174,9 +175,8 @@ class GoogLeNet(nn.Module):
 
     Args:
       images: `[B, H, W, C]` float32, normalised.
-      train: whether auxiliary outputs are given, dropout acts (needs the rng
-        'dropout') and batch statistics are those of this batch (collection
-        'batch_stats' mutable).
+      train: whether auxiliary logits are returned, dropout is applied (needs the rng 'dropout') and
+        batch norm uses this batch's statistics (needs the collection 'batch_stats' mutable).
 
     Raises:
       InputError: a field has no such value, or the image leaves no pixels.
@@ -204,8 +204,9 @@ class GoogLeNet(nn.Module):
       x = nn.relu(linear(scaled(1024, self.width), name='fc')(x))
     x = nn.Dropout(self.dropout, deterministic=not train)(x)
     logits = linear(self.num_classes, bias_init=nn.initializers.zeros, name='linear')(x)
-    aux = aux if train else ()  # initialisation makes their parameters all the same
-    return Outputs(*jax.tree.map(lambda y: y.astype(jnp.float32), (logits, aux)))
+    # Initialisation runs the auxiliary heads too, for their parameters; only training returns them.
+    outputs = Outputs(logits, aux if train else ())
+    return jax.tree.map(lambda y: y.astype(jnp.float32), outputs)
 
   def _transformed(self, images):
     if not self.transform_input:

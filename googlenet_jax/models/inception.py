@@ -88,14 +88,14 @@ class InceptionModule(nn.Module):
     if widths.pool_proj:
       with jax.named_scope('pool'):
         pooled = POOL_BRANCHES[self.pool_branch](x, 3, 1, 'same')
-    of_input = self._of_input(x, train) if self.reduced else {}
+    pointwise = self._pointwise(x, train) if self.reduced else {}
     conv = partial(self._conv, train=train)
     if widths.conv_1x1:
-      branches.append(of_input['conv_1x1'] if self.reduced else conv('conv_1x1', x, 1))
+      branches.append(pointwise['conv_1x1'] if self.reduced else conv('conv_1x1', x, 1))
     if widths.conv_3x3:
-      branches.append(conv('conv_3x3', of_input.get('reduce_3x3', x), 3))
+      branches.append(conv('conv_3x3', pointwise.get('reduce_3x3', x), 3))
     if widths.conv_5x5:
-      reduced, size = of_input.get('reduce_5x5', x), self.kernel_5x5
+      reduced, size = pointwise.get('reduce_5x5', x), self.kernel_5x5
       if self.stacked:
         reduced, size = conv('conv_5x5', reduced, 3, name='conv_5x5_first'), 3
       branches.append(conv('conv_5x5', reduced, size))
@@ -103,23 +103,25 @@ class InceptionModule(nn.Module):
       branches.append(conv('pool_proj', pooled, 1) if self.reduced else pooled)
     return jnp.concatenate(branches, axis=-1)
 
-  def _conv(self, width, x, size, *, train, name=None):
-    return self.conv(getattr(self.widths, width), size, name=name or width)(x, train=train)
+  def _conv(self, field, x, size, *, train, name=None):
+    """A convolution of `x` to the channels of a field of `Widths`, after which it is named."""
+    return self.conv(getattr(self.widths, field), size, name=name or field)(x, train=train)
 
-  def _of_input(self, x, train):
-    """The 1x1 convolutions of the input by name, run as one and stored apart.
+  def _pointwise(self, x, train):
+    """Results, by name, of the 1x1 convolutions that read the module's input.
 
-    A TPU reads the input once then: 5% less memory traffic in a training step.
+    They are separate layers in the parameters, but run as one convolution: a TPU then reads the
+    input once, which is 5% less memory traffic in a training step.
     """
-    users = {'conv_1x1': 'conv_1x1', 'reduce_3x3': 'conv_3x3', 'reduce_5x5': 'conv_5x5'}
-    names = [name for name, user in users.items() if getattr(self.widths, user)]
+    branch_of = {'conv_1x1': 'conv_1x1', 'reduce_3x3': 'conv_3x3', 'reduce_5x5': 'conv_5x5'}
+    names = [name for name, branch in branch_of.items() if getattr(self.widths, branch)]
     widths = [getattr(self.widths, name) for name in names]
     linear = {} if self.reduction_relu else {'activation': None}
     blocks = [
       self.conv(n, name=name, **(linear if name.startswith('reduce') else {}))
       for n, name in zip(widths, names, strict=True)
     ]
-    if not names or self.is_initializing():  # each makes its own parameters
+    if not names or self.is_initializing():  # each layer makes its own parameters
       return {block.name: block(x, train=train) for block in blocks}
     kernels = [self.get_variable('params', name)['kernel'] for name in names]
     kernel = jnp.concatenate(kernels, -1).astype(x.dtype)

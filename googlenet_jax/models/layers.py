@@ -39,7 +39,7 @@ class TooSmall(InputError):
 
 DTYPES = ('float32', 'bfloat16')
 
-# Tests of the networks' common fields, and what a person is told.
+# Checks of the networks' common fields, and what an error says to use.
 FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
   'num_classes': (lambda x: x >= 1 and x == operator.index(x), 'a whole number, at least 1'),
   'width': (lambda x: 0 < x < float('inf'), 'a number above 0'),
@@ -64,7 +64,7 @@ def check_fields(network: nn.Module) -> None:
 
 
 def checked(call: Callable) -> Callable:
-  """Wraps a network's `__call__`: unusable fields and images are told in one line."""
+  """Wraps a network's `__call__`: unusable fields and images raise an InputError of one line."""
 
   @functools.wraps(call)
   def wrapped(self, images, *, train):
@@ -158,7 +158,13 @@ class ConvBlock(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool, convolved: bool = False) -> jax.Array:
-    """Args: `convolved` says that `x` is the convolution's result; see `InceptionModule`."""
+    """`[B, H, W, C]` to `[B, H', W', features]`.
+
+    Args:
+      x: input, or the convolution's result where `convolved`.
+      train: whether batch norm uses the batch's statistics.
+      convolved: whether the caller has run the convolution, as `InceptionModule` does.
+    """
     x = x.astype(self.dtype) if convolved else self._convolve(x)
     if self.batch_norm:
       x = BatchNorm(
@@ -198,7 +204,7 @@ class ConvBlock(nn.Module):
     return cpu_forms.convolution(x, kernel, self.strides, padding, self.groups)
 
 
-CLASSIFIERS = ('linear', 'fc5', 'fc8', 'cccp6')  # names of the layers to the classes
+CLASSIFIERS = ('linear', 'fc5', 'fc8', 'cccp6')  # names of the layers that compute the logits
 POOL_ROUNDINGS = ('same', 'ceil', 'floor')
 
 

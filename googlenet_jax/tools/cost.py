@@ -88,7 +88,7 @@ def flops(model, image_shape: tuple[int, int, int]) -> float:
 def _variables(model, image_shape):
   """Shapes of a network's variables, auxiliary heads included."""
   keys = {'params': jax.random.key(0), 'dropout': jax.random.key(0)}
-  images, model = jnp.zeros((1, *image_shape)), models.undrawn(model)
+  images, model = jnp.zeros((1, *image_shape)), models.with_zero_kernels(model)
   return jax.eval_shape(lambda: model.init(keys, images, **_mode(model, True)))
 
 
