@@ -25,7 +25,7 @@ ARMS = {
   'Inception-ResNet-v2': _like('inception_resnet_v2', width=0.1, stem='compact'),
   'Xception': _like('xception', width=0.265, stem='cifar'),
   'ResNet-14': _like('resnet20', fields={'blocks': (2, 2, 2)}),
-  # It has no batch norm: at the base's rate one of two runs never left chance.
+  # It has no batch norm: at the base's rate one of three runs never left chance.
   'Network in Network, rate 0.08': heads.BARE | _like('nin', width=0.3125),
 }
 BETTER = {
