@@ -31,7 +31,7 @@ NETWORKS = {
     name: ({'width': 0.125, 'dropout': 0.0, 'stem': 'cifar'}, 32, 0.1)
     for name in ('inception_v2', 'inception_resnet_v2', 'xception')
   },
-  'inception_v4': ({'width': 0.125, 'dropout': 0.0, 'stem': 'cifar'}, 32, 0.1, 0.95),
+  'inception_v4': ({'width': 0.125, 'dropout': 0.0, 'stem': 'cifar'}, 64, 0.2, 0.95),
 }
 
 
