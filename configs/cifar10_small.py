@@ -3,7 +3,8 @@
     python main.py --config=configs/cifar10_small.py --config.dataset.data_dir=DIR
 
 The recipe of `cifar10.py`, for longer. Stands beside the UvA Deep Learning tutorials' small
-GoogLeNet of 259 thousand parameters, which reached 89.11% in 200 epochs. Reached here: not yet run.
+GoogLeNet of 259 thousand parameters, which reached 89.11% in 200 epochs. Reached: 90.84% test top-1
+with mirror images averaged in, 89.70% without (one run).
 """
 
 from googlenet_jax.configs import cifar10
