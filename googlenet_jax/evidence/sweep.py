@@ -67,7 +67,7 @@ def run(
       LOG.info('passed over: %s', busy)
       continue
     except Interrupted as stopped:
-      if stopped.signum != signal.SIGALRM:  # which stands for the deadline
+      if stopped.signum != signal.SIGALRM:  # SIGALRM stands for the deadline
         raise
       break
     durations.append(time.monotonic() - began)

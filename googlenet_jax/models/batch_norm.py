@@ -77,7 +77,7 @@ def _backward(epsilon, dtype, axis_name, saved, cotangents):
   dy, axes = cotangents[0].astype(jnp.float32), tuple(range(x.ndim - 1))
   inverse_std = lax.rsqrt(var + epsilon)
   dbias, dscale = dy.sum(axes), (dy * (x - mean)).sum(axes) * inverse_std
-  share = dbias.size / dy.size  # of one value in the mean of its channel
+  share = dbias.size / dy.size  # share of one value in its channel's mean
   mean_dbias, mean_dscale = _averaged(dbias * share, dscale * share, axis_name)
   # dx = (dy - mean_dbias - (x - mean) * inverse_std * mean_dscale) * inverse_std * scale, with the
   # terms `[C]` collected: arrays as large as the map are read once, and none is stored.

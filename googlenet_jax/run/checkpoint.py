@@ -58,7 +58,8 @@ class Checkpoints(Stored):
         async_options=ocp.AsyncOptions(
           # Called when all is written, before Orbax gives the folder its name.
           post_finalization_callback=self._sign,
-          # Seconds for a write, and that the other processes wait for one that cannot.
+          # Seconds for a write, and that other processes wait for one that cannot. Orbax's own are
+          # kept for one process: nobody waits then, and a slow file server may recover.
           timeout_secs=300 if parallel.several_processes() else 1200,
         ),
       ),
