@@ -54,7 +54,7 @@ def train(
     config: result of `config()`; not changed.
     workdir: folder of the run, made where absent.
     data: splits 'train' and, where wanted, 'validation' and 'test', in place of the config's:
-      `(images, labels)`, uint8 `[N, H, W, C]`, square or with `dataset.image_size`, C 1 or 3, and
+      `(images, labels)`, uint8 `[N, H, W, C]`, of which the centre square counts, C 1 or 3, and
       whole numbers from 0; or a `Split`.
 
   Returns:

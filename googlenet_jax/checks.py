@@ -18,7 +18,8 @@ def check(config: ConfigDict, *, weights: bool = False) -> None:
   # Refuses fields that it has not.
   model = None if weights else create(**config.model.to_dict())
   norm = getattr(model, 'norm', 'batch')  # networks without the field have batch norm
-  if config.train.sync_batch_norm and not config.init.weights and norm != 'batch':
+  own = not (config.init.weights or config.init.run)
+  if config.train.sync_batch_norm and own and norm != 'batch':
     raise InputError(f'config.train.sync_batch_norm needs config.model.norm="batch", not {norm!r}')
   if config.init.run and config.init.weights:
     raise InputError('config.init.run and config.init.weights: give one of them to start from')

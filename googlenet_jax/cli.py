@@ -75,8 +75,8 @@ def _start(file: str) -> int:
   points = config_files.points(file) if values.sweep >= 0 else []
   if values.sweep >= len(points) > 0:
     raise InputError(f'--sweep={values.sweep}: the points of sweep() are 0 to {len(points) - 1}')
-  if not values.weights:
-    effects.fit(call.config, call.given)
+  fit = effects.fit_to_weights if values.weights else effects.fit
+  fit(call.config, call.given)
   checks.check(call.config, weights=bool(values.weights))
   _join_cluster(call)
   if points:

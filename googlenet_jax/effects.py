@@ -82,7 +82,7 @@ def fit(config: ConfigDict, given: Collection[str]) -> None:
         LOG.warning('WARNING: config.%s of %r is dropped: %s lacks it', fields, field, chosen)
         with free.unlocked():
           del free[field]
-  _fit_folder(config, given)
+  fit_splits(config, given)
   network = models.find(config.model.name).module
   for field in [x for x in config.model if x not in ('name', 'fields')]:
     value = config.model[field]
@@ -98,8 +98,19 @@ def fit(config: ConfigDict, given: Collection[str]) -> None:
     config.model[field] = None
 
 
-def _fit_folder(config, given):
-  """Takes the splits of a folder that is split already, where nobody named them."""
+def fit_to_weights(config: ConfigDict, given: Collection[str]) -> None:
+  """Drops what a file sets of the network, where weights bring their own; else as `fit`."""
+  fit_splits(config, given)
+  for field in [x for x in config.model if x not in ('name', 'fields')]:
+    if f'model.{field}' not in given:
+      config.model[field] = None
+  for field in [x for x in config.model.fields if f'model.fields.{x}' not in given]:
+    with config.model.fields.unlocked():
+      del config.model.fields[field]
+
+
+def fit_splits(config: ConfigDict, given: Collection[str]) -> None:
+  """Takes the splits of a folder that is split already, where nobody named them; says so."""
   fields = config.dataset
   found = folder.layout(fields.data_dir) if fields.name == 'folder' and fields.data_dir else {}
   found = {
@@ -180,6 +191,7 @@ NEEDS = (
     ),
     lambda c, mode: (
       c.init.weights
+      or c.init.run
       or ':' in c.model.name
       or getattr(models.create(**c.model.to_dict()), 'aux_heads', ())
     ),
@@ -234,6 +246,8 @@ def check(
   values, defaults = schema.flat(config.to_dict()), schema.flat(schema.config().to_dict())
   for fields, met, text in NEEDS:
     for field in fields:
+      if values[field] is False:  # asks for nothing
+        continue
       set_by_file = mode == 'train' and values[field] != defaults[field]
       if (field in given or set_by_file) and not met(config, mode):
         _tell(field, values[field], f'it needs {text}', given)

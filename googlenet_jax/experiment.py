@@ -30,24 +30,24 @@ LOG = logging.getLogger('googlenet_jax')
 
 
 def describe(
-  config: ConfigDict, data: pipeline.Pipeline, start: weights.Network | None = None
+  config: ConfigDict,
+  data: pipeline.Pipeline,
+  theirs: weights.Description | None = None,
+  source: str = '',
 ) -> weights.Description:
   """What the network of a run is.
 
   Args:
     config: checked.
     data: the pipeline that it trains on.
-    start: source of the network, when training starts from weights.
+    theirs: description of the network that training starts from: of weights, or of another run.
+    source: place of that network, for errors.
 
   Raises:
-    InputError: the images are neither square nor gray or RGB, or are normalised otherwise than
-      those that the weights were trained on.
+    InputError: the images are neither gray nor RGB, or are normalised otherwise than those that
+      the weights were trained on.
   """
-  size, width, channels = data.image_shape
-  if size != width:
-    raise InputError(
-      f'images of {size}x{width} pixels: --config.dataset.image_size=N makes them square'
-    )
+  size, _, channels = data.image_shape
   if channels not in (1, 3):
     raise InputError(f'images of {channels} channels: use gray images, or RGB')
   preprocessing = weights.Preprocessing(
@@ -55,21 +55,27 @@ def describe(
   )
   fields = model_fields(config)
   names = class_lists.display_names(data.class_names)
-  if start is None:
+  if theirs is None:
     return weights.Description(config.model.name, {}, preprocessing, names).override(fields)
-  theirs = start.description
   if config.model.name not in (theirs.model, schema.FIELDS['model.name'].default):
     raise InputError(
-      f'config.model.name={config.model.name!r}, but {start.source} is of {theirs.model!r}: leave '
+      f'config.model.name={config.model.name!r}, but {source} is of {theirs.model!r}: leave '
       'the name out'
     )
-  for name in ('mean', 'std'):
-    wanted = getattr(theirs.preprocessing, name)
-    if tuple(config.dataset[name]) != tuple(wanted):
-      raise InputError(
-        f'config.dataset.{name}={config.dataset[name]}, but {start.source} was trained with '
-        f'--config.dataset.{name}={wanted}'
-      )
+  wanted = {name: getattr(theirs.preprocessing, name) for name in ('mean', 'std')}
+  if any(tuple(config.dataset[name]) != tuple(value) for name, value in wanted.items()):
+    flags = ' '.join(f"--config.dataset.{name}='{value}'" for name, value in wanted.items())
+    raise InputError(
+      f'config.dataset.mean={config.dataset.mean} and std={config.dataset.std}, but '
+      f'{source} was trained with {flags}'
+    )
+  if theirs.preprocessing.size != size:
+    LOG.info(
+      '%s was trained on images of %d pixels, these have %d (--config.dataset.image_size)',
+      source,
+      theirs.preprocessing.size,
+      size,
+    )
   return theirs._replace(preprocessing=preprocessing, class_names=names).override(fields)
 
 
@@ -156,6 +162,7 @@ class Run:
     config: checked.
     data: the pipeline that it trains on.
     resume_from: description of the network of a resumed run; None for a new one.
+    branch_from: the same of the run that a new one branches from; None for none.
 
   Attributes:
     description: what the network is.
@@ -179,18 +186,20 @@ class Run:
     data: pipeline.Pipeline,
     *,
     resume_from: weights.Description | None = None,
+    branch_from: weights.Description | None = None,
   ):
     if config.init.frozen and not (config.init.weights or config.init.run):
       raise InputError(
         'config.init.frozen needs config.init.weights: give --config.init.weights=FILE'
       )
     self.clock, self.batch_size = clock(config, data), config.train.batch_size
-    self._start = None
+    self._start, theirs, source = None, branch_from, config.init.run
     if config.init.weights and resume_from is None:
       own = config.model.name if ':' in config.model.name else ''
       self._start = weights.load(config.init.weights, flag='--config.init.weights', model=own)
+      theirs, source = self._start.description, self._start.source
     self._allow_head = config.init.allow_head
-    self.description = resume_from or describe(config, data, self._start)
+    self.description = resume_from or describe(config, data, theirs, source)
     self.model = network(config, self.description)
     self.schedule = schedules.learning_rate(
       self.clock, peak=config.optimizer.lr, **config.schedule.to_dict()

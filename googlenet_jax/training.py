@@ -67,8 +67,8 @@ def train(
     for data in splits.values():
       stack.enter_context(contextlib.closing(data))
     overlaps = inputs.overlaps(config, splits)
-    resume_from = folder.description
-    run = experiment.Run(config, splits['train'], resume_from=resume_from)
+    known = {'resume_from': folder.description, 'branch_from': folder.branch_from}
+    run = experiment.Run(config, splits['train'], **known)
     effects.check_times(config, run.clock, given)
     folder.check_data(run.description, splits)
     state = state_at(folder.latest, run, folder)

@@ -380,7 +380,7 @@ CASES = {
     (made('empty_set'), "split 'train' holds no example"),
     (made('label_set'), "'train': record 2 has label 3, outside 0..2"),
     (made('negative_set'), "'train': record 1 has label -1, outside 0..2"),
-    (made('label_set', *STREAMED), "record 2 of 'train' has label 3, outside 0..2"),
+    (made('label_set', *STREAMED), 'train, record 2 has label 3, outside 0..2'),
     (made('rgba_set', '--config.dataset.channels=3'), 'the images have 4 channels, not 1'),
     (made('gray_set', '--config.dataset.mean=(1.,2.,3.)'), 'give 1 value: the images are gray'),
     (made('boxes_set'), 'is no classification set'),

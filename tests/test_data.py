@@ -322,6 +322,18 @@ def test_normalisation_size_and_channels():
   np.testing.assert_allclose(batch.image[3], (3 - 1) / 2)
 
 
+def test_the_centre_square_of_an_image_is_seen():
+  wide = np.broadcast_to(np.arange(96, dtype=np.uint8)[:, None], (1, 32, 96, 1))
+  split = sources.Split(wide, np.zeros(1, np.int32), np.ones(1, bool), NAMES)
+  for images, square in (
+    (wide, wide[0, :, 32:64]),
+    (wide.swapaxes(1, 2), wide.swapaxes(1, 2)[0, 32:64]),
+  ):
+    for train in False, True:
+      found = reader(split._replace(images=images), train=train)([0]).image[0]
+      np.testing.assert_array_equal(found, square)
+
+
 @pytest.mark.parametrize('fields', [{'mean': (1.0, 2.0)}, {'std': (1.0,) * 4}])
 def test_statistics_must_fit_the_channels(fields):
   with pytest.raises(InputError, match='channels'):

@@ -6,7 +6,7 @@ import pytest
 from test_main import CONFIGS
 
 from configs import default
-from googlenet_jax import effects, schedules
+from googlenet_jax import effects, experiment, schedules
 from googlenet_jax.errors import InputError
 
 
@@ -52,7 +52,9 @@ def test_a_field_without_effect(field, value, needs, caplog):
   [
     (('train', 'val', 'test'), {}, 'train', 'val', 'test'),
     (('train', 'val'), {}, 'train', 'val', ''),
+    (('train', 'valid', 'test'), {}, 'train', 'valid', 'test'),
     (('train', 'test'), {}, 'train[:90%]', 'train[90%:]', 'test'),
+    (('train',), {}, 'train[:90%]', 'train[90%:]', ''),
     (('train', 'val'), {'dataset.train': 'train[:50%]'}, 'train[:50%]', 'val', ''),
     (('dusk', 'noon'), {}, 'all[:80%]', 'all[80%:90%]', 'all[90%:]'),
   ],
@@ -60,11 +62,30 @@ def test_a_field_without_effect(field, value, needs, caplog):
 def test_a_folder_that_is_split_already(tmp_path, splits, given, train, validation, test):
   for split in splits:
     (tmp_path / split / 'dusk').mkdir(parents=True)
+  if 'test' not in splits:  # photos without labels
+    (tmp_path / 'test').mkdir()
+    (tmp_path / 'test/1.jpg').touch()
   c = importlib.import_module('configs.folder').get_config()
   c.dataset.data_dir = str(tmp_path) if 'train' in splits else str(tmp_path / 'dusk')
   c.update_from_flattened_dict(given)
-  effects.fit(c, given)
-  assert (c.dataset.train, c.dataset.validation, c.dataset.test) == (train, validation, test)
+  for fit in effects.fit, effects.fit_to_weights:
+    fitted = c.copy_and_resolve_references()
+    fit(fitted, given)
+    found = fitted.dataset
+    assert (found.train, found.validation, found.test) == (train, validation, test)
+
+
+def test_weights_bring_the_network_in_place_of_the_files():
+  c = importlib.import_module('configs.imagenet_bn').get_config()
+  assert (c.model.dtype, c.model.dropout) == ('bfloat16', 0.2)
+  c.model.fields, c.model.norm = {'depth': 3, 'width': 2}, 'lrn'
+  effects.fit_to_weights(c, {'model.norm', 'model.fields.width'})
+  assert experiment.model_fields(c) == {'norm': 'lrn', 'width': 2}
+
+
+def test_false_asks_for_nothing():
+  c = default.get_config()
+  check(c, {'augment.alternate', 'log.head_norms', 'optimizer.nesterov', 'init.allow_head'})
 
 
 def test_what_would_begin_after_the_end(caplog):

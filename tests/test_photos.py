@@ -284,7 +284,8 @@ def test_splits_have_the_same_labels(tmp_path):
     (('nothing', 'all'), 'no folder'),
     (('.', 'train'), "has no folder 'train'"),
     (('.', 'all[50:]'), "write 'all'"),
-    (('.', 'all'), "is 'alone' a split"),
+    (('.', 'all'), "if 'alone' is a split"),
+    (('late', 'all'), "if 'train' is a split"),
     (('val', 'all[:0%]'), 'holds no photo'),
     (('val/a', 'all'), 'holds no folders'),
     (('alone', 'all'), 'one class only'),
@@ -298,9 +299,20 @@ def test_unusable_folders(tmp_path, monkeypatch, fields, says):
     (tmp_path / 'val' / name).mkdir(parents=True)
     smooth(8, 8).save(tmp_path / 'val' / name / 'x.png')
   (tmp_path / 'alone/a').mkdir(parents=True)
+  for name in 'test', 'train/a':  # the second holds folders
+    (tmp_path / 'late' / name).mkdir(parents=True)
+    smooth(8, 8).save(tmp_path / 'late' / name / 'x.png')
   (tmp_path / 'list.txt').write_text('b a class\nc another\n')
   with pytest.raises(InputError, match=says):
     folder.records(*fields)
+
+
+@pytest.mark.parametrize('label', [-1, 2])
+def test_a_label_that_is_no_class(two_classes, label):
+  data = next((two_classes / 'dusk').iterdir()).read_bytes()
+  records = sources.Records(1, lambda i: (data, label), 'photo {}'.format, ('a', 'b'))
+  with pytest.raises(InputError, match=rf'photo 0 has label {label}, outside 0\.\.1'):
+    Crops(records, 8, 8, augment.NONE, 0).evaluation(0)
 
 
 def indices(position):

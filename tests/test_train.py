@@ -98,7 +98,10 @@ def test_a_branch_may_be_longer_and_of_another_rate(tiny, straight, tmp_path):
   for change, says in (
     ({}, 'is at step 11, and config.train.duration ends at 11'),
     ({'model': {'width': 0.2}}, 'of the network googlenet'),
-    ({'dataset': {'std': (1.0,)}}, r'was trained with config.dataset.mean=.* and std='),
+    (
+      {'dataset': {'std': (1.0,)}},
+      r'was trained with --config.dataset.mean=.* --config.dataset.std=',
+    ),
     ({'average': {'name': 'polyak'}}, 'its state does not fit'),
     ({'average': {'name': 'none'}, 'optimizer': {'name': 'adam'}}, 'its state does not fit'),
   ):

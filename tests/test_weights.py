@@ -526,3 +526,6 @@ def test_training_starts_from_weights_with_a_new_head(tiny, two_classes, tmp_pat
     same = jax.tree.map(np.array_equal, kept, after.variables['params'][name])
     assert all(jax.tree.leaves(same)) == (name != 'linear'), name
   assert np.abs(after.variables['params']['linear']['bias']).min() > 0  # it has learnt
+  c.init.weights, c.init.run, c.train.duration = '', str(tmp_path / 'run'), '3 steps'
+  c.model = default.get_config().model  # a branch has the network of its run
+  assert training.train(c, epath.Path(tmp_path / 'branch'))['resumed_from_step'] == 2

@@ -20,7 +20,10 @@ def read_class_list(path: str) -> tuple[dict[str, int], tuple[str, ...]]:
   lines = [line.split('\t' if '\t' in line else None, 1) for line in lines if line.strip()]
   folders, called = [line[0] for line in lines], [line[-1].strip() for line in lines]
   if len(set(folders)) != len(folders) or not folders:
-    raise InputError(f'--config.dataset.classes={path}: give each class one line of its own')
+    raise InputError(
+      f'--config.dataset.classes={path}: give each class one line of its own, a folder that has '
+      'blanks in its name with a tab after it'
+    )
   # ImageNet has two cranes and two maillots.
   unique = [
     f'{name} ({folder})' if called.count(name) > 1 else name

@@ -100,13 +100,20 @@ class Crops:
   def _read(self, index, choose, crop) -> dict:
     if index not in self._bad:
       try:
-        data, label = self._records.read(index)
+        data, label = self._labelled(index)
         return self._example(crop(data, choose, self._size), label)
       except InputError:
         raise
       except Exception as error:  # decoders raise anything on broken data, and all mean the same
         self._count(index, str(error))
     return self._example(mark=self._bad[index])
+
+  def _labelled(self, index):
+    data, label = self._records.read(index)
+    classes = len(self._records.class_names)
+    if not 0 <= label < classes:
+      raise InputError(f'{self._records.name(index)} has label {label}, outside 0..{classes - 1}')
+    return data, label
 
   def _example(self, image=None, label=0, mark=READABLE) -> dict:
     valid = np.bool_(image is not None)

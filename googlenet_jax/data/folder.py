@@ -48,7 +48,8 @@ def records(root: str, split: str, others: tuple[str, ...] = (), class_list: str
     if unknown:
       raise InputError(
         f'--config.dataset.classes={class_list}: it does not list {len(unknown)} of the folders '
-        f'in {base}: {", ".join(unknown[:3])}{", ..." if unknown[3:] else ""}'
+        f'in {base}: {", ".join(unknown[:3])}{", ..." if unknown[3:] else ""} (a tab ends a name '
+        'that has blanks)'
       )
   if len(class_names) < 2:
     raise InputError(
@@ -89,16 +90,18 @@ def records(root: str, split: str, others: tuple[str, ...] = (), class_list: str
 def layout(root: str) -> dict[str, str]:
   """The splits of a folder that is split already, as a config names them; {} of one that is not.
 
-  `root/train` beside `root/val` (or `validation`) or `root/test`, each with folders of classes. A
-  tenth of `train` validates where nothing else does.
+  `root/train/<class>`, and whichever of `root/val` (or `valid`, `validation`) and `root/test` have
+  folders of classes too: photos without them have no labels. A tenth of `train` validates where
+  nothing else does.
   """
   base = pathlib.Path(root).expanduser()
 
   def first(*names):
     return next((x for x in names if any(entry.is_dir() for entry in (base / x).glob('*'))), '')
 
-  train, validation, test = first('train'), first('val', 'validation'), first('test')
-  if not train or not (validation or test):
+  train, test = first('train'), first('test')
+  validation = first('val', 'valid', 'validation')
+  if not train:
     return {}
   if not validation:
     train, validation = 'train[:90%]', 'train[90%:]'
@@ -143,10 +146,12 @@ def _classes(folder: pathlib.Path) -> list[str]:
   names = [name for name in names if not name.startswith('.')]
   if not names:
     raise InputError(f'{folder} holds no folders: put the photos of each class in one of its own')
-  inside = [entry for entry in os.scandir(folder / names[0]) if not entry.name.startswith('.')]
-  if inside and all(entry.is_dir() for entry in inside):
-    raise InputError(
-      f'{folder / names[0]} holds folders, not photos: is {names[0]!r} a split? Then '
-      f'--config.dataset.train={names[0]}'
-    )
+  for name in names:
+    inside = [entry for entry in os.scandir(folder / name) if not entry.name.startswith('.')]
+    if inside and all(entry.is_dir() for entry in inside):
+      raise InputError(
+        f'{folder / name} holds folders, not photos: if {name!r} is a split, name all three, as '
+        "--config.dataset.train=... --config.dataset.validation=... --config.dataset.test='' (no "
+        'test)'
+      )
   return names

@@ -80,7 +80,7 @@ def in_memory(
   max_bad: int = 0,
   augment: aug.Augment = aug.NONE,
 ) -> Pipeline:
-  """A pipeline over a split that is kept on the device as uint8.
+  """A pipeline over a split that is kept on the device as uint8, the centre square of each image.
 
   In training, position `p` holds example `permutation(epoch p // N)[p % N]`, and what is
   random about it is keyed by `p`: neither the number of devices nor of processes changes
@@ -90,7 +90,7 @@ def in_memory(
     split: the examples.
     train: shuffle, augment and repeat without end.
     mean, std: statistics of a channel, in [0, 255]; one value serves all channels.
-    image_size: side in pixels that images are resized to (bilinear); 0 keeps theirs.
+    image_size: side in pixels that images are resized to (bilinear); 0 keeps their shorter side.
     channels: 3 repeats a gray channel; 0 keeps theirs.
     max_bad: records that may be unreadable.
     augment: augmentation of training images.
@@ -99,9 +99,10 @@ def in_memory(
     InputError: the statistics, `channels` or colour distortions do not fit the images, or too many
       records are unreadable.
   """
-  count, height, width, depth = split.images.shape
+  squares = _centre_squares(split.images)
+  count, side, _, depth = squares.shape
   classes = len(split.class_names)
-  shape = (image_size or height, image_size or width, channels or depth)
+  shape = (image_size or side, image_size or side, channels or depth)
   if depth not in (1, shape[2]):
     raise InputError(f'dataset.channels={channels}: the images have {depth} channels, not 1')
   _check_channels(depth, mean, std, augment)
@@ -143,7 +144,7 @@ def in_memory(
     size=count,
     class_names=split.class_names,
     image_shape=shape,
-    device_data={'images': split.images, 'labels': split.labels, 'valid': np.asarray(split.valid)},
+    device_data={'images': squares, 'labels': split.labels, 'valid': np.asarray(split.valid)},
     feed=lambda step, count, batch_size: (),
     make_batch=training if train else evaluation,
     digest=split.digest,
@@ -243,6 +244,14 @@ def normalised(
   if images.ndim == 5:
     images = jnp.concatenate([images, images[..., ::-1, :]], 1)
   return aug.apply(images, keys, shape, mean, std, augment)
+
+
+def _centre_squares(images: np.ndarray) -> np.ndarray:
+  """What `Crops` takes of a photo: of `[N, H, W, C]` the `[N, S, S, C]` in the middle."""
+  height, width = images.shape[1:3]
+  side = min(height, width)
+  top, left = (height - side) // 2, (width - side) // 2
+  return images[:, top : top + side, left : left + side]
 
 
 def _beside(x):

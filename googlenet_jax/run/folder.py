@@ -46,6 +46,7 @@ class RunFolder:
     first: step that it begins at; above 0 for a resumed run or a branch of another.
     branches: whether it begins as a branch of another run.
     description: what the network is of a run that goes on; None for one that begins.
+    branch_from: the same of the run that this one begins as a branch of; None for none.
     digests: digests of the splits, by their notation; there from `check_data` on.
     lines: records so far; there from `begin` on.
 
@@ -63,13 +64,15 @@ class RunFolder:
       parallel.from_main(self._lock)
     self.checkpoints = Checkpoints(workdir, config.checkpoint.keep, read_only=True)
     self.latest = self.checkpoints.latest()
-    self.first, self.description, self._origin = self.latest or 0, None, None
+    self.first, self.description = self.latest or 0, None
+    self._origin, self.branch_from = None, None
     self.branches = self.latest is None and bool(config.init.run)
     if self.latest is not None:
       self.description = workdirs.network(workdir)
     elif self.branches:
       self._origin = epath.Path(config.init.run).expanduser()
       self.first = self._last_of_origin()
+      self.branch_from = workdirs.network(self._origin)
 
   def _lock(self):  # by one process for all, because they share the folder
     self._stack.enter_context(workdirs.locked(self.workdir))
@@ -96,17 +99,11 @@ class RunFolder:
     if self._origin is None:
       return state
     where, end = f'config.init.run={self._config.init.run}', run.clock.total_steps
-    found, own = workdirs.network(self._origin), run.description
+    found, own = self.branch_from, run.description
     if found.class_names != own.class_names or found.create() != own.create():
       raise InputError(
         f'{where} is of the network {found.model} {found.fields} of {len(found.class_names)} '
         f'classes, not {own.model} {own.fields} of {len(own.class_names)}: give the same'
-      )
-    theirs, ours = found.preprocessing, own.preprocessing
-    if (theirs.mean, theirs.std) != (ours.mean, ours.std):
-      raise InputError(
-        f'{where} was trained with config.dataset.mean={theirs.mean} and std={theirs.std}: give '
-        'them here too'
       )
     if self.first >= end:
       raise InputError(
