@@ -33,7 +33,7 @@ def measure(name: str, seconds: float) -> dict:
   """The figures of a part, or why there are none."""
   command = [sys.executable, '-m', 'benchmarks.accelerator_parts', name]
   command += ['small' if SMALL.value else 'whole', JPEGS.value]
-  environment = dict(os.environ)
+  environment = {'CUDA_VISIBLE_DEVICES': '0'} | os.environ  # the figures are of one GPU
   for variable, value in PARTS[name].environment.items():
     environment[variable] = f'{environment.get(variable, "")} {value}'.strip()
   try:

@@ -378,7 +378,7 @@ def resume(small: bool, photos: str) -> dict:
       for stop_at in (*stops, 0):
         training.train(config, workdir, stop_at=stop_at)
       shapes = experiment.Run(config, inputs.load(config, 'train')).shapes()
-      checkpoints = Checkpoints(workdir, read_only=True)
+      checkpoints = Checkpoints(workdir)
       ends.append(parallel.fetch(checkpoints.restore(shapes, checkpoints.latest()).params))
   return {'same_bits': all(jax.tree.leaves(jax.tree.map(np.array_equal, *ends)))}
 
@@ -442,5 +442,10 @@ PARTS: dict[str, Part] = {
 
 if __name__ == '__main__':
   startup.prepare()
+  if (count := jax.local_device_count()) > 1:
+    sys.exit(
+      f'{count} devices, where all figures are of one: hide the others, on a TPU by '
+      'TPU_PROCESS_BOUNDS=1,1,1 TPU_CHIPS_PER_PROCESS_BOUNDS=1,1,1 TPU_VISIBLE_CHIPS=0'
+    )
   _, chosen, how, folder = sys.argv
   tell(PARTS[chosen].measure(small=how == 'small', photos=folder))

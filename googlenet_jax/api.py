@@ -19,8 +19,7 @@ from googlenet_jax import checks, config_files, effects, inputs, schema, trainin
 from googlenet_jax.data import class_lists, sources
 from googlenet_jax.data.sources import Split
 from googlenet_jax.errors import InputError
-from googlenet_jax.run import score
-from googlenet_jax.run import workdir as workdirs
+from googlenet_jax.run import score, workdirs
 
 SPLITS = 'train', 'validation', 'test'
 

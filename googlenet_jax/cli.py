@@ -105,9 +105,6 @@ def _join_cluster(call: Call) -> None:
 
   from googlenet_jax import cluster
 
-  if jax.config.jax_compilation_cache_dir is None:
-    cache = pathlib.Path.home() / '.cache' / 'googlenet_jax'
-    jax.config.update('jax_compilation_cache_dir', str(cache))
   values = call.flags
   # The other modes are for one process, which may be one of a cluster's hosts.
   if values.mode in RUNS:
@@ -118,6 +115,13 @@ def _join_cluster(call: Call) -> None:
       index=values.process_index,
       devices=values.local_device_ids,
     )
+  # Several processes may have no home in common. On GPUs those that find a program wait for none,
+  # and XLA lets those that compile it wait for them for a day.
+  if jax.config.jax_compilation_cache_dir is None and not cluster.name():
+    cache = pathlib.Path.home() / '.cache' / 'googlenet_jax'
+    jax.config.update('jax_compilation_cache_dir', str(cache))
+    # XLA's own cache beside it ends a run on a GPU where it cannot be written; jax's warns.
+    jax.config.update('jax_persistent_cache_enable_xla_caches', '')
   if values.mode != 'train' or not cluster.name():
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # jax catches it, for `Signals` to ask for
   if cluster.name() and jax.process_index():

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import jax
 
+from googlenet_jax import startup
 from googlenet_jax.errors import InputError
 
 LOG = logging.getLogger('googlenet_jax')
@@ -41,7 +42,7 @@ def found() -> str:
   # A pod alone may be anything: `launch/jobset.yaml` names the JobSet.
   if {'KUBERNETES_SERVICE_HOST', 'JOBSET_NAME'} <= set(os.environ):
     return 'a Kubernetes JobSet'
-  chips = glob.glob('/dev/accel[0-9]*') + glob.glob('/dev/vfio/[0-9]*')
+  chips = any(glob.glob(f'/dev/{name}') for name in startup.ACCELERATORS['libtpu'])
   return 'Cloud TPU' if chips and importlib.util.find_spec('libtpu') else ''
 
 
@@ -99,7 +100,8 @@ def join(how: str, coordinator='', count=0, index=-1, devices: Sequence[str] = (
     devices: numbers of this host's GPUs that this process uses; none asks `local_devices`.
 
   Raises:
-    InputError: there is no cluster, or not all of its processes come.
+    InputError: there is no cluster. Where not all of its processes come, jax itself ends this one,
+      after five minutes.
   """
   if not coordinator and (count or index >= 0):
     raise InputError('--process_count and --process_index need --coordinator=HOST:PORT')

@@ -184,9 +184,9 @@ def _of_run(values: flags.FlagValues):
     return None
   from etils import epath
 
-  from googlenet_jax.run import workdir
+  from googlenet_jax.run import workdirs
 
-  return workdir.config(epath.Path(values.workdir).expanduser())
+  return workdirs.config(epath.Path(values.workdir).expanduser())
 
 
 def _joined(argv: list[str]) -> list[str]:

@@ -171,7 +171,7 @@ class Run:
     head_titles: the same for a person, by name: 'aux1 (4a)'.
     batch_size: examples a step, over all devices.
     parameters: their number, auxiliary heads included.
-    frozen: the layers that are not trained, for a person; '' for none.
+    frozen_text: the layers that are not trained, for a person; '' for none.
     metrics: metrics of an evaluation, by name.
     writers: makers of what is told of every record.
     pictures: whether curves are drawn.
@@ -219,7 +219,7 @@ class Run:
     self.parameters = sum(x.size for x in jax.tree.leaves(variables['params']))
     layers, trainable = tuple(variables['params']), _trainable(variables['params'], self._frozen)
     frozen = [layer for layer in layers if layer not in trainable]
-    self.frozen = _layers('frozen', frozen, variables['params'])
+    self.frozen_text = _layers('frozen', frozen, variables['params'])
     sums = steps.train_metrics(
       self.heads,
       parameter_norms=layers if config.log.norms else (),

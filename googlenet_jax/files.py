@@ -66,5 +66,7 @@ def readable(path):
   """Raises what cannot be read as an InputError."""
   try:
     yield
-  except (OSError, ValueError) as error:
+  except InputError:  # a ValueError: told already
+    raise
+  except (OSError, ImportError, ValueError) as error:  # ImportError: etils, of what gs:// needs
     raise InputError(f'{path} cannot be read: {error}') from error

@@ -273,7 +273,7 @@ MODES = {
 def _described(call: Call) -> dict:
   """Descriptions of the networks of --weights or of the run in --workdir."""
   from googlenet_jax import experiment
-  from googlenet_jax.run import workdir
+  from googlenet_jax.run import workdirs
 
   values = call.flags
   if values.compare and (set_ := [x for x in call.given if x.startswith('model.')]):
@@ -284,10 +284,10 @@ def _described(call: Call) -> dict:
     return {network.source: network.description for network in _networks(call)}
   if not values.workdir:
     return {}
-  if not (call.workdir / 'network.json').exists():
+  if not (call.workdir / workdirs.NETWORK).exists():
     raise InputError(f'--workdir={call.workdir} holds no run: train first')
   fields = experiment.model_fields(call.config)
-  return {str(call.workdir): workdir.network(call.workdir).override(fields)}
+  return {str(call.workdir): workdirs.network(call.workdir).override(fields)}
 
 
 def _networks(call: Call) -> list:

@@ -113,18 +113,12 @@ class Network:
 
   def _run(self, images, names, batch_size):
     # Imported with the first image: what decodes is not needed to load a network.
-    from googlenet_jax.data import augment, stream
-    from googlenet_jax.data.crops import Crops, named_unreadable
-    from googlenet_jax.tools.probabilities import batch_of
+    from googlenet_jax.data import stream
+    from googlenet_jax.data.crops import named_unreadable
+    from googlenet_jax.tools.probabilities import batch_of, crops_of
 
-    records, preprocessing = _records(images), self.description.preprocessing
-    crops = Crops(
-      records,
-      preprocessing.size,
-      preprocessing.resize_shorter,
-      augment.NONE,
-      max_bad=records.count,
-    )
+    records = _records(images)
+    crops = crops_of(records, self.description.preprocessing)
     batch_size, parts = batch_of(records.count, batch_size, devices=1), []
     feed = stream.in_order(crops, -(-records.count // batch_size), batch_size)
     with contextlib.closing(feed):

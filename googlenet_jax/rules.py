@@ -38,14 +38,10 @@ def all_named(table, *others: str) -> Rule:
   return Rule(lambda x: not isinstance(x, str) and all(map(one.test, x)), text)
 
 
-def at_least(low: float, at_most: float = float('inf'), *, below: float = float('inf')) -> Rule:
-  """The rule of a number with bounds; `below` is not reached."""
+def at_least(low: float, at_most: float = float('inf')) -> Rule:
+  """The rule of a number with bounds."""
   bounds = f' and at most {at_most}' if at_most < float('inf') else ''
-  bounds += f' and below {below}' if below < float('inf') else ''
-  return Rule(
-    lambda x: low <= x <= at_most and (x < below or below == float('inf')),
-    f'a number at least {low}{bounds}',
-  )
+  return Rule(lambda x: low <= x <= at_most, f'a number at least {low}{bounds}')
 
 
 def above(low: float, at_most: float = float('inf')) -> Rule:
@@ -64,7 +60,7 @@ def _steps_traced(x) -> bool:
 
 
 SHARE = at_least(0, 1)
-BELOW_1 = at_least(0, below=1)
+BELOW_1 = Rule(lambda x: 0 <= x < 1, 'a number at least 0 and below 1')
 DURATIONS = '"12 epochs", "300 steps" or "25%"'
 DURATION = Rule(lambda x: re.fullmatch(schedules.DURATION, x), f'a duration like {DURATIONS}')
 TRAINING = Rule(_whole_training, 'a duration above 0 like "12 epochs" or "300 steps"')

@@ -105,9 +105,7 @@ def make_gradients(
     labels = optax.smooth_labels(batch.label, label_smoothing)
     loss_sums, sums = {}, {}
     for head, logits in losses.heads(outputs).items():
-      example_losses = loss(logits, labels) * batch.mask
-      loss_sums[head] = example_losses.sum()
-      sums[f'{head}_loss'] = example_losses.sum()
+      loss_sums[head] = sums[f'{head}_loss'] = jnp.sum(loss(logits, labels) * batch.mask)
       sums[f'{head}_top1'] = jnp.sum(metrics.correct(logits, batch.label) * batch.mask)
     return loss_sums, (updated.get('batch_stats', {}), sums)
 

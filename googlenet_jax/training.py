@@ -14,14 +14,13 @@ from googlenet_jax import effects, experiment, files, inputs, optim, parallel
 from googlenet_jax.data.crops import too_many_bad
 from googlenet_jax.data.pipeline import Pipeline
 from googlenet_jax.errors import InputError
-from googlenet_jax.run import folder as run_folder
 from googlenet_jax.run import summary as run_summary
-from googlenet_jax.run import workdir as workdirs
+from googlenet_jax.run import workdirs
 from googlenet_jax.run.dispatch import DispatchLimiter
-from googlenet_jax.run.folder import RunFolder
 from googlenet_jax.run.profiler import Trace
 from googlenet_jax.run.recovery import Recovery
 from googlenet_jax.run.report import DeadHeadAlarm, Report, train_line, without_sums
+from googlenet_jax.run.run_folder import RunFolder
 from googlenet_jax.run.saver import Saver
 from googlenet_jax.run.signals import Interrupted, Signals
 from googlenet_jax.run.stopwatch import Stopwatch
@@ -58,7 +57,7 @@ def train(
   """
   watch = Stopwatch()
   workdirs.check(config, workdir)
-  summary = run_folder.finished(config, workdir)
+  summary = workdirs.finished(config, workdir)
   if summary is not None:
     return summary
   with contextlib.ExitStack() as stack:
@@ -98,7 +97,7 @@ def train(
     if signals.stop:
       raise Interrupted(signals.stop)
     if summary and parallel.is_main():
-      files.write(workdir / run_folder.SUMMARY, json.dumps(summary, indent=2) + '\n')
+      files.write(workdir / workdirs.SUMMARY, json.dumps(summary, indent=2) + '\n')
     return summary
 
 
@@ -164,7 +163,7 @@ class Trainer:
     self._set(self._recovery.begin(state))
     self._update_patience()
     watch.add_time(max((line.get('seconds', 0) for line in self.history.lines), default=0))
-    self._report.begin(first, config.dataset.name, self._data.size)
+    self._report.begin(config.dataset.name, self._data.size)
     self._trace = Trace(config.profile, folder.workdir / 'profile')
     self._limiter = DispatchLimiter()
 
@@ -229,7 +228,7 @@ class Trainer:
       position = step + self._recovery.skipped_batches
       host_batch = self._data.feed(position, count, config.train.batch_size)
     first = not self._watch.compiled
-    with self._progress.compiling('training step') if first else contextlib.nullcontext():
+    with self._progress.compiling() if first else contextlib.nullcontext():
       self._state = self._run.step(
         self._state, host_batch, self._device_data, self._run.key, np.int32(count)
       )

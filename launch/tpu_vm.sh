@@ -4,7 +4,8 @@
 #   TPU=my-slice ZONE=us-central1-a launch/tpu_vm.sh --config=configs/imagenet_bn.py \
 #     --config.dataset.data_dir=gs://BUCKET/tfds --workdir=gs://BUCKET/runs/imagenet_bn
 #
-# The hosts need the internet, for Python and the packages. The slice is there already (gcloud compute tpus tpu-vm create ... --version=tpu-ubuntu2204-base),
+# The hosts need the internet, for Python and the packages. The slice is there already (gcloud compute tpus tpu-vm create ...
+# --version=v2-alpha-tpuv5-lite for v5e, v2-alpha-tpuv6e for v6e, tpu-ubuntu2204-base for v4),
 # the set is prepared (--mode=prepare), and its service account may write the bucket
 # (gcsfs lets paths begin with gs://). After a preemption make the slice
 # again and give the same command: the run goes on from its last checkpoint.

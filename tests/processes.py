@@ -66,11 +66,12 @@ class Job:
   """The processes of a run; killed after five minutes.
 
   Args:
-    count: number of processes, each with one device.
+    count: number of processes.
     workdir: folder of the run; `config.py` is written beside it.
     arguments: flags.
     last: further flags of the last process.
     config: text of the config file.
+    devices: number of devices of each process.
   """
 
   LIMIT = 300.0  # seconds
@@ -82,6 +83,7 @@ class Job:
     *arguments: str,
     last: tuple[str, ...] = (),
     config=CONFIG,
+    devices: int = 1,
   ):
     file = workdir.parent / 'config.py'
     file.write_text(config)
@@ -100,7 +102,7 @@ class Job:
           *several,
           limit=self.LIMIT,
           cwd=pathlib.Path(__file__).parent,  # where `slow.py` lies
-          JAX_NUM_CPU_DEVICES='1',
+          JAX_NUM_CPU_DEVICES=str(devices),
         )
       )
 
@@ -132,7 +134,7 @@ def run(count: int, workdir: pathlib.Path, *arguments: str, **fields) -> list[di
 
 def arrays(workdir: pathlib.Path, item: str) -> dict:
   """A part of the state in the last checkpoint, 'params' say, as numpy arrays."""
-  step = Checkpoints(epath.Path(workdir), read_only=True).latest()
+  step = Checkpoints(epath.Path(workdir)).latest()
   folder = workdir / 'checkpoints' / str(step) / item
   with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
     tree = reader.metadata(folder).item_metadata.tree

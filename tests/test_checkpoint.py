@@ -14,7 +14,7 @@ from processes import CONFIG, DIGITS, SCORED
 
 from googlenet_jax import nonfinite, parallel, train_state
 from googlenet_jax.errors import InputError
-from googlenet_jax.run import checkpoint, stored, workdir
+from googlenet_jax.run import checkpoint, stored, workdirs
 from googlenet_jax.run.checkpoint import Checkpoints
 from googlenet_jax.run.stored import SUMS
 
@@ -96,12 +96,12 @@ DAMAGES = {
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(tmp_path, caplog, what):
   saved(tmp_path, {4: 0.3, 6: 0.9})
   DAMAGES[what](tmp_path / 'checkpoints' / '6')
-  for read_only in (True, False):
-    caplog.clear()
-    checkpoints = Checkpoints(epath.Path(tmp_path), read_only=read_only)
-    assert (checkpoints.latest(), checkpoints.best()) == (4, 4)
-    assert f'checkpoint {tmp_path}/checkpoints/6 is damaged' in caplog.text
-    assert (tmp_path / 'checkpoints' / '6').exists() == read_only
+  checkpoints = Checkpoints(epath.Path(tmp_path))
+  assert (checkpoints.latest(), checkpoints.best()) == (4, 4)
+  assert f'checkpoint {tmp_path}/checkpoints/6 is damaged' in caplog.text
+  assert (tmp_path / 'checkpoints' / '6').exists()
+  checkpoints.open()
+  assert not (tmp_path / 'checkpoints' / '6').exists()
   assert (tmp_path / 'damaged' / '6').exists()
   checkpoints.save(state(6), 0.8)  # the run gets there again
   checkpoints.wait()
@@ -122,7 +122,7 @@ def test_what_file_managers_and_servers_leave_is_no_damage(tmp_path):
 def test_the_best_is_kept_beside_the_last_ones(tmp_path):
   saved(tmp_path, {1: 0.3, 2: 0.9, 3: 0.5, 4: 0.6, 5: None})
   assert {path.name for path in (tmp_path / 'checkpoints').iterdir()} == {'2', '4', '5'}
-  again = Checkpoints(epath.Path(tmp_path), read_only=True)
+  again = Checkpoints(epath.Path(tmp_path))
   assert (again.best(), again.latest()) == (2, 5)
 
 
@@ -158,20 +158,21 @@ def test_a_checkpoint_of_another_version_is_refused_and_left(tmp_path, monkeypat
 
 def test_a_second_run_is_refused_and_a_stale_lock_is_none(tmp_path):
   hold = (
-    'import sys, time\nfrom etils import epath\nfrom googlenet_jax.run import workdir\n'
-    'with workdir.locked(epath.Path(sys.argv[1])):\n  print("held", flush=True)\n  time.sleep(60)\n'
+    'import sys, time\nfrom etils import epath\nfrom googlenet_jax.run import workdirs\n'
+    'with workdirs.locked(epath.Path(sys.argv[1])):\n  print("held", flush=True)\n  '
+    'time.sleep(60)\n'
   )
   command = [sys.executable, '-c', hold, str(tmp_path)]
   with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=program.ROOT) as other:
     assert other.stdout.readline() == 'held\n'
     with (
       pytest.raises(InputError, match=f'process {other.pid} .* trains there'),
-      workdir.locked(epath.Path(tmp_path)),
+      workdirs.locked(epath.Path(tmp_path)),
     ):
       pass
     other.kill()
   assert (tmp_path / 'lock').read_text()
-  with workdir.locked(epath.Path(tmp_path)):
+  with workdirs.locked(epath.Path(tmp_path)):
     pass
 
 
@@ -197,7 +198,7 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on_later(tmp_path):
   assert errors.startswith('error: ') and errors.count('\n') == 1, errors
   assert 'cannot be written' in errors
   assert not (tmp_path / 'run' / 'summary.json').exists()
-  assert Checkpoints(epath.Path(tmp_path / 'run'), read_only=True).latest() is None
+  assert Checkpoints(epath.Path(tmp_path / 'run')).latest() is None
   done = program.run(*arguments, **one)
   assert done.returncode == 0, done.stderr
   assert json.loads((tmp_path / 'run' / 'summary.json').read_text())['steps'] == 6

@@ -29,8 +29,7 @@ from googlenet_jax.evidence import (
 from googlenet_jax.evidence.statistics import Difference
 from googlenet_jax.models.inception import InceptionModule, Widths
 from googlenet_jax.models.layers import ConvBlock
-from googlenet_jax.run import origin
-from googlenet_jax.run import workdir as workdirs
+from googlenet_jax.run import origin, workdirs
 from googlenet_jax.tools import cost
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -501,7 +500,7 @@ def test_no_verdict_from_fewer_than_three_seeds(many):
   assert {x.verdict for x in report.compare(experiment, []).findings} == {'not yet run'}
   nothing = report.compare(experiment, [])
   assert page.draw(nothing) == []
-  page.write(nothing, [])
+  page.text(nothing, [])
 
 
 @GROUP

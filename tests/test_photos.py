@@ -621,12 +621,11 @@ def test_test_crops_are_the_papers(crops, size):
 
 def test_mirrored_crops_are_averaged_too(two_classes):
   records = folder.records(str(two_classes), 'all')
-  data = pipeline.streamed(
-    records, train=False, image_size=16, resize_shorter=20, test_crops=10, **STATISTICS
-  )
-  found = batches(data, range(1), 4, None)
-  assert found.image.shape == (4, 10, 16, 16, 3)
-  np.testing.assert_array_equal(found.image[:, 5:], found.image[:, :5, :, ::-1])
+  crops = Crops(records, 16, 20, augment.NONE, 0, test_crops=10)
+  host = np.stack([crops.evaluation(i)['image'] for i in range(4)])
+  found = pipeline.normalised(host, (16, 16, 3), **STATISTICS)
+  assert found.shape == (4, 10, 16, 16, 3)
+  np.testing.assert_array_equal(found[:, 5:], found[:, :5, :, ::-1])
 
 
 def test_the_scale_of_a_crop_is_that_of_the_evaluation():

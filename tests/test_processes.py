@@ -21,10 +21,10 @@ SLOWLY = '--config.optimizer.lr=1e-5'  # what a step sees is told by its loss al
 WAITS = "--config.log.writers=('slow:Writer',)"  # at each step, so that signals come in time
 
 
-def same_parameters(count, tmp_path):
+def same_parameters(count, tmp_path, devices=1):
   arguments = (*DIGITS, *SCORED, '--config.train.duration=5 steps', '--config.optimizer.lr=0.05')
   one = run(1, tmp_path / 'one', *arguments)
-  several = run(count, tmp_path / 'several', *arguments)
+  several = run(count, tmp_path / 'several', *arguments, devices=devices)
   assert losses(one) == pytest.approx(losses(several), rel=1e-5)
   for a, b in zip(one, several, strict=True):  # validation and test too
     assert (a['step'], a['split'], a.get('top1')) == (b['step'], b['split'], b.get('top1'))
@@ -80,8 +80,9 @@ def killed_one_ends_the_others(count, tmp_path):
   assert [status for status, *_ in job.finish()] == [128 + signal.SIGTERM] * count
 
 
-def test_same_parameters_as_one_process(tmp_path):
-  same_parameters(COUNT, tmp_path)
+@pytest.mark.parametrize('devices', [1, 2])
+def test_same_parameters_as_one_process(tmp_path, devices):
+  same_parameters(COUNT, tmp_path, devices)
 
 
 def test_sigterm_to_one_saves_all_and_other_counts_go_on(tmp_path):

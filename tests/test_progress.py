@@ -64,7 +64,7 @@ def test_a_run_that_goes_back_begins_its_clock_anew(clock, capsys):
 
 
 def test_what_compiling_took_is_said(clock, capsys):
-  with progress.Progress(total=5, start=0).compiling('training step'):
+  with progress.Progress(total=5, start=0).compiling():
     clock.now += 75.25
   said = capsys.readouterr().out.splitlines()
   assert said == [
@@ -85,7 +85,7 @@ def test_the_bar_shows_what_it_waits_for_and_what_is_left(clock, monkeypatch):
   terminal.isatty = lambda: True
   monkeypatch.setattr(sys, 'stderr', terminal)
   shown = progress.Progress(total=1010, start=0)
-  with shown.compiling('training step'):
+  with shown.compiling():
     assert 'compiling the training step ...' in terminal.getvalue()
     clock.now += 600
   shown.advance(10)
@@ -102,7 +102,7 @@ def test_the_bar_shows_what_it_waits_for_and_what_is_left(clock, monkeypatch):
 
 def test_others_than_the_main_process_say_nothing(clock, capsys):
   shown = progress.Progress(total=10, start=0, active=False)
-  with shown.compiling('training step'):
+  with shown.compiling():
     shown.advance(5)
   shown.show(5, LINE)
   assert capsys.readouterr().out == ''

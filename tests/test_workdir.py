@@ -9,7 +9,7 @@ from etils import epath
 from googlenet_jax import schema, training
 from googlenet_jax.data import datasets
 from googlenet_jax.errors import InputError
-from googlenet_jax.run import checkpoint, metrics_log, score, stored, workdir
+from googlenet_jax.run import checkpoint, metrics_log, score, stored, workdirs
 
 
 def run(config, workdir, **kwargs):
@@ -217,19 +217,19 @@ def test_the_config_of_a_run_is_that_of_its_last_start(tmp_path):
   c.model.aux_heads = ('4a',)
   c.model.fields = {'depth': 3}
   folder = epath.Path(tmp_path)
-  assert workdir.config(folder) is None
+  assert workdirs.config(folder) is None
   (folder / 'config.json').write_text(schema.to_json(c))
-  assert workdir.config(folder).to_dict() == c.to_dict()
+  assert workdirs.config(folder).to_dict() == c.to_dict()
   line = '{"step": 1, "time": 0.0, "fields": {"eval.batch_size": 7, "dataset.test": "all"}}\n'
   (folder / 'config_changes.jsonl').write_text(line)
   c.eval.batch_size, c.dataset.test = 7, 'all'
-  assert workdir.config(folder).to_dict() == c.to_dict()
+  assert workdirs.config(folder).to_dict() == c.to_dict()
   assert (
-    schema.differences(schema.flat(json.loads(schema.to_json(c))), workdir.config(folder)) == []
+    schema.differences(schema.flat(json.loads(schema.to_json(c))), workdirs.config(folder)) == []
   )
   (folder / 'config.json').write_text('{"gone": 1}')
   with pytest.raises(InputError, match='another version, with gone'):
-    workdir.config(folder)
+    workdirs.config(folder)
 
 
 def test_a_run_out_of_patience_ends_and_one_that_was_stopped_ends_there_too(plain, tmp_path):

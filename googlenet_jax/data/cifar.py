@@ -83,16 +83,9 @@ def load(name: str, split: str, *, data_dir: str = '', in_memory: bool = True) -
     InputError: no such split, an archive that cannot be fetched, or a damaged one.
   """
   folder = prepare.folder_of_sets(data_dir)
-  if not in_memory or '://' in str(folder) or _prepared(name, folder):
+  if not in_memory or '://' in str(folder) or prepare.find(name, folder):
     return tfds_sets.tfds_set(name, split, data_dir=data_dir, in_memory=in_memory)
   return read(name, split, pathlib.Path(folder))
-
-
-def _prepared(name, folder):
-  try:
-    return prepare.find(name, folder)
-  except OSError as error:
-    raise InputError(f'--config.dataset.data_dir={folder} cannot be read: {error}') from error
 
 
 def read(name: str, split: str, folder: pathlib.Path) -> Split:

@@ -163,7 +163,6 @@ def streamed(
   image_size: int,
   resize_shorter: int,
   channels: int = 0,
-  test_crops: int = 1,
   seed: int = 0,
   max_bad: int = 0,
   threads: int = 0,
@@ -183,8 +182,6 @@ def streamed(
     image_size: side of the images of a batch, pixels.
     resize_shorter: shorter side in evaluation, before the centre crop, pixels.
     channels: 3 repeats a gray channel, 1 makes the images gray; 0 keeps those of the records.
-    test_crops: crops of a photo in evaluation; with 10 or 144 a batch's images are
-      `[B, crops, H, W, C]`.
     seed: seed of the order and the crops.
     max_bad: records that may be unreadable before the run ends.
     threads, workers, prefetch: see `stream.Stream`.
@@ -197,7 +194,7 @@ def streamed(
   _check_channels(channels, mean, std, augment)
   shape = (image_size, image_size, channels)
   augment = augment if train else aug.NONE
-  crops = Crops(records, image_size, resize_shorter, augment, max_bad, test_crops)
+  crops = Crops(records, image_size, resize_shorter, augment, max_bad)
   example = crops.evaluation
   if train:
     example = stream.training(crops, records, seed, augment.alternate)

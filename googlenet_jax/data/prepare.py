@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from etils import epath
 
-from googlenet_jax import parallel
+from googlenet_jax import files, parallel
 from googlenet_jax.errors import InputError
 
 LOG = logging.getLogger('googlenet_jax')
@@ -83,13 +83,18 @@ def folder_of_sets(data_dir: str) -> epath.Path:
 
 
 def find(name: str, folder: epath.Path) -> epath.Path | None:
-  """The directory of the newest prepared version of a TFDS set, in any format, or None."""
+  """The directory of the newest prepared version of a TFDS set, in any format, or None.
+
+  Raises:
+    InputError: the folder cannot be read.
+  """
   base = folder / name
-  infos = [base / 'dataset_info.json', *base.glob('*/dataset_info.json')]
-  found = [info.parent for info in infos if info.exists()]
-  if not found:  # a set of several variants, of which one is there: `name/variant/version`
-    found = [info.parent for info in base.glob('*/*/dataset_info.json')]
-    found = found if len({path.parent for path in found}) == 1 else []
+  with files.readable(f'--config.dataset.data_dir={folder}'):
+    infos = [base / 'dataset_info.json', *base.glob('*/dataset_info.json')]
+    found = [info.parent for info in infos if info.exists()]
+    if not found:  # a set of several variants, of which one is there: `name/variant/version`
+      found = [info.parent for info in base.glob('*/*/dataset_info.json')]
+      found = found if len({path.parent for path in found}) == 1 else []
 
   def version(path):
     return tuple(int(n) if n.isdigit() else -1 for n in path.name.split('.'))
@@ -118,10 +123,7 @@ def ensure(name: str, data_dir: str) -> epath.Path:
     InputError: preparing is impossible here, or failed.
   """
   folder = folder_of_sets(data_dir)
-  try:
-    prepared = find(name, folder)
-  except (OSError, ImportError) as error:  # ImportError: etils, of what gs:// needs
-    raise InputError(f'--config.dataset.data_dir={data_dir} cannot be read: {error}') from error
+  prepared = find(name, folder)
   if prepared and 'array_record' in formats(prepared):
     return prepared
   if parallel.several_processes():

@@ -2,7 +2,8 @@
 
 A config file is an experiment where it has `sweep()`, the points, and `claims()`, what they test:
 `design.py` has both. `sweep.py` runs the points and leaves a record of each (`result.py`);
-`report.py` reads records, compares arms (`statistics.py`), and writes tables and a page.
+`report.py` compares arms by their `outcomes.py` (`statistics.py`), and `page.py` writes tables and
+a page with `charts.py`. `leaderboard.py` shows any runs.
 """
 
 from googlenet_jax.evidence.design import Claim, grid

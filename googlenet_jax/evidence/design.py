@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from googlenet_jax import checks, config_files, effects, schema
 from googlenet_jax.errors import InputError, hint
 from googlenet_jax.evidence.outcomes import OUTCOMES
-from googlenet_jax.run import workdir
+from googlenet_jax.run import workdirs
 
 ARM = 'arm'  # a point's name, beside the fields that it sets
 BASE = 'base'  # the arm that all others are compared with
@@ -190,5 +190,5 @@ def counted(config: ConfigDict) -> dict[str, Any]:
 def counts(field: str) -> bool:
   """Whether a run's outcome depends on a field."""
   # Some outcomes are means of training records; what is not finite ends a run, or is passed over.
-  scored = field in (*workdir.ANSWERED, 'log.every', 'on_nonfinite') or field.startswith('eval.')
+  scored = field in (*workdirs.ANSWERED, 'log.every', 'on_nonfinite') or field.startswith('eval.')
   return scored or field not in schema.FIELDS or not schema.FIELDS[field].free

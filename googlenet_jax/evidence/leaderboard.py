@@ -3,15 +3,15 @@
 import hashlib
 import html
 import json
-import statistics
 from collections.abc import Sequence
 
+import numpy as np
 from etils import epath
 
 from googlenet_jax import files, schema
 from googlenet_jax.errors import InputError
-from googlenet_jax.evidence import design, page
-from googlenet_jax.run import workdir
+from googlenet_jax.evidence import design, page, report
+from googlenet_jax.run import workdirs
 from googlenet_jax.tools import tables
 from googlenet_jax.tools.tables import Table
 
@@ -40,8 +40,8 @@ def table(folders: Sequence[epath.Path]) -> Table:
   runs = list(dict.fromkeys(run for folder in folders for run in _finished(folder)))
   if not runs:
     raise InputError(f'--runs={",".join(map(str, folders))}: no finished run is there')
-  configs = [schema.flat(workdir.config(run).to_dict()) for run in runs]
-  summaries = [files.read_json(run / 'summary.json') for run in runs]
+  configs = [schema.flat(workdirs.config(run).to_dict()) for run in runs]
+  summaries = [files.read_json(run / workdirs.SUMMARY) for run in runs]
   varied = [
     name
     for name, value in configs[0].items()
@@ -87,15 +87,10 @@ def _row(differs, summaries):
     differs or 'nothing',
     len(summaries),
     ' '.join(f'{x:.2f}' for x in tests),
-    round(statistics.mean(tests), 2) if tests else None,
-    round(statistics.stdev(tests), 2) if len(tests) > 1 else None,
-    round(statistics.mean(validated), 2) if validated else None,
+    round(float(np.mean(tests)), 2) if tests else None,
+    round(float(np.std(tests, ddof=1)), 2) if len(tests) > 1 else None,
+    round(float(np.mean(validated)), 2) if validated else None,
     summaries[0]['parameters'],
-    _median(x['images_per_second'] for x in summaries),
-    _median(x['seconds'] / 60 for x in summaries),
+    report.median(x['images_per_second'] for x in summaries),
+    report.median(x['seconds'] / 60 for x in summaries),
   )
-
-
-def _median(values):
-  known = [x for x in values if x is not None]
-  return round(statistics.median(known), 1) if known else None

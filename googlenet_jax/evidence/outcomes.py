@@ -42,14 +42,15 @@ class Outcome(NamedTuple):
     return 2 if self.unit in ('%', 'points') else 3
 
 
-def norms(lines: Sequence[dict], until: int = FIRST_STEPS) -> dict[str, float]:
-  """Mean norm of the gradient over that of the parameters, by layer; {} where none were logged.
+def norms(lines: Sequence[dict]) -> dict[str, float]:
+  """Mean norm of the gradient over that of the parameters, by layer, in the first steps.
+
+  {} where none were logged.
 
   Args:
     lines: training records.
-    until: last step that counts.
   """
-  early = _early(lines, until)
+  early = _early(lines)
   gradients = [name for name in (early[0] if early else ()) if name.startswith('gradient_norm/')]
   found = {}
   for name in gradients:
@@ -59,16 +60,16 @@ def norms(lines: Sequence[dict], until: int = FIRST_STEPS) -> dict[str, float]:
   return found
 
 
-def _early(lines, until=FIRST_STEPS):
-  return [line for line in lines if line['step'] <= until] or list(lines[:1])
+def _early(lines):
+  return [line for line in lines if line['step'] <= FIRST_STEPS] or list(lines[:1])
 
 
-def _percent(name: str):
-  def value(course):
-    share = course.summary[name]
+def _percent(value: Callable):
+  def percent(course):
+    share = value(course)
     return None if share is None else 100 * share
 
-  return value
+  return percent
 
 
 def _online(name: str, last: bool):
@@ -86,14 +87,6 @@ def _online(name: str, last: bool):
     return float(np.average(values, weights=counts)) if values else None
 
   return value
-
-
-def _scaled(value: Callable, factor: float):
-  def scaled(course):
-    found = value(course)
-    return None if found is None else factor * found
-
-  return scaled
 
 
 def _gap(course):
@@ -127,17 +120,17 @@ def _head_gradient(course):
 
 
 OUTCOMES: dict[str, Outcome] = {
-  'test_top1': Outcome('test top-1', '%', _percent('test_top1')),
+  'test_top1': Outcome('test top-1', '%', _percent(lambda course: course.summary['test_top1'])),
   'test_loss': Outcome('test loss', 'nats', lambda course: course.summary['test_loss']),
   'train_top1': Outcome(
-    'top-1 in the last epoch of training', '%', _scaled(_online('main_top1', last=True), 100)
+    'top-1 in the last epoch of training', '%', _percent(_online('main_top1', last=True))
   ),
   'train_loss': Outcome(
     'loss in the last epoch of training', 'nats', _online('main_loss', last=True)
   ),
   'gap': Outcome('top-1 in the last epoch of training less that of the test', 'points', _gap),
   'first_epoch_top1': Outcome(
-    'top-1 in the first epoch of training', '%', _scaled(_online('main_top1', last=False), 100)
+    'top-1 in the first epoch of training', '%', _percent(_online('main_top1', last=False))
   ),
   'shift_loss': Outcome(
     'test top-1 lost by the farthest of eval.shifts', 'points', _lost_by_shifting

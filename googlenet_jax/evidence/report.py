@@ -1,7 +1,7 @@
 """Arms compared: from an experiment and its records to tables and verdicts. Trains nothing."""
 
 import collections
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -227,8 +227,8 @@ def table(comparison: Comparison) -> Table:
             (costs[0][x] for x in ('parameters', 'parameters_with_heads')) if costs else 2 * [None]
           ),
           costs[0]['multiply_adds'] / 1e6 if costs else None,
-          _median(costs, 'images_per_second'),
-          _median(costs, 'minutes'),
+          median(x['images_per_second'] for x in costs),
+          median(x['minutes'] for x in costs),
         )
       )
   return Table(comparison.experiment.title, columns, rows, notes(comparison), digits=3)
@@ -294,6 +294,7 @@ def _verdicts(comparison, arm, outcome):
   )
 
 
-def _median(costs, name):
-  values = sorted(x[name] for x in costs if x[name] is not None)
-  return round(float(np.median(values)), 1) if values else None
+def median(values: Iterable[float | None]) -> float | None:
+  """The median of those that are known, to one decimal; None where none is."""
+  known = [x for x in values if x is not None]
+  return round(float(np.median(known)), 1) if known else None

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from googlenet_jax import files, parallel
 from googlenet_jax.evidence import design, outcomes
-from googlenet_jax.run import metrics_log, origin, record, workdir
+from googlenet_jax.run import metrics_log, origin, record, workdirs
 from googlenet_jax.tools import cost
 from googlenet_jax.weights.description import Description
 
@@ -72,7 +72,7 @@ def write(
     folder: folder of the record, made where absent.
     failed: why the run ended early; its outcomes are none then.
   """
-  starts = workdir.starts(run)
+  starts = workdirs.starts(run)
   content = {
     'format': FORMAT,
     'key': point.key,
@@ -86,7 +86,7 @@ def write(
     'parts': starts[0].get('parts', {}),
     'processor': '; '.join(dict.fromkeys(x['processor'] for x in starts)),
     'device': parallel.describe(),
-    'data': files.read_json(run / workdir.RUN)['data'],
+    'data': files.read_json(run / workdirs.RUN)['data'],
     'config': design.counted(point.config),
     **_network(run),
     **(_course(run) if not failed else {'outcomes': {}, 'images': None, 'curve': [], 'norms': {}}),
@@ -107,7 +107,7 @@ def read(folder: epath.Path) -> list[Result]:
 
 
 def _network(run: epath.Path) -> dict[str, int]:
-  path = run / 'network.json'  # not by all processes: one writes
+  path = run / workdirs.NETWORK  # not by all processes: one writes
   with files.readable(path):
     text = path.read_text()
   description = Description.from_json(text, str(path))
@@ -122,7 +122,7 @@ def _network(run: epath.Path) -> dict[str, int]:
 
 
 def _course(run: epath.Path) -> dict[str, Any]:
-  summary = files.read_json(run / 'summary.json')
+  summary = files.read_json(run / workdirs.SUMMARY)
   lines = [line for line in metrics_log.read(run) if line['split'] == 'train']
   lines = [line for line in lines if 'loss' in line]  # not those of skipped steps alone
   norms, tested = outcomes.norms(lines), _tested(run, summary['tested_step'])

@@ -13,10 +13,10 @@ from googlenet_jax import inputs, parallel, training
 from googlenet_jax.errors import InputError
 from googlenet_jax.evidence import design, result
 from googlenet_jax.evidence.design import Experiment, Point
-from googlenet_jax.run import workdir as workdirs
+from googlenet_jax.run import workdirs
 from googlenet_jax.run.recovery import Diverged
 from googlenet_jax.run.signals import Interrupted
-from googlenet_jax.run.workdir import Busy
+from googlenet_jax.run.workdirs import Busy
 
 LOG = logging.getLogger('googlenet_jax')
 

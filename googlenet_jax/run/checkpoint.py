@@ -7,6 +7,7 @@ A checkpoint holds each part of the state as an item of its own (`params`, `batc
 import contextlib
 import dataclasses
 import functools
+import logging
 
 import jax
 import numpy as np
@@ -17,8 +18,10 @@ from orbax.checkpoint import checkpoint_managers as policies
 from googlenet_jax import parallel, train_state
 from googlenet_jax.errors import InputError
 from googlenet_jax.run import stored
-from googlenet_jax.run.stored import FORMAT, SCORE, Stored
+from googlenet_jax.run.stored import FORMAT, SCORE
 from googlenet_jax.train_state import TrainState
+
+LOG = logging.getLogger('googlenet_jax')
 
 COUNTS = ('step', 'skipped_batches')
 ITEMS = tuple(f.name for f in dataclasses.fields(TrainState) if f.name not in COUNTS)
@@ -30,18 +33,77 @@ class _Manager(ocp.CheckpointManager):
     return False  # the loop asks jax where to stop, and jax knows one row of numbers only
 
 
-class Checkpoints(Stored):
+class Checkpoints:
   """The checkpoints of a workdir: the last few, and the best on validation.
+
+  Damaged ones stay where they are until `open`: another process may be training there.
 
   Args:
     workdir: folder of the run; its folder `checkpoints` is made when the first one is saved.
     keep: number of the last ones that are kept, beside the best.
-    read_only: whether to touch nothing, as `Stored` has it.
   """
 
-  def __init__(self, workdir: epath.Path, keep: int = 2, *, read_only: bool = False):
-    super().__init__(workdir, read_only=read_only)
-    self._keep, self._saving = keep, None
+  def __init__(self, workdir: epath.Path, keep: int = 2):
+    workdir = epath.Path(workdir)  # `resolve` would take gs:// for a local folder
+    self._workdir = workdir if '://' in str(workdir) else workdir.resolve()
+    self._folder = self._workdir / 'checkpoints'
+    self._keep, self._saving, self._opened = keep, None, False
+    self._scores, self._damaged = {}, []
+
+  def scored(self, step: int) -> bool:
+    """Whether the checkpoint of a step, that `latest` or `best` found, has a score."""
+    return self._scores.get(step) is not None
+
+  def latest(self) -> int | None:
+    """Step of the last checkpoint that is undamaged, None where there is none."""
+    return max(self._intact(), default=None)
+
+  def best(self) -> int | None:
+    """Step of the best checkpoint on validation, the last where none was scored."""
+    intact = self._intact()
+    scored = [step for step, score in intact.items() if score is not None]
+    # Of equals the last, as Orbax keeps it.
+    return max(scored or intact, key=lambda step: (intact[step] or 0, step), default=None)
+
+  def open(self) -> None:
+    """Moves what is damaged to the folder `damaged`, from now on at once.
+
+    For the main process of a run.
+    """
+    self._opened = True
+    for folder in self._damaged:
+      moved = self._workdir / 'damaged' / folder.name
+      moved.parent.mkdir(exist_ok=True)
+      if '://' in str(moved):  # an object store has no folder without a file
+        (moved.parent / 'about').write_text('Checkpoints that were not as they were signed.')
+      if moved.exists():
+        moved.rmtree()
+      folder.rename(moved)
+      LOG.warning('WARNING: %s was moved to %s', folder, moved)
+    self._damaged = []
+
+  def _intact(self) -> dict[int, float | None]:
+    """The undamaged checkpoints' steps and scores, the same in every process; warns of others."""
+    self._scores = {step: score for step, score in parallel.from_main(self._look)}
+    if '_manager' in vars(self):
+      self._manager.reload()
+    return self._scores
+
+  def _look(self) -> list[tuple[int, float | None]]:
+    intact, self._damaged = [], []
+    for step in stored.steps(self._folder):
+      folder = self._folder / str(step)
+      damage = stored.damage(folder)
+      if not folder.exists():
+        continue  # another process trains here, and needs it no more
+      if not damage:
+        intact.append((step, stored.score(folder)))
+        continue
+      self._damaged.append(folder)
+      LOG.warning('WARNING: checkpoint %s is damaged (%s) and is not used', folder, damage)
+    if self._opened:
+      self.open()
+    return intact
 
   @functools.cached_property
   def _manager(self):  # Orbax's; made when first needed, as it makes folders
@@ -106,12 +168,6 @@ class Checkpoints(Stored):
   def _score(self, step, validation_top1):
     if self._manager.metrics(step) is None:
       stored.add_score(self._folder / str(step), validation_top1)
-
-  def _intact(self) -> dict[int, float | None]:
-    found = super()._intact()
-    if '_manager' in vars(self):
-      self._manager.reload()
-    return found
 
   def restore(self, state: TrainState, step: int, names: tuple[str, ...] = ITEMS) -> TrainState:
     """The state at a step.

@@ -121,7 +121,7 @@ if __name__ == '__main__':
     sys.exit(2)
   from googlenet_jax import losses
   from googlenet_jax.errors import InputError
-  from googlenet_jax.run import workdir as workdirs
+  from googlenet_jax.run import workdirs
 
   folder, titles, writers = epath.Path(sys.argv[1]), {}, (TensorBoard,)
   try:
@@ -130,7 +130,7 @@ if __name__ == '__main__':
         stack.enter_context(workdirs.locked(folder))
       except workdirs.Busy:  # the run that is at work there writes its own, and loses no line
         writers = ()
-      if (folder / 'network.json').exists():
+      if (folder / workdirs.NETWORK).exists():
         titles = losses.head_titles(workdirs.network(folder).create())
       MetricsLog(folder, None, writers=writers, titles=titles).close()
   except InputError as error:

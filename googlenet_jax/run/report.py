@@ -103,7 +103,7 @@ class Report:
     lines: list[dict],
     alarm: DeadHeadAlarm,
   ):
-    self._run, self._alarm = run, alarm
+    self._run, self._step, self._alarm = run, step, alarm
     self.history = MetricsLog(
       workdir,
       step,
@@ -115,17 +115,16 @@ class Report:
     )
     self.progress = Progress(run.clock.total_steps, step, parallel.is_main())
 
-  def begin(self, step: int, dataset: str, size: int) -> None:
+  def begin(self, dataset: str, size: int) -> None:
     """Says what is trained.
 
     Args:
-      step: step that the run begins at, or goes on from.
       dataset: name of the dataset.
       size: images in an epoch.
     """
-    run = self._run
+    run, step = self._run, self._step
     self.progress.say(
-      f'{run.description.model}, {run.parameters:,} parameters{run.frozen}; {dataset}, '
+      f'{run.description.model}, {run.parameters:,} parameters{run.frozen_text}; {dataset}, '
       f'{size:,} images; {run.clock.total_steps:,} steps of {run.batch_size} images on '
       f'{parallel.describe()}' + (f'; going on from step {step:,}' if step else '')
     )

@@ -7,11 +7,11 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from googlenet_jax import experiment, files, inputs, parallel
+from googlenet_jax import experiment, files, inputs, parallel, weights
 from googlenet_jax.data.pipeline import Pipeline
 from googlenet_jax.errors import InputError
 from googlenet_jax.evaluation import Evaluator
-from googlenet_jax.run import record, workdir
+from googlenet_jax.run import record, workdirs
 from googlenet_jax.run.checkpoint import Checkpoints
 
 
@@ -31,25 +31,24 @@ def evaluate(config: ConfigDict, folder: epath.Path, arrays: inputs.Splits | Non
   Raises:
     InputError: no such run, or a run of another config.
   """
-  workdir.check(config, folder)
+  workdirs.check(config, folder)
   if config.eval.crops != 1:
     raise InputError(f'config.eval.crops={config.eval.crops} needs --weights={folder}')
   if not (folder / 'checkpoints').exists():
     raise InputError(f'{folder} holds no checkpoint: train first, or give --workdir')
-  checkpoints = Checkpoints(folder, read_only=True)
+  checkpoints = Checkpoints(folder)
   data = inputs.load(config, config.eval.split, evaluating=True, arrays=arrays)
-  description = workdir.network(folder)
-  workdir.check_classes(description, data.class_names, folder)
+  description = workdirs.network(folder)
+  workdirs.check_classes(description, data.class_names, folder)
   if data.image_shape != description.image_shape:
     raise InputError(
       f'images of {list(data.image_shape)}: the run in {folder} was trained on '
       f'{list(description.image_shape)}'
     )
-  model = experiment.network(config, description)
   try:
     step = chosen(config, checkpoints, folder)
     return score(
-      config, model, data, checkpoints, folder=folder, step=step, split=config.eval.split
+      config, description, data, checkpoints, folder=folder, step=step, split=config.eval.split
     )
   except FileNotFoundError as error:
     raise InputError(f'a checkpoint in {folder} was removed meanwhile: try again') from error
@@ -65,7 +64,7 @@ def chosen(config: ConfigDict, checkpoints: Checkpoints, folder: epath.Path) -> 
 
 def score(
   config: ConfigDict,
-  model,
+  description: weights.Description,
   data: Pipeline,
   checkpoints: Checkpoints,
   *,
@@ -75,6 +74,7 @@ def score(
   stop: Callable[[], Any] = lambda: False,
 ) -> dict | None:
   """Scores a checkpoint on a split, and writes the scores and a picture; None where stopped."""
+  model = experiment.network(config, description)
   evaluator = Evaluator(
     model,
     data,
@@ -88,7 +88,6 @@ def score(
   if result is None:
     return None
   scores = {'split': split, 'step': step, 'examples': result.examples, **result.numbers()}
-  description = workdir.network(folder)
   if parallel.is_main():
     told = record.about(config, split, data.digest, [record.network(description, step=step)])
     asked = config.eval.to_dict()
@@ -103,7 +102,7 @@ def score(
         name = path.stem.replace('evaluation', 'confusion').replace('_test', '')
         title = f'{config.dataset.name}, {config.dataset[split]}: top-1 {scores["top1"]:.2%}'
         _draw(confusion, data.class_names, title, folder / f'{name}.png')
-    record.write(path, told, record.overrides(config, workdir.config(folder) or config), details)
+    record.write(path, told, record.overrides(config, workdirs.config(folder) or config), details)
   return scores
 
 

@@ -8,10 +8,9 @@ from ml_collections import ConfigDict
 
 from googlenet_jax import experiment, parallel
 from googlenet_jax.data.pipeline import Pipeline
-from googlenet_jax.run import origin, score
-from googlenet_jax.run import workdir as workdirs
-from googlenet_jax.run.folder import SUMMARY, RunFolder
+from googlenet_jax.run import origin, score, workdirs
 from googlenet_jax.run.metrics_log import MetricsLog
+from googlenet_jax.run.run_folder import RunFolder
 from googlenet_jax.run.stopwatch import Stopwatch
 
 
@@ -73,7 +72,7 @@ def shown(summary: dict, workdir: epath.Path) -> dict[str, str]:
   minutes, speed = summary['seconds'] / 60, summary['images_per_second']
   rate = '' if speed is None else f', {speed:,.1f} images/s'
   waited = f', {summary["input_wait"]:.1%} of the time waiting for input' if rate else ''
-  names = 'curves.png', 'confusion.png', SUMMARY
+  names = 'curves.png', 'confusion.png', workdirs.SUMMARY
   bad = [f'{count:,} of {split}' for split, count in summary['unreadable'].items() if count]
   return {
     'test': scores('test'),
@@ -102,7 +101,7 @@ def _scores(
   if test is not None:
     result = score.score(
       config,
-      run.model,
+      run.description,
       test,
       folder.checkpoints,
       folder=folder.workdir,

@@ -11,8 +11,7 @@ from ml_collections import ConfigDict
 from googlenet_jax import inputs, parallel, training
 from googlenet_jax.data import sources
 from googlenet_jax.errors import InputError
-from googlenet_jax.run import score
-from googlenet_jax.run import workdir as workdirs
+from googlenet_jax.run import score, workdirs
 from googlenet_jax.run.checkpoint import Checkpoints
 
 BATCHES = 2  # batches of an evaluation
@@ -71,7 +70,7 @@ def _begin(config) -> int:
   """The step that the run begins at: 0, or the last of the one that it branches from."""
   if not config.init.run:
     return 0
-  return Checkpoints(epath.Path(config.init.run).expanduser(), read_only=True).latest() or 0
+  return Checkpoints(epath.Path(config.init.run).expanduser()).latest() or 0
 
 
 def _first(data: sources.Split | sources.Records, count: int):

@@ -89,19 +89,18 @@ def batch_of(count: int, most: int, devices: int) -> int:
   return -(-min(most, 1 << (count - 1).bit_length()) // devices) * devices
 
 
+def crops_of(records: Records, preprocessing: Preprocessing, crops: int = 1) -> Crops:
+  """The evaluation crops of records, any of which may be unreadable."""
+  size, shorter = preprocessing.size, preprocessing.resize_shorter
+  return Crops(records, size, shorter, NONE, max_bad=records.count, test_crops=crops)
+
+
 def _outputs(
   network: Network, records: Records, batches: int, batch_size: int, crops: int, threads: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
   """One network's shares, valid and labels of each batch."""
   preprocessing = network.description.preprocessing
-  source = Crops(
-    records,
-    preprocessing.size,
-    preprocessing.resize_shorter,
-    NONE,
-    max_bad=records.count,
-    test_crops=crops,
-  )
+  source = crops_of(records, preprocessing, crops)
   devices, share = jax.local_device_count(), batch_size // jax.process_count()
   # A method is equal to that of the same model alone: a model's fields may lack a hash.
   step = _compiled(network.model.apply, preprocessing, crops)

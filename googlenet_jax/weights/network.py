@@ -155,7 +155,7 @@ def _workdir(workdir: epath.Path) -> _Found:
   if not about.exists() or not (workdir / 'checkpoints').exists():
     raise InputError('no workdir of a run: it lacks network.json')
   description = Description.from_json(about.read_text(), str(about))
-  checkpoints = Checkpoints(workdir, read_only=True)
+  checkpoints = Checkpoints(workdir)
   step = checkpoints.best()
   if step is None:
     raise InputError('it holds no finished checkpoint: train first')

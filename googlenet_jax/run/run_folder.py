@@ -5,30 +5,15 @@ import contextlib
 from etils import epath
 from ml_collections import ConfigDict
 
-from googlenet_jax import experiment, files, parallel, weights
+from googlenet_jax import experiment, parallel, weights
 from googlenet_jax.data.pipeline import Pipeline
 from googlenet_jax.errors import InputError
-from googlenet_jax.run import metrics_log, origin
-from googlenet_jax.run import workdir as workdirs
+from googlenet_jax.run import metrics_log, origin, workdirs
 from googlenet_jax.run.checkpoint import Checkpoints
 from googlenet_jax.train_state import TrainState
 
 # What a run that branches from another takes of it.
 LEARNT = ('params', 'batch_stats', 'opt_state', 'average')
-SUMMARY = 'summary.json'  # written last: it says that all the rest is there
-
-
-def finished(config: ConfigDict, workdir: epath.Path) -> dict | None:
-  """The summary of the run in a workdir; None where it is not finished.
-
-  Raises:
-    InputError: the summary answers another question than the config's.
-  """
-  path = workdir / SUMMARY
-  if not parallel.from_main(path.exists):
-    return None
-  parallel.from_main(lambda: workdirs.check_answer(config, workdir))
-  return parallel.from_main(lambda: files.read_json(path))
 
 
 class RunFolder:
@@ -62,7 +47,7 @@ class RunFolder:
     self._there = parallel.from_main(workdir.exists)
     if self._there:
       parallel.from_main(self._lock)
-    self.checkpoints = Checkpoints(workdir, config.checkpoint.keep, read_only=True)
+    self.checkpoints = Checkpoints(workdir, config.checkpoint.keep)
     self.latest = self.checkpoints.latest()
     self.first, self.description = self.latest or 0, None
     self._origin, self.branch_from = None, None
@@ -81,7 +66,7 @@ class RunFolder:
 
   def _last_of_origin(self) -> int:
     """The last step of the run that this one branches from."""
-    step = Checkpoints(self._origin, read_only=True).latest()
+    step = Checkpoints(self._origin).latest()
     if step is None:
       raise InputError(
         f'config.init.run={self._config.init.run} holds no finished checkpoint: give the workdir '
@@ -117,7 +102,7 @@ class RunFolder:
     if 'none' not in kinds and kinds[0] != kinds[1]:
       raise refused  # arrays of the same shapes that mean something else
     try:
-      return Checkpoints(self._origin, read_only=True).restore(state, self.first, LEARNT)
+      return Checkpoints(self._origin).restore(state, self.first, LEARNT)
     except (ValueError, KeyError) as error:  # Orbax, of another tree
       raise refused from error
     except FileNotFoundError as error:  # it trains on, and keeps the last few
@@ -140,7 +125,7 @@ class RunFolder:
     """Says in the workdir what the run is; to be called after `check_data`.
 
     Raises:
-      InputError: it cannot be written; `workdir.Busy`: another run has begun there meanwhile.
+      InputError: it cannot be written; `workdirs.Busy`: another run has begun there meanwhile.
     """
     self.lines = parallel.from_main(lambda: metrics_log.read(self.workdir))
     if not self._there:

@@ -1,4 +1,4 @@
-"""The folder of a run: which run it holds, and who may write to it."""
+"""Folders of runs: which run one holds, and who may write to it."""
 
 import contextlib
 import fcntl
@@ -22,6 +22,8 @@ from googlenet_jax.weights.description import tuples
 
 LOG = logging.getLogger('googlenet_jax')
 
+CONFIG, NETWORK = 'config.json', 'network.json'  # what the run began with
+SUMMARY = 'summary.json'  # written last: it says that all the rest is there
 RUN = 'run.json'  # the version of all that a run leaves, and digests of its data
 CHANGES = 'config_changes.jsonl'
 STARTS = 'starts.jsonl'  # what each process ran with, from which step on
@@ -36,19 +38,22 @@ class Busy(InputError):
   """Another process trains in a workdir, or has since this one looked."""
 
 
+def begun(workdir: epath.Path) -> bool:
+  """Whether a run was begun in a workdir."""
+  return (workdir / CONFIG).exists()
+
+
 def check(config: ConfigDict, workdir: epath.Path) -> None:
   """Raises InputError if the workdir is a file, or holds a run of another config or version."""
-  try:
+  with files.readable(f'--workdir={workdir}'):
     there = next((path for path in (workdir, *workdir.parents) if path.exists()), None)
     if there is not None and not there.is_dir():
       raise InputError(f'--workdir={workdir}: {there} is a file: give a folder')
-    if not (workdir / 'config.json').exists():
+    if not begun(workdir):
       return
     earlier = _earlier(workdir)
     path = workdir / RUN
     written = files.read_json(path).get('format') if path.exists() else 'before 3'
-  except (OSError, ImportError) as error:  # ImportError: etils, of what gs:// needs
-    raise InputError(f'--workdir={workdir} cannot be read: {error}') from error
   if written != stored.FORMAT:
     raise InputError(
       f'{workdir} holds a run of another version of googlenet_jax (format {written}, not '
@@ -64,7 +69,7 @@ def check(config: ConfigDict, workdir: epath.Path) -> None:
 
 def _earlier(workdir: epath.Path) -> dict:
   """The fields that a run was last started with, flat."""
-  fields = schema.flat(files.read_json(workdir / 'config.json'))
+  fields = schema.flat(files.read_json(workdir / CONFIG))
   for line in files.read_lines(workdir / CHANGES):
     fields |= line['fields']
   return fields
@@ -76,12 +81,10 @@ def config(workdir: epath.Path) -> ConfigDict | None:
   Raises:
     InputError: it cannot be read, or has fields that are not there any more.
   """
-  try:
-    if not (workdir / 'config.json').exists():
+  with files.readable(f'--workdir={workdir}'):
+    if not begun(workdir):
       return None
     fields = _earlier(workdir)
-  except (OSError, ImportError) as error:  # ImportError: etils, of what gs:// needs
-    raise InputError(f'--workdir={workdir} cannot be read: {error}') from error
   result = schema.config()
   for field, value in fields.items():
     if field not in schema.FIELDS:
@@ -103,12 +106,26 @@ def check_choice(config: ConfigDict, workdir: epath.Path) -> None:
 
   By validation the best checkpoint is chosen, and the training's end where there is patience.
   """
-  begun = (workdir / 'config.json').exists() and config.dataset.validation
-  if begun and (was := _others(config, workdir, ['eval.flip'])):
+  if not begun(workdir) or not config.dataset.validation:
+    return
+  if was := _others(config, workdir, ['eval.flip']):
     raise InputError(
       f'{workdir} chooses its checkpoint with config.eval.flip={was["eval.flip"]}: go on with '
       'that; --mode=evaluate scores it otherwise'
     )
+
+
+def finished(config: ConfigDict, workdir: epath.Path) -> dict | None:
+  """The summary of the run in a workdir; None where it is not finished.
+
+  Raises:
+    InputError: the summary answers another question than the config's.
+  """
+  path = workdir / SUMMARY
+  if not parallel.from_main(path.exists):
+    return None
+  parallel.from_main(lambda: check_answer(config, workdir))
+  return parallel.from_main(lambda: files.read_json(path))
 
 
 def check_answer(config: ConfigDict, workdir: epath.Path) -> None:
@@ -140,7 +157,7 @@ def check_data(digests: dict[str, str], workdir: epath.Path) -> None:
 
 def _digests(workdir: epath.Path) -> dict[str, str]:
   """Digests of the data of a run that was begun, by split; {} where none was."""
-  return files.read_json(workdir / RUN)['data'] if (workdir / 'config.json').exists() else {}
+  return files.read_json(workdir / RUN)['data'] if begun(workdir) else {}
 
 
 def begin(
@@ -164,15 +181,15 @@ def begin(
     step: step that it begins at, or resumes from.
     new: whether it has no checkpoint yet.
   """
-  begun, earlier = (workdir / 'config.json').exists(), _digests(workdir)
-  if earlier | digests != earlier or not begun:
+  there, earlier = begun(workdir), _digests(workdir)
+  if earlier | digests != earlier or not there:
     about = {'format': stored.FORMAT, 'data': earlier | digests}
     files.write(workdir / RUN, json.dumps(about, indent=2) + '\n')
   if new:
-    files.write(workdir / 'network.json', description.to_json() + '\n')
+    files.write(workdir / NETWORK, description.to_json() + '\n')
   _append(workdir / STARTS, step, origin.origin(config))
-  if not begun:
-    files.write(workdir / 'config.json', schema.to_json(config))
+  if not there:
+    files.write(workdir / CONFIG, schema.to_json(config))
     return
   now, before = schema.flat(json.loads(schema.to_json(config))), _earlier(workdir)
   changed = {field: value for field, value in now.items() if before.get(field) != value}
@@ -194,11 +211,9 @@ def starts(workdir: epath.Path) -> list[dict]:
 
 def network(workdir: epath.Path) -> weights.Description:
   """What the network is of a run that was begun."""
-  about = workdir / 'network.json'
-  try:
+  about = workdir / NETWORK
+  with files.readable(about):
     text = parallel.from_main(about.read_text)
-  except OSError as error:
-    raise InputError(f'{about} cannot be read: {error}') from error
   return weights.Description.from_json(text, str(about))
 
 
