@@ -29,8 +29,8 @@ from benchmarks import machine
 from benchmarks.noise import workload
 from configs import cifar10_full, digits, imagenet_bn
 from googlenet_jax import experiment, inputs, models, parallel, startup, steps, training
+from googlenet_jax.checkpoint import Checkpoints
 from googlenet_jax.data import stream
-from googlenet_jax.run.checkpoint import Checkpoints
 from googlenet_jax.tools import cost
 
 CLASSES = 1000

@@ -13,8 +13,8 @@ import orbax.checkpoint as ocp
 from etils import epath
 from program import Program
 
+from googlenet_jax.checkpoint import Checkpoints
 from googlenet_jax.run import metrics_log
-from googlenet_jax.run.checkpoint import Checkpoints
 
 # A small network with synchronised batch norm: what several processes must agree on.
 CONFIG = """

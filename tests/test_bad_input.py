@@ -22,8 +22,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 from tfds_set import tfds_set
 
-from googlenet_jax import weights
-from googlenet_jax.run import checkpoint
+from googlenet_jax import checkpoint, weights
 from googlenet_jax.weights.description import FORMAT
 
 SMALL = ['--config.model.width=0.1', '--config.model.stem=compact', '--config.model.aux_heads=()']

@@ -12,11 +12,11 @@ import pytest
 from etils import epath
 from processes import CONFIG, DIGITS, SCORED
 
-from googlenet_jax import nonfinite, parallel, train_state
+from googlenet_jax import checkpoint, nonfinite, parallel, stored, train_state
+from googlenet_jax.checkpoint import Checkpoints
 from googlenet_jax.errors import InputError
-from googlenet_jax.run import checkpoint, stored, workdirs
-from googlenet_jax.run.checkpoint import Checkpoints
-from googlenet_jax.run.stored import SUMS
+from googlenet_jax.run import workdirs
+from googlenet_jax.stored import SUMS
 
 
 def state(step):

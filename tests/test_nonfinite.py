@@ -6,8 +6,8 @@ import pytest
 from etils import epath
 
 from googlenet_jax import nonfinite, parallel, train_state
+from googlenet_jax.checkpoint import Checkpoints
 from googlenet_jax.errors import InputError
-from googlenet_jax.run.checkpoint import Checkpoints
 from googlenet_jax.run.recovery import Recovery
 
 HEADS = ('main', 'aux1')

@@ -17,9 +17,9 @@ from etils import epath
 from PIL import Image
 
 from googlenet_jax import evaluation, experiment, inputs, parallel, schema, training
+from googlenet_jax.checkpoint import Checkpoints
 from googlenet_jax.errors import InputError
 from googlenet_jax.run import metrics_log, score
-from googlenet_jax.run.checkpoint import Checkpoints
 from googlenet_jax.tools import preview
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]

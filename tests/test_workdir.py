@@ -6,10 +6,10 @@ import shutil
 import pytest
 from etils import epath
 
-from googlenet_jax import schema, training
+from googlenet_jax import checkpoint, schema, stored, training
 from googlenet_jax.data import datasets
 from googlenet_jax.errors import InputError
-from googlenet_jax.run import checkpoint, metrics_log, score, stored, workdirs
+from googlenet_jax.run import metrics_log, score, workdirs
 
 
 def run(config, workdir, **kwargs):

@@ -7,8 +7,8 @@ from typing import NoReturn
 import numpy as np
 
 from googlenet_jax import nonfinite, parallel
+from googlenet_jax.checkpoint import Checkpoints
 from googlenet_jax.errors import InputError
-from googlenet_jax.run.checkpoint import Checkpoints
 
 ROLLBACKS = 3  # returns to one checkpoint before the run ends
 MAX_CONSECUTIVE_SKIPS = 20  # steps in a row, seen at a training record, that end the run

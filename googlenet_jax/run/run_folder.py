@@ -6,10 +6,10 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from googlenet_jax import experiment, parallel, weights
+from googlenet_jax.checkpoint import Checkpoints
 from googlenet_jax.data.pipeline import Pipeline
 from googlenet_jax.errors import InputError
 from googlenet_jax.run import metrics_log, origin, workdirs
-from googlenet_jax.run.checkpoint import Checkpoints
 from googlenet_jax.train_state import TrainState
 
 # What a run that branches from another takes of it.

@@ -4,8 +4,8 @@ import contextlib
 import time
 
 from googlenet_jax import parallel
+from googlenet_jax.checkpoint import Checkpoints
 from googlenet_jax.errors import InputError
-from googlenet_jax.run.checkpoint import Checkpoints
 from googlenet_jax.run.metrics_log import MetricsLog
 from googlenet_jax.run.stopwatch import Stopwatch
 from googlenet_jax.train_state import TrainState

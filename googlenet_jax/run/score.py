@@ -8,11 +8,11 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from googlenet_jax import experiment, files, inputs, parallel, weights
+from googlenet_jax.checkpoint import Checkpoints
 from googlenet_jax.data.pipeline import Pipeline
 from googlenet_jax.errors import InputError
 from googlenet_jax.evaluation import Evaluator
 from googlenet_jax.run import record, workdirs
-from googlenet_jax.run.checkpoint import Checkpoints
 
 
 def evaluate(config: ConfigDict, folder: epath.Path, arrays: inputs.Splits | None = None) -> dict:

@@ -14,10 +14,10 @@ from typing import Any
 from etils import epath
 from ml_collections import ConfigDict
 
-from googlenet_jax import files, parallel, schema, weights
+from googlenet_jax import files, parallel, schema, stored, weights
 from googlenet_jax.data import class_lists
 from googlenet_jax.errors import InputError
-from googlenet_jax.run import origin, stored
+from googlenet_jax.run import origin
 from googlenet_jax.weights.description import tuples
 
 LOG = logging.getLogger('googlenet_jax')

@@ -9,10 +9,10 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from googlenet_jax import inputs, parallel, training
+from googlenet_jax.checkpoint import Checkpoints
 from googlenet_jax.data import sources
 from googlenet_jax.errors import InputError
 from googlenet_jax.run import score, workdirs
-from googlenet_jax.run.checkpoint import Checkpoints
 
 BATCHES = 2  # batches of an evaluation
 

@@ -149,7 +149,7 @@ def _file(path: pathlib.Path, name: str) -> _Found:
 
 def _workdir(workdir: epath.Path) -> _Found:
   """A run's network and the arrays of its best checkpoint."""
-  from googlenet_jax.run.checkpoint import Checkpoints  # Orbax: half a second that a file needs not
+  from googlenet_jax.checkpoint import Checkpoints  # Orbax: half a second that a file needs not
 
   about = workdir / 'network.json'
   if not about.exists() or not (workdir / 'checkpoints').exists():

@@ -15,10 +15,9 @@ import orbax.checkpoint as ocp
 from etils import epath
 from orbax.checkpoint import checkpoint_managers as policies
 
-from googlenet_jax import parallel, train_state
+from googlenet_jax import parallel, stored, train_state
 from googlenet_jax.errors import InputError
-from googlenet_jax.run import stored
-from googlenet_jax.run.stored import FORMAT, SCORE
+from googlenet_jax.stored import FORMAT, SCORE
 from googlenet_jax.train_state import TrainState
 
 LOG = logging.getLogger('googlenet_jax')
