@@ -99,14 +99,15 @@ def fit(config: ConfigDict, given: Collection[str]) -> None:
 
 
 def fit_to_weights(config: ConfigDict, given: Collection[str]) -> None:
-  """Drops what a file sets of the network, where weights bring their own; else as `fit`."""
+  """Drops what a file sets of the network, as weights bring their own; fits the splits."""
   fit_splits(config, given)
   for field in [x for x in config.model if x not in ('name', 'fields')]:
     if f'model.{field}' not in given:
       config.model[field] = None
-  for field in [x for x in config.model.fields if f'model.fields.{x}' not in given]:
-    with config.model.fields.unlocked():
-      del config.model.fields[field]
+  if 'model.fields' not in given:
+    for field in [x for x in config.model.fields if f'model.fields.{x}' not in given]:
+      with config.model.fields.unlocked():
+        del config.model.fields[field]
 
 
 def fit_splits(config: ConfigDict, given: Collection[str]) -> None:

@@ -81,6 +81,8 @@ def test_weights_bring_the_network_in_place_of_the_files():
   c.model.fields, c.model.norm = {'depth': 3, 'width': 2}, 'lrn'
   effects.fit_to_weights(c, {'model.norm', 'model.fields.width'})
   assert experiment.model_fields(c) == {'norm': 'lrn', 'width': 2}
+  effects.fit_to_weights(c, {'model.fields'})
+  assert experiment.model_fields(c) == {'width': 2}
 
 
 def test_false_asks_for_nothing():

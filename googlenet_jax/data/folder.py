@@ -97,7 +97,7 @@ def layout(root: str) -> dict[str, str]:
   base = pathlib.Path(root).expanduser()
 
   def first(*names):
-    return next((x for x in names if any(entry.is_dir() for entry in (base / x).glob('*'))), '')
+    return next((x for x in names if (base / x).is_dir() and _holds_classes(base / x)), '')
 
   train, test = first('train'), first('test')
   validation = first('val', 'valid', 'validation')
@@ -140,6 +140,16 @@ def _parse(base: pathlib.Path, split: str) -> tuple[pathlib.Path, int, int]:
   return folder, int(match[2] or 0), int(match[3] or 100)
 
 
+def _holds_classes(folder: pathlib.Path) -> bool:
+  """Whether a folder holds folders and no photos, as a split does and a class does not."""
+  found = False
+  for entry in os.scandir(folder):
+    if entry.name.lower().endswith(decode.EXTENSIONS):
+      return False  # a class may hold a million more
+    found |= entry.is_dir() and not entry.name.startswith('.')
+  return found
+
+
 def _classes(folder: pathlib.Path) -> list[str]:
   """Names of the class folders in a split, in order."""
   names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
@@ -147,8 +157,7 @@ def _classes(folder: pathlib.Path) -> list[str]:
   if not names:
     raise InputError(f'{folder} holds no folders: put the photos of each class in one of its own')
   for name in names:
-    inside = [entry for entry in os.scandir(folder / name) if not entry.name.startswith('.')]
-    if inside and all(entry.is_dir() for entry in inside):
+    if _holds_classes(folder / name):
       raise InputError(
         f'{folder / name} holds folders, not photos: if {name!r} is a split, name all three, as '
         "--config.dataset.train=... --config.dataset.validation=... --config.dataset.test='' (no "
