@@ -9,7 +9,7 @@ from googlenet_jax import parallel
 
 
 class Interrupted(Exception):
-  """SIGINT or SIGTERM asked the run to stop; it is saved up to its last step."""
+  """A signal, or SIGALRM for the deadline, stopped the run; it is saved up to its last step."""
 
   def __init__(self, signum: int):
     super().__init__(signum)
