@@ -117,13 +117,10 @@ def test_data_that_is_refused(data, says, tmp_path):
   assert not (tmp_path / 'run').exists()
 
 
-@pytest.mark.parametrize(
-  ('shape', 'says'), [((8, 6, 1), 'images of 8x6 pixels'), ((8, 8, 4), 'images of 4 channels')]
-)
-def test_images_that_no_photo_could_be_like_are_refused(shape, says, tmp_path):
+def test_images_of_four_channels_are_refused(tmp_path):
   images, labels = split(0)
-  data = {'train': (np.resize(images, (len(images), *shape)), labels)}
-  with pytest.raises(InputError, match=says):
+  data = {'train': (np.resize(images, (len(images), 8, 8, 4)), labels)}
+  with pytest.raises(InputError, match='images of 4 channels'):
     gj.train(gj.config('digits', SMALL), tmp_path / 'run', data=data)
   assert not (tmp_path / 'run').exists()
 

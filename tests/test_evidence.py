@@ -500,7 +500,7 @@ def test_no_verdict_from_fewer_than_three_seeds(many):
   assert {x.verdict for x in report.compare(experiment, []).findings} == {'not yet run'}
   nothing = report.compare(experiment, [])
   assert page.draw(nothing) == []
-  page.text(nothing, [])
+  page.index(nothing, [])
 
 
 @GROUP

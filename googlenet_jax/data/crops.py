@@ -110,7 +110,7 @@ class Crops:
 
   def _labelled(self, index):
     data, label = self._records.read(index)
-    classes = len(self._records.class_names)
+    label, classes = int(label), len(self._records.class_names)
     if not 0 <= label < classes:
       raise InputError(f'{self._records.name(index)} has label {label}, outside 0..{classes - 1}')
     return data, label

@@ -39,7 +39,7 @@ class Picture(NamedTuple):
   caption: str
 
 
-def text(comparison: Comparison, pictures: Sequence[Picture]) -> str:
+def index(comparison: Comparison, pictures: Sequence[Picture]) -> str:
   """The text of `index.html`."""
   parts = [f'<h1>{html.escape(comparison.experiment.title)}</h1>', _summary(comparison)]
   if comparison.findings:
@@ -152,4 +152,4 @@ def save(comparison: Comparison, folder: epath.Path) -> None:
   pictures = draw(comparison)
   for picture in pictures:
     files.write(folder / f'{picture.name}.svg', charts.alone(picture.svg))
-  files.write(folder / 'index.html', text(comparison, pictures))
+  files.write(folder / 'index.html', index(comparison, pictures))
