@@ -55,7 +55,7 @@ def curves(lines: list[dict], titles: Mapping[str, str] = MappingProxyType({})) 
         epochs, [100 * line['top1'] for line in found], style, color=color, label=last, ms=4
       )
   rate.plot([line['epoch'] for line in train], [line['learning_rate'] for line in train], 'C5')
-  rate.set_ylim(bottom=0)  # of a constant rate too
+  rate.set_ylim(bottom=0)  # a constant rate has no range to choose one by
   for axes, title in ((loss, 'loss (nats)'), (top1, 'top-1 (%)'), (rate, 'learning rate')):
     axes.set_title(title)
     axes.set_xlabel('epoch')
