@@ -17,16 +17,15 @@ XLA_FLAG = '--xla_cpu_experimental_ynn_fusion_type=-individual_convolution'
 # Settings of glibc's malloc, by the variables that a person sets them with, and their numbers in
 # malloc.h. XLA:CPU allocates a step's arrays anew and gives them back to the system at its end;
 # the pages that it gets then are cleared one by one, a tenth to a fifth of a step's time
-# (docs/speed.md). So: no mapping of its own for a large array, nothing given back, and one heap,
-# because only that of the first thread can hold arrays of over 64 MB.
+# (docs/speed.md). So: no mapping of its own for a large array, and nothing given back, nor a whole
+# heap of a thread's. Arrays of over 64 MB are kept in the heap of the first thread alone.
 MALLOC = {
   'MALLOC_MMAP_MAX_': (-4, 0),
   'MALLOC_TRIM_THRESHOLD_': (-1, -1),  # never
-  'MALLOC_ARENA_MAX': (-8, 1),
+  'MALLOC_TOP_PAD_': (-2, 1 << 28),  # bytes; more than a thread's heap
 }
 
-# Devices of accelerators under /dev, by the package that jax uses them with: with one the host's
-# threads decode, and would share that one heap.
+# Devices of accelerators under /dev, by the package that jax uses them with.
 ACCELERATORS = {'jax_plugins': ('nvidia[0-9]*', 'kfd'), 'libtpu': ('accel[0-9]*', 'vfio/[0-9]*')}
 
 # New objects after which Python looks for garbage. A trace makes hundreds of thousands that stay,
@@ -52,13 +51,17 @@ def collect_seldom() -> None:
 def keep_memory() -> None:
   """Keeps freed memory for the next step of a CPU, where malloc is glibc's.
 
-  What a person set stays.
+  What a person set stays. A step then runs in the thread that calls it, the first one: jax's own
+  would have heaps that cannot keep its arrays.
   """
-  if os.environ.get('JAX_PLATFORMS') != 'cpu' and accelerator():
-    return
+  import jax
+
   mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
+  if not mallopt or (os.environ.get('JAX_PLATFORMS') != 'cpu' and accelerator()):
+    return
+  jax.config.update('jax_cpu_enable_async_dispatch', False)
   for name, (number, value) in MALLOC.items():
-    if mallopt and name not in os.environ:
+    if name not in os.environ:
       mallopt(number, value)
 
 
