@@ -76,7 +76,9 @@ def _backward(epsilon, dtype, axis_name, saved, cotangents):
   x, scale, mean, var = saved
   dy, axes = cotangents[0].astype(jnp.float32), tuple(range(x.ndim - 1))
   inverse_std = lax.rsqrt(var + epsilon)
-  dbias, dscale = dy.sum(axes), (dy * (x - mean)).sum(axes) * inverse_std
+  dbias = dy.sum(axes)
+  # Not of x - mean: XLA:CPU would store that from the forward pass on, a map for each layer.
+  dscale = ((dy * x).sum(axes) - mean * dbias) * inverse_std
   share = dbias.size / dy.size  # share of one value in its channel's mean
   mean_dbias, mean_dscale = _averaged(dbias * share, dscale * share, axis_name)
   # dx = (dy - mean_dbias - (x - mean) * inverse_std * mean_dscale) * inverse_std * scale, with the
