@@ -66,17 +66,15 @@ def _pointwise_forward(x, kernel):
 
 
 def _pointwise_backward(saved, cotangent):
-  x, kernel = saved
 
-  def product(x, cotangent):
-    x, cotangent = (y.reshape(-1, y.shape[-1]) for y in (x, cotangent))  # else XLA transposes
-    return (x.T @ cotangent)[None, None]
+  def products(x, kernel, cotangent):
+    inputs, rows = (y.reshape(-1, y.shape[-1]) for y in (x, cotangent))  # else XLA transposes
+    return (rows @ kernel[0, 0].T).reshape(x.shape), (inputs.T @ rows)[None, None]
 
-  def stock(x, cotangent):
-    return jax.vjp(partial(stock_convolution, x), kernel)[1](cotangent)[0]
+  def stock(x, kernel, cotangent):
+    return jax.vjp(stock_convolution, x, kernel)[1](cotangent)
 
-  of_x = jax.vjp(lambda x: stock_convolution(x, kernel), x)[1](cotangent)[0]
-  return of_x, lax.platform_dependent(x, cotangent, cpu=product, default=stock)
+  return lax.platform_dependent(*saved, cotangent, cpu=products, default=stock)
 
 
 _pointwise.defvjp(_pointwise_forward, _pointwise_backward)
