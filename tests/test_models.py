@@ -252,6 +252,15 @@ def test_initial_kernels(channels):
     name: np.asarray(init(jax.random.key(0), shape, jnp.float32))
     for name, init in layers.KERNEL_INITS.items()
   }
+  scaling = nn.initializers.variance_scaling
+  own = {
+    'xavier': scaling(1.0, 'fan_in', 'uniform'),
+    'he': scaling(2.0, 'fan_in', 'truncated_normal'),
+    'torch': scaling(1 / 3, 'fan_in', 'uniform'),
+    'normal': nn.initializers.normal(0.01),
+  }
+  for name, init in own.items():
+    np.testing.assert_allclose(drawn[name], init(jax.random.key(0), shape), rtol=1e-6, atol=1e-9)
   for name, bound in (('xavier', math.sqrt(3 / fan_in)), ('torch', 1 / math.sqrt(fan_in))):
     assert bound * 0.99 < np.abs(drawn[name]).max() <= bound
     assert drawn[name].std() == pytest.approx(bound / math.sqrt(3), rel=0.02)
