@@ -372,8 +372,8 @@ def faults():
   jax.block_until_ready(step(x))
   return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-first, *others = [faults() for _ in range(5)]
-print(first, max(others[1:]))
+first, *others = [faults() for _ in range(8)]  # where one is kept, another may have to follow
+print(first, min(others), max(others))
 """
 
   def faults(**given):
@@ -381,13 +381,14 @@ print(first, max(others[1:]))
     environment = os.environ | {'GLIBC_TUNABLES': ''} | given
     return map(int, subprocess.check_output(command, cwd=ROOT, env=environment).split())
 
-  first, again = faults(JAX_PLATFORMS='cpu')
-  assert again < 0.01 * first
-  first, again = faults(MALLOC_MMAP_MAX_='65536', JAX_PLATFORMS='cpu')  # a person's stays
-  assert again > 0.9 * first
+  first, least, _ = faults(JAX_PLATFORMS='cpu')
+  assert least < 0.01 * first
+  theirs = {'MALLOC_TRIM_THRESHOLD_': '100000', 'MALLOC_TOP_PAD_': '0'}  # a person's stay
+  first, _, most = faults(**theirs, JAX_PLATFORMS='cpu')
+  assert most > 0.4 * first
   code = code.replace('startup.keep', "startup.ACCELERATORS = {'jax': ('null',)}\nstartup.keep")
-  first, again = faults(JAX_PLATFORMS='')  # the settings are left where there is one
-  assert again > 0.9 * first
+  first, least, _ = faults(JAX_PLATFORMS='')  # the settings are left where there is one
+  assert least > 0.9 * first
 
 
 @pytest.mark.parametrize(
