@@ -2,7 +2,7 @@
 
     python main.py
 
-Reached: 98.52% test top-1 (mean of seeds 0 to 2, 97.50 to 99.17), 100 to 185 s on 2 cores.
+Reached: 99.17% test top-1 (mean of seeds 0 to 2, 98.61 to 99.44), 46 s on 2 cores.
 """
 
 from googlenet_jax import schema
