@@ -18,8 +18,8 @@ def convolution(
 ) -> jax.Array:
   """The convolution of `[B, H, W, C]` with an HWIO kernel; on a CPU three kinds in another form.
 
-  - 1x1: the gradient of the kernel is one product of matrices. XLA:CPU transposes both maps for
-    it, which takes twice as long.
+  - 1x1: the gradients are products of matrices. XLA:CPU transposes both maps for that of the
+    kernel, which takes twice as long, and computes what leads to the result's gradient twice.
   - A window larger than the map, as 5x5 on 4x4: the map is padded beforehand. XLA:CPU computes
     these one value at a time, twelve times as slowly.
   - Each channel by itself: products with the shifted views of the map, added. XLA:CPU computes

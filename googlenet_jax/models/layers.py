@@ -115,9 +115,8 @@ def _uniform(key, shape, dtype):
 
 
 def _truncated_normal(key, shape, dtype):
-  return (
-    jax.random.truncated_normal(key, -2, 2, shape, dtype) / 0.87962566103423978
-  )  # its deviation
+  deviation = 0.87962566103423978  # of a normal distribution cut off at -2 and 2
+  return jax.random.truncated_normal(key, -2, 2, shape, dtype) / deviation
 
 
 KERNEL_INITS: dict[str, Callable] = {
