@@ -70,4 +70,6 @@ def main(_):
 
 if __name__ == '__main__':
   startup.prepare()
+  # The step in a thread of jax's: this one's time is then the host's own.
+  jax.config.update('jax_cpu_enable_async_dispatch', True)
   app.run(main)

@@ -3,7 +3,7 @@
     python -m benchmarks.start [--json=FILE]
 
 The first start compiles, the second finds the programs compiled; each pair has a cache of its
-own. A step is finished when its record is written. About two minutes on two cores.
+own. A step is finished when its record is written. A minute and a half on two cores.
 """
 
 import os

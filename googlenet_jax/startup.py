@@ -17,8 +17,8 @@ XLA_FLAG = '--xla_cpu_experimental_ynn_fusion_type=-individual_convolution'
 # Settings of glibc's malloc, by the variables that a person sets them with, and their numbers in
 # malloc.h. XLA:CPU allocates a step's arrays anew and gives them back to the system at its end;
 # the pages that it gets then are cleared one by one, a tenth to a fifth of a step's time
-# (docs/speed.md). So: no mapping of its own for a large array, and nothing given back, nor a whole
-# heap of a thread's. Arrays of over 64 MB are kept in the heap of the first thread alone.
+# (docs/speed.md). So: no mapping of its own for a large array, and nothing given back, not even a
+# thread's whole heap. Arrays of over 64 MB are kept in the heap of the first thread alone.
 MALLOC = {
   'MALLOC_MMAP_MAX_': (-4, 0),
   'MALLOC_TRIM_THRESHOLD_': (-1, -1),  # never
@@ -35,7 +35,7 @@ NEW_OBJECTS = 10_000
 
 
 def prepare() -> None:
-  """Makes all settings; threads that run already keep their own heaps."""
+  """Makes all settings, which act only before jax is first used."""
   set_xla_flags()
   keep_memory()
   collect_seldom()
@@ -51,8 +51,8 @@ def collect_seldom() -> None:
 def keep_memory() -> None:
   """Keeps freed memory for the next step of a CPU, where malloc is glibc's.
 
-  What a person set stays. A step then runs in the thread that calls it, the first one: jax's own
-  would have heaps that cannot keep its arrays.
+  What a person set of malloc stays. On one device a step then runs in the thread that calls it: if
+  that is the first one, its arrays are kept, of any size; jax's own threads could not keep them.
   """
   import jax
 

@@ -98,8 +98,8 @@ def _drawn(draw: Callable, factor: Callable[[int], float]) -> Callable:
   """An initialiser: `draw(key, shape, dtype)` times a function of the inputs of an output, fan_in.
 
   As many values are drawn as the next power of two, and the first ones kept: XLA then compiles one
-  program for many shapes, which takes two thirds of the time for the digits. jax draws each value
-  by its place alone, so they are those of the shape itself.
+  program for many shapes, which takes two thirds of the time for the digits. By default jax
+  draws each value by its place alone, so they are those of the shape itself.
   """
 
   def init(key, shape, dtype=jnp.float32):
