@@ -10,7 +10,6 @@ memory traffic at its peak rates. Some minutes a topology on two cores.
 
 import math
 import os
-import re
 import time
 
 import jax
@@ -61,16 +60,6 @@ def lower(config, devices):
   return step.lower(state, host_batch, (), run.key, count), parameters
 
 
-def given(program: str, operation: str) -> int:
-  """Bytes of the results of an operation, a regular expression, by a compiled program's text."""
-  shapes = re.findall(rf' = (\S.*?) {operation}', program)
-  arrays = [array for shape in shapes for array in re.findall(r'([a-z]+\d+)\[([\d,]*)\]', shape)]
-  return sum(
-    int(re.sub(r'\D', '', kind)) // 8 * math.prod(int(x) for x in sides.split(',') if x)
-    for kind, sides in arrays
-  )
-
-
 def main(_):
   """Prints a line a topology."""
   config, rows = CONFIG.value, {}
@@ -98,7 +87,7 @@ def main(_):
       'gflop_an_image': flops / 1e9,
       'traffic_mb_an_image': moved / 1e6,
       'counted_by_xla_mb_an_image': counted / BATCH.value / 1e6,
-      'all_reduced_mb': given(program, r'all-reduce(?:-start)?\(') / 1e6,
+      'all_reduced_mb': tpu_traffic.given(program, r'all-reduce(?:-start)?\(') / 1e6,
       'parameters_mb': parameters / 1e6,
       'temporaries_gb': memory.temp_size_in_bytes / 1e9,
       'bound_images_per_second_a_chip': 1 / max(seconds),

@@ -40,7 +40,7 @@ class Traffic(NamedTuple):
 class _Operation(NamedTuple):
   name: str
   kind: str
-  arrays: tuple[tuple[int, bool], ...]  # of its result: bytes, and whether it lies in HBM
+  arrays: tuple[tuple[int, bool], ...]  # bytes of each array it makes, whether that lies in HBM
   operands: tuple[str, ...]
   text: str  # from its operands on
 
@@ -55,6 +55,12 @@ def traffic(program: str) -> Traffic:
   by_name = {x.name: x for x in computations[entry]}
   moved = [access for x in computations[entry] for access in _accesses(x, by_name, computations)]
   return Traffic(sum(n for n, _ in moved), sum(n for n, in_hbm in moved if in_hbm))
+
+
+def given(program: str, operation: str) -> int:
+  """Bytes of the results of an operation, a regular expression, anywhere in a program."""
+  shapes = re.findall(rf' = (\S.*?) {operation}', program)
+  return sum(size for shape in shapes for size, _ in _arrays(shape))
 
 
 def _parse(program):

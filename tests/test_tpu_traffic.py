@@ -36,3 +36,4 @@ def test_traffic_of_a_program():
   counted = fetched + fusion + piece + joined + compared
   vmem = 2048 + 2048 + 1024 + joined + 2048
   assert tpu_traffic.traffic(PROGRAM) == (counted, counted - vmem)
+  assert tpu_traffic.given(PROGRAM, r'slice-done\(') == 1024

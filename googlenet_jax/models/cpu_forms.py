@@ -66,7 +66,6 @@ def _pointwise_forward(x, kernel):
 
 
 def _pointwise_backward(saved, cotangent):
-
   def products(x, kernel, cotangent):
     inputs, rows = (y.reshape(-1, y.shape[-1]) for y in (x, cotangent))  # else XLA transposes
     return (rows @ kernel[0, 0].T).reshape(x.shape), (inputs.T @ rows)[None, None]

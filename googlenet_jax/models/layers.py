@@ -115,7 +115,7 @@ def _uniform(key, shape, dtype):
 
 
 def _truncated_normal(key, shape, dtype):
-  deviation = 0.87962566103423978  # of a normal distribution cut off at -2 and 2
+  deviation = 0.87962566103423978  # standard deviation of a normal cut off at -2 and 2
   return jax.random.truncated_normal(key, -2, 2, shape, dtype) / deviation
 
 
