@@ -83,6 +83,33 @@ def test_training_crops_of_photos_are_near_pillows(val_photos, interpolation, la
   assert np.mean(errors) < 2
 
 
+@pytest.mark.parametrize('interpolation', decode.INTERPOLATIONS)
+@pytest.mark.parametrize('subsampling', ['4:4:4', '4:2:2', '4:2:0'])
+@pytest.mark.parametrize('progressive', [False, True])
+def test_rows_below_the_box_change_nothing(interpolation, subsampling, progressive):
+  rng = np.random.default_rng(0)
+  for height, size in ((203, 96), (203, 24), (500, 32)):
+    image = Image.fromarray(rng.integers(96, 160, (height, 150, 3), np.uint8))
+    data = encoded(image, quality=80, subsampling=subsampling, progressive=progressive)
+    for bottom in rng.integers(120, height - 40, 8):
+      box = 11, 16, 139, int(bottom)
+      found, whole = (  # not cut short where its end is not that of a JPEG
+        decode.crop_quickly(each, lambda *photo, box=box: box, size, interpolation)
+        for each in (data, data + b' ')
+      )
+      np.testing.assert_array_equal(found, whole)
+
+
+def test_jpegs_are_decoded_down_to_the_end_of_the_box():
+  data = encoded(smooth(300, 200))
+  part, rows = decode._upper_part(data, 200, 101)
+  assert rows == 104
+  assert Image.open(io.BytesIO(part)).size == (300, 104)
+  assert decode._upper_part(data, 200, 201) == (data, 200)
+  torn = data[:-500]
+  assert decode._upper_part(torn, 200, 101) == (torn, 200)
+
+
 @pytest.mark.parametrize('crop', CROPS)
 def test_right_pixels_of_every_mode(crop):
   image = smooth(64, 64)

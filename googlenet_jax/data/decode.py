@@ -51,6 +51,7 @@ UPRIGHT = {
   8: Image.Transpose.ROTATE_90,
 }
 
+FRAMES = b'\xc0', b'\xc1', b'\xc2'  # kinds of JPEG: baseline, extended and progressive
 SPARE = 2  # pixels decoded for one of a crop, at least, where a JPEG is decoded scaled
 
 cv2.setNumThreads(0)  # photos are decoded side by side already
@@ -100,22 +101,25 @@ def crop_quickly(
 ) -> np.ndarray:
   """`crop` as training wants it: faster, and within 2 of 255 of it on average.
 
-  A large JPEG is decoded at k/8 of its size where the box keeps `SPARE * size` pixels; 'area'
-  is of a box rounded to pixels (`_area`).
+  A JPEG is decoded down to the end of the box, a large one at k/8 of its size where the box keeps
+  `SPARE * size` pixels; 'area' is of a box rounded to pixels (`_area`).
   """
   if not _is_plain_jpeg(data):
     return crop(data, choose, size, interpolation)
   height, width, *_ = simplejpeg.decode_jpeg_header(data)
   _check_size(width, height)
   left, top, right, bottom = box = choose(width, height)
+  reach = 3 * max(1, (bottom - top) / size)  # rows below the box that smooth filters see
+  part, height = _upper_part(data, height, math.ceil(bottom + reach))
   try:
     image = simplejpeg.decode_jpeg(
-      data,
+      part,
       # Of the colours: 4% faster, 0.2 of 255 from the smooth one, but what is not averaged shows.
       fastupsample=interpolation != 'nearest',
       min_height=math.ceil(height * SPARE * size / (bottom - top)),
       min_width=math.ceil(width * SPARE * size / (right - left)),
       min_factor=2,
+      strict=part is data,  # else the rows below are in the way
     )
   except ValueError:  # stricter than Pillow, whose word counts
     return crop(data, lambda *unused: box, size, interpolation)
@@ -147,7 +151,7 @@ def _is_plain_jpeg(data: bytes) -> bool:
     colorspace = simplejpeg.decode_jpeg_header(data)[2]
   except ValueError:
     return False
-  upright, header = True, _segments(data)
+  upright, header = True, data[: _places(data)[1]]
   if b'Exif\0\0' in header or b'tiff:Orientation' in header:
     upright = _open(data).getexif().get(ORIENTATION, 1) == 1
   return upright and colorspace in ('Gray', 'YCbCr')
@@ -185,12 +189,30 @@ def _check_size(width: int, height: int) -> None:
     raise ValueError(TOO_LARGE)
 
 
-def _segments(data: bytes) -> bytes:
-  """What lies before a JPEG's scan."""
-  at = 2
+def _places(data: bytes) -> tuple[int, int]:
+  """Where a JPEG's frame header begins, and its scan; 0 for a frame of none of `FRAMES`."""
+  frame, at = 0, 2
   while data[at : at + 1] == b'\xff' and data[at + 1 : at + 2] != b'\xda':
+    frame = at if data[at + 1 : at + 2] in FRAMES else frame
     at += 2 + max(int.from_bytes(data[at + 2 : at + 4], 'big'), 2)
-  return data[:at]
+  return frame, at
+
+
+def _upper_part(data: bytes, height: int, rows: int) -> tuple[bytes | bytearray, int]:
+  """A JPEG whose header says that it has these rows only, and how many: decoders stop there.
+
+  Rows are added to whole blocks of 8. The JPEG stays as it is where nothing lies below, where its
+  end is missing, which would not be noticed then, and where it is of a rare kind.
+  """
+  rows = -(-rows // 8) * 8
+  frame, _ = _places(data)
+  place = slice(frame + 5, frame + 7)
+  whole = data.endswith(b'\xff\xd9') and data[place] == height.to_bytes(2, 'big')
+  if not (frame and whole and rows < height):
+    return data, height
+  part = bytearray(data)
+  part[place] = rows.to_bytes(2, 'big')
+  return part, rows
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
