@@ -5,6 +5,7 @@ import logging
 
 import flax
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from googlenet_jax import (
@@ -279,6 +280,19 @@ class Run:
       looped=config.train.steps_per_call > 1,
       on_nonfinite=config.on_nonfinite,
     )
+
+  def compile_ahead(self, data: pipeline.Pipeline) -> None:
+    """Begins to compile the step in a thread.
+
+    Does nothing where the host feeds the step, which then is compiled for its first batch, or where
+    there are several processes, which all have to compile in the same order.
+
+    Args:
+      data: the pipeline that it trains on.
+    """
+    if data.device_data and not parallel.several_processes():
+      state, device_data = map(parallel.replicated_shapes, (self.shapes(), data.device_data))
+      self.step.compile_ahead(state, device_data, self.key, np.int32(1))
 
   def shapes(self) -> train_state.TrainState:
     """Shapes and types of the state."""

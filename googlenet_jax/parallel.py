@@ -4,6 +4,8 @@ Arrays are replicated over all devices of all processes; a step runs on every de
 its own part of the batch, and what it returns is the same on each.
 """
 
+import concurrent.futures
+import functools
 import hashlib
 import json
 import resource
@@ -42,6 +44,12 @@ def replicate(tree):
   )
 
 
+def replicated_shapes(tree):
+  """What `replicate` would make of a tree of arrays or shapes, without values."""
+  shape = functools.partial(jax.ShapeDtypeStruct, sharding=replicated())
+  return jax.tree.map(lambda x: shape(x.shape, x.dtype), tree)
+
+
 def run_once(function: Callable, *arguments):
   """What a function returns, compiled for this one call.
 
@@ -76,6 +84,7 @@ class MappedStep:
     # pmap wants one mapped argument, also where the host feeds nothing.
     count = jax.local_device_count() if devices is None else len(devices)
     self._indices = np.zeros(count, np.int8)
+    self._compiling = None
     self._mapped = jax.pmap(
       lambda carry, fed_and_index, *others: step(carry, fed_and_index[0], *others),
       axis_name=AXIS,
@@ -86,7 +95,21 @@ class MappedStep:
     )
 
   def __call__(self, carry, host_batch, *others):
+    if self._compiling:
+      self._compiling.result()
+      self._compiling = None
     return self._mapped(carry, (host_batch, self._indices), *others)
+
+  def compile_ahead(self, carry, *others) -> None:
+    """Begins to compile it in a thread, which the first call waits for.
+
+    Args:
+      carry, others: the call's arguments, or what `replicated_shapes` makes of them; its
+        `host_batch` is `()`. For others the call compiles again.
+    """
+    thread = concurrent.futures.ThreadPoolExecutor(1)
+    self._compiling = thread.submit(lambda: self.lower(carry, (), *others).compile())
+    thread.shutdown(wait=False)
 
   def lower(self, carry, host_batch, *others) -> jax.stages.Lowered:
     """Lowered from the shapes of its arguments."""

@@ -70,6 +70,8 @@ def train(
     run = experiment.Run(config, splits['train'], **known)
     effects.check_times(config, run.clock, given)
     folder.check_data(run.description, splits)
+    if folder.latest is None and not (config.init.weights or config.init.run):
+      run.compile_ahead(splits['train'])  # beside the initial state, which nothing can refuse
     state = state_at(folder.latest, run, folder)
     folder.begin(run.description)
     signals = stack.enter_context(Signals(deadline))

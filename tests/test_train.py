@@ -272,6 +272,18 @@ def test_the_first_step_is_announced_and_promises_no_time(tiny, tmp_path, capsys
   assert second.startswith('step 2/11: ') and second.endswith(' left')
 
 
+def test_the_step_is_compiled_once(tiny, tmp_path):
+  compiled = []
+
+  def listen(event, seconds, **about):
+    if event.endswith('backend_compile_duration'):
+      compiled.append(about['fun_name'])
+
+  jax.monitoring.register_event_duration_secs_listener(listen)
+  run(tiny, tmp_path, stop_at=2)
+  assert compiled.count('jit(_fun)') == 1  # pmap's
+
+
 def test_a_head_that_learns_nothing_is_named(tiny, tmp_path, capsys):
   tiny.train.sync_batch_norm = False
   tiny.model.norm = 'none'
