@@ -178,9 +178,11 @@ def turn_hue(images: jax.Array, keys: jax.Array, most: float) -> jax.Array:
     angle = 2 * jnp.pi * jax.random.uniform(key, minval=-most, maxval=most)
     cos, sin = jnp.cos(angle), jnp.sin(angle)
     turn = jnp.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])
-    return jnp.clip(
-      jnp.einsum('hwc,ac,ba,db->hwd', image, YIQ, turn, inverse, precision='highest'), 0, 255
-    )
+    matrix = jnp.einsum('db,ba,ac->dc', inverse, turn, YIQ, precision='highest')
+    # Not a product of matrices, which cannot be one pass with what comes before and after it.
+    channels = [image[..., c] for c in range(3)]
+    turned = [sum(x * y for x, y in zip(row, channels, strict=True)) for row in matrix]
+    return jnp.clip(jnp.stack(turned, -1), 0, 255)
 
   return jax.vmap(one)(images, keys)
 
