@@ -143,6 +143,88 @@ def test_batch_norm_is_that_of_flax(dtype, rounding, axis, train):
   jax.tree.map(near, gradients, of_flax)
 
 
+@pytest.mark.parametrize('axis', [None, 'devices'])
+def test_batch_norm_of_a_pool_is_the_pool_of_batch_norm(axis):
+  x = 3 * jax.random.normal(jax.random.key(0), (2, 4, 7, 8, 6)) + 1
+  scale, shift, weights = (jax.random.normal(jax.random.key(i), (6,)) for i in (1, 2, 3))
+  assert (scale < 0).any() and (scale > 0).any()
+  layer = BatchNorm(use_running_average=False, axis_name=axis)
+  pool = functools.partial(layers.max_pool, window=3, stride=2, pool_rounding='same')
+
+  def run(normalised):
+    def loss(params, x):
+      y, new = normalised({'params': params}, x)
+      return jnp.vdot(jnp.sin(y).sum((0, 1, 2)), weights), (y, new)
+
+    of_each = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)
+    mapped = jax.vmap(of_each, in_axes=(None, 0), axis_name='devices')
+    return jax.jit(mapped)({'scale': scale, 'bias': shift}, x)
+
+  def before(variables, x):
+    statistics = {'mean': shift, 'var': scale**2}
+    return layer.apply(
+      variables | {'batch_stats': statistics}, x, pool=pool, mutable=['batch_stats']
+    )
+
+  def after(variables, x):
+    statistics = {'mean': shift, 'var': scale**2}
+    y, new = layer.apply(variables | {'batch_stats': statistics}, x, mutable=['batch_stats'])
+    return pool(y), new
+
+  ((_, outputs), gradients), ((_, expected), others) = run(before), run(after)
+  assert outputs[0].shape == (2, 4, 4, 4, 6)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), outputs, expected)
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=3e-6 * float(jnp.abs(b).max())),
+    gradients,
+    others,
+  )
+
+
+@pytest.mark.parametrize('norm', ['batch', 'lrn', 'none'])
+@pytest.mark.parametrize('module', ['reduced', 'naive'])
+def test_pools_that_run_early_change_nothing(norm, module, monkeypatch):
+  widths = (8, 8, 16, 8, 8, 8)
+  model = models.create(
+    'googlenet',
+    num_classes=3,
+    width=0.125,
+    modules=dict.fromkeys(('3a', '4a', '4b', '5a'), widths),
+    aux_heads=('4b',),  # whose map is not pooled
+    norm=norm,
+    module=module,
+    stem='imagenet',
+    dropout=0.0,
+    aux_dropout=0.0,
+  )
+  images = jax.random.normal(jax.random.key(0), (4, 64, 64, 3))
+  variables = model.init(jax.random.key(1), images, train=True)
+  signs = jax.random.key(2)
+
+  def turned(path, x):  # some scales below 0
+    scale = path[-1].key == 'scale'
+    return x * jax.random.rademacher(signs, x.shape, x.dtype) if scale else x
+
+  params = jax.tree_util.tree_map_with_path(turned, variables.pop('params'))
+
+  def run():
+    def loss(params):
+      outputs, new = model.apply(
+        {'params': params} | variables, images, train=True, mutable=['batch_stats']
+      )
+      return sum(jnp.sin(y).sum() for y in (outputs.logits, *outputs.aux)), (outputs, new)
+
+    return jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
+
+  early = run()
+  monkeypatch.setattr(models.googlenet.GoogLeNet, '_pools_early', lambda *unused: False)
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-4 * float(jnp.abs(b).max())),
+    early,
+    run(),
+  )
+
+
 def test_batch_norm_has_no_gradient_of_a_variance_that_rounds_below_0():
   x, of_y = (jax.random.normal(jax.random.key(i), (64, 32)) for i in (0, 1))
   layer = BatchNorm(use_running_average=False, epsilon=1e-3)

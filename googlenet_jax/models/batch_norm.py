@@ -1,5 +1,6 @@
 """Batch normalisation (Ioffe and Szegedy 2015, arXiv 1502.03167)."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -32,17 +33,29 @@ class BatchNorm(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, x: jax.Array) -> jax.Array:
-    """`[..., C]` normalised."""
+  def __call__(self, x: jax.Array, pool: Callable | None = None) -> jax.Array:
+    """`[..., C]` normalised.
+
+    Args:
+      x: what is normalised.
+      pool: a max pool of the result; None for none. With the batch's statistics it comes before the
+        normalisation, which then takes fewer pixels, and gives the same: a channel keeps its order,
+        or turns it round where its scale is below 0.
+    """
     shape = x.shape[-1:]
     mean = self.variable('batch_stats', 'mean', jnp.zeros, shape)
     var = self.variable('batch_stats', 'var', jnp.ones, shape)
     scale = self.param('scale', nn.initializers.ones, shape)
     bias = self.param('bias', nn.initializers.zeros, shape)
     if self.use_running_average:
-      return _normalised(x, mean.value, var.value, scale, bias, self.epsilon, self.dtype)
+      y = _normalised(x, mean.value, var.value, scale, bias, self.epsilon, self.dtype)
+      return pool(y) if pool else y
     axis_name = None if self.is_initializing() else self.axis_name
-    y, *moments = _normalised_by_batch(x, scale, bias, self.epsilon, self.dtype, axis_name)
+    how = self.epsilon, self.dtype, axis_name
+    if pool:
+      y, *moments = _pooled_and_normalised(x, scale, bias, pool, *how)
+    else:
+      y, *moments = _normalised_by_batch(x, scale, bias, *how)
     if not self.is_initializing():
       for kept, new in zip((mean, var), moments, strict=True):
         kept.value = self.momentum * kept.value + (1 - self.momentum) * new
@@ -55,6 +68,15 @@ def _normalised(x, mean, var, scale, bias, epsilon, dtype):
   return x.astype(dtype)
 
 
+def _pooled_and_normalised(x, scale, bias, pool, epsilon, dtype, axis_name):
+  """As `_normalised_by_batch`, and pooled."""
+  sign = jnp.where(scale < 0, -1, 1).astype(x.dtype)
+  turned = sign * x
+  mean, var = _moments(turned, axis_name)  # not of x, which would be kept too
+  mean *= sign
+  return _normalised(sign * pool(turned), mean, var, scale, bias, epsilon, dtype), mean, var
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
 def _normalised_by_batch(x, scale, bias, epsilon, dtype, axis_name):
   """`x` normalised, and the batch's mean and variance `[C]`, float32, which pass no gradient."""
@@ -63,11 +85,15 @@ def _normalised_by_batch(x, scale, bias, epsilon, dtype, axis_name):
 
 @partial(jax.jit, static_argnums=(3, 4, 5))
 def _forward(x, scale, bias, epsilon, dtype, axis_name):
-  pixels, axes = x.astype(jnp.float32), tuple(range(x.ndim - 1))
-  mean, mean_square = _averaged(pixels.mean(axes), lax.square(pixels).mean(axes), axis_name)
-  var = jnp.maximum(0.0, mean_square - lax.square(mean))  # rounding goes below 0
+  mean, var = _moments(x, axis_name)
   y = _normalised(x, mean, var, scale, bias, epsilon, dtype)
   return (y, mean, var), (x, scale, mean, var)
+
+
+def _moments(x, axis_name):
+  pixels, axes = x.astype(jnp.float32), tuple(range(x.ndim - 1))
+  mean, mean_square = _averaged(pixels.mean(axes), lax.square(pixels).mean(axes), axis_name)
+  return mean, jnp.maximum(0.0, mean_square - lax.square(mean))  # rounding goes below 0
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))

@@ -83,31 +83,42 @@ class InceptionModule(nn.Module):
   pool_branch: str = 'max'
 
   @nn.compact
-  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+  def __call__(self, x: jax.Array, *, train: bool, pool: Callable | None = None) -> jax.Array:
+    """`[B, H, W, C]` to `[B, H, W, widths.outputs]`.
+
+    Args:
+      x: input.
+      train: whether batch norm uses the batch's statistics.
+      pool: a max pool of the result, run in each branch (`ConvBlock`); None for none.
+    """
     widths, branches = self.widths, []
     if widths.pool_proj:
       with jax.named_scope('pool'):
         pooled = POOL_BRANCHES[self.pool_branch](x, 3, 1, 'same')
-    pointwise = self._pointwise(x, train) if self.reduced else {}
+    pointwise = self._pointwise(x, train, pool) if self.reduced else {}
     conv = partial(self._conv, train=train)
+    last = partial(conv, pool=pool)
     if widths.conv_1x1:
-      branches.append(pointwise['conv_1x1'] if self.reduced else conv('conv_1x1', x, 1))
+      branches.append(pointwise['conv_1x1'] if self.reduced else last('conv_1x1', x, 1))
     if widths.conv_3x3:
-      branches.append(conv('conv_3x3', pointwise.get('reduce_3x3', x), 3))
+      branches.append(last('conv_3x3', pointwise.get('reduce_3x3', x), 3))
     if widths.conv_5x5:
       reduced, size = pointwise.get('reduce_5x5', x), self.kernel_5x5
       if self.stacked:
         reduced, size = conv('conv_5x5', reduced, 3, name='conv_5x5_first'), 3
-      branches.append(conv('conv_5x5', reduced, size))
-    if widths.pool_proj:
-      branches.append(conv('pool_proj', pooled, 1) if self.reduced else pooled)
+      branches.append(last('conv_5x5', reduced, size))
+    if widths.pool_proj and self.reduced:
+      branches.append(last('pool_proj', pooled, 1))
+    elif widths.pool_proj:
+      branches.append(pool(pooled) if pool else pooled)
     return jnp.concatenate(branches, axis=-1)
 
-  def _conv(self, field, x, size, *, train, name=None):
+  def _conv(self, field, x, size, *, train, name=None, pool=None):
     """A convolution of `x` to the channels of a field of `Widths`, after which it is named."""
-    return self.conv(getattr(self.widths, field), size, name=name or field)(x, train=train)
+    block = self.conv(getattr(self.widths, field), size, name=name or field)
+    return block(x, train=train, pool=pool)
 
-  def _pointwise(self, x, train):
+  def _pointwise(self, x, train, pool):
     """Results, by name, of the 1x1 convolutions that read the module's input.
 
     They are separate layers in the parameters, but run as one convolution: a TPU then reads the
@@ -123,11 +134,12 @@ class InceptionModule(nn.Module):
     ]
     if not names or self.is_initializing():  # each layer makes its own parameters
       return {block.name: block(x, train=train) for block in blocks}
+    pools = {'conv_1x1': pool}
     kernels = [self.get_variable('params', name)['kernel'] for name in names]
     kernel = jnp.concatenate(kernels, -1).astype(x.dtype)
     y = cpu_forms.convolution(x, kernel, stride=1, padding=(0, 0), groups=1)
     parts = jnp.split(y, np.cumsum(widths)[:-1], axis=-1)
     return {
-      block.name: block(part, train=train, convolved=True)
+      block.name: block(part, train=train, convolved=True, pool=pools.get(block.name))
       for block, part in zip(blocks, parts, strict=True)
     }

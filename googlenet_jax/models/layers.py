@@ -183,13 +183,22 @@ class ConvBlock(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, x: jax.Array, *, train: bool, convolved: bool = False) -> jax.Array:
+  def __call__(
+    self,
+    x: jax.Array,
+    *,
+    train: bool,
+    convolved: bool = False,
+    pool: Callable | None = None,
+  ) -> jax.Array:
     """`[B, H, W, C]` to `[B, H', W', features]`.
 
     Args:
       x: input, or the convolution's result where `convolved`.
       train: whether batch norm uses the batch's statistics.
       convolved: whether the caller has run the convolution, as `InceptionModule` does.
+      pool: a max pool of the result, which may run earlier where the result is the same; None for
+        none. The activation must be None or one that never falls.
     """
     x = x.astype(self.dtype) if convolved else self._convolve(x)
     if self.batch_norm:
@@ -199,9 +208,11 @@ class ConvBlock(nn.Module):
         axis_name=self.bn_axis,
         dtype=self.dtype,
         name='bn',
-      )(x)
-    elif self.use_bias:
-      x = x + self.param('bias', self.bias_init, (self.features,)).astype(self.dtype)
+      )(x, pool)
+    else:
+      x = pool(x) if pool else x
+      if self.use_bias:
+        x = x + self.param('bias', self.bias_init, (self.features,)).astype(self.dtype)
     return self.activation(x) if self.activation else x
 
   @property
