@@ -282,16 +282,16 @@ class Run:
     )
 
   def compile_ahead(self, data: pipeline.Pipeline) -> None:
-    """Begins to compile the step in a thread.
+    """Begins to compile the step in a thread, in a single process whose data is on the devices.
 
-    Does nothing where the host feeds the step, which then is compiled for its first batch, or where
-    there are several processes, which all have to compile in the same order.
+    What the host feeds a step is known with its first batch. Several processes have to compile in
+    the same order.
 
     Args:
       data: the pipeline that it trains on.
     """
     if data.device_data and not parallel.several_processes():
-      state, device_data = map(parallel.replicated_shapes, (self.shapes(), data.device_data))
+      state, device_data = parallel.replicated_shapes((self.shapes(), data.device_data))
       self.step.compile_ahead(state, device_data, self.key, np.int32(1))
 
   def shapes(self) -> train_state.TrainState:

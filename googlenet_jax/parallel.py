@@ -101,11 +101,11 @@ class MappedStep:
     return self._mapped(carry, (host_batch, self._indices), *others)
 
   def compile_ahead(self, carry, *others) -> None:
-    """Begins to compile it in a thread, which the first call waits for.
+    """Begins to compile it in a thread; the first call, and the program's end, wait for that.
 
     Args:
-      carry, others: the call's arguments, or what `replicated_shapes` makes of them; its
-        `host_batch` is `()`. For others the call compiles again.
+      carry, others: arguments of the call, or what `replicated_shapes` makes of them; its
+        `host_batch` is `()`. A call with other shapes compiles again.
     """
     thread = concurrent.futures.ThreadPoolExecutor(1)
     self._compiling = thread.submit(lambda: self.lower(carry, (), *others).compile())

@@ -71,7 +71,8 @@ def train(
     effects.check_times(config, run.clock, given)
     folder.check_data(run.description, splits)
     if folder.latest is None and not (config.init.weights or config.init.run):
-      run.compile_ahead(splits['train'])  # beside the initial state, which nothing can refuse
+      # An error before the first step waits for the end of this, so not where weights may not fit.
+      run.compile_ahead(splits['train'])
     state = state_at(folder.latest, run, folder)
     folder.begin(run.description)
     signals = stack.enter_context(Signals(deadline))

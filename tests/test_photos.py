@@ -84,13 +84,22 @@ def test_training_crops_of_photos_are_near_pillows(val_photos, interpolation, la
 
 
 @pytest.mark.parametrize('interpolation', decode.INTERPOLATIONS)
-@pytest.mark.parametrize('subsampling', ['4:4:4', '4:2:2', '4:2:0'])
-@pytest.mark.parametrize('progressive', [False, True])
-def test_rows_below_the_box_change_nothing(interpolation, subsampling, progressive):
+@pytest.mark.parametrize(
+  ('mode', 'options'),
+  [
+    ('RGB', {'subsampling': '4:4:4'}),
+    ('RGB', {'subsampling': '4:2:2'}),
+    ('RGB', {'subsampling': '4:2:0', 'restart_marker_blocks': 3}),
+    ('RGB', {'subsampling': '4:4:4', 'progressive': True}),
+    ('RGB', {'subsampling': '4:2:0', 'progressive': True}),
+    ('L', {}),
+  ],
+)
+def test_rows_below_the_box_change_nothing(interpolation, mode, options):
   rng = np.random.default_rng(0)
   for height, size in ((203, 96), (203, 24), (500, 32)):
     image = Image.fromarray(rng.integers(96, 160, (height, 150, 3), np.uint8))
-    data = encoded(image, quality=80, subsampling=subsampling, progressive=progressive)
+    data = encoded(image.convert(mode), quality=80, **options)
     for bottom in rng.integers(120, height - 40, 8):
       box = 11, 16, 139, int(bottom)
       found, whole = (  # not cut short where its end is not that of a JPEG

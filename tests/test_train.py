@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -272,16 +273,18 @@ def test_the_first_step_is_announced_and_promises_no_time(tiny, tmp_path, capsys
   assert second.startswith('step 2/11: ') and second.endswith(' left')
 
 
-def test_the_step_is_compiled_once(tiny, tmp_path):
-  compiled = []
+def test_the_step_is_compiled_once_and_in_a_thread(tiny, tmp_path):
+  threads = []
 
   def listen(event, seconds, **about):
-    if event.endswith('backend_compile_duration'):
-      compiled.append(about['fun_name'])
+    if event.endswith('backend_compile_duration') and about['fun_name'] == 'jit(_fun)':  # pmap's
+      threads.append(threading.current_thread())
 
   jax.monitoring.register_event_duration_secs_listener(listen)
   run(tiny, tmp_path, stop_at=2)
-  assert compiled.count('jit(_fun)') == 1  # pmap's
+  jax.monitoring.unregister_event_duration_listener(listen)
+  (thread,) = threads
+  assert thread is not threading.main_thread()
 
 
 def test_a_head_that_learns_nothing_is_named(tiny, tmp_path, capsys):

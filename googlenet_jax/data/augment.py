@@ -179,8 +179,8 @@ def turn_hue(images: jax.Array, keys: jax.Array, most: float) -> jax.Array:
     cos, sin = jnp.cos(angle), jnp.sin(angle)
     turn = jnp.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])
     matrix = jnp.einsum('db,ba,ac->dc', inverse, turn, YIQ, precision='highest')
-    # Not a product of matrices, which cannot be one pass with what comes before and after it.
-    channels = [image[..., c] for c in range(3)]
+    # Not a product of matrices, which no compiler joins with the steps before and after it.
+    channels = jnp.unstack(image, axis=-1)
     turned = [sum(x * y for x, y in zip(row, channels, strict=True)) for row in matrix]
     return jnp.clip(jnp.stack(turned, -1), 0, 255)
 

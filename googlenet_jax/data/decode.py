@@ -51,7 +51,7 @@ UPRIGHT = {
   8: Image.Transpose.ROTATE_90,
 }
 
-FRAMES = b'\xc0', b'\xc1', b'\xc2'  # kinds of JPEG: baseline, extended and progressive
+FRAMES = b'\xc0', b'\xc1', b'\xc2'  # markers of a JPEG's kind: baseline, extended, progressive
 SPARE = 2  # pixels decoded for one of a crop, at least, where a JPEG is decoded scaled
 
 cv2.setNumThreads(0)  # photos are decoded side by side already
@@ -119,7 +119,7 @@ def crop_quickly(
       min_height=math.ceil(height * SPARE * size / (bottom - top)),
       min_width=math.ceil(width * SPARE * size / (right - left)),
       min_factor=2,
-      strict=part is data,  # else the rows below are in the way
+      strict=part is data,  # else the rows left over are an error
     )
   except ValueError:  # stricter than Pillow, whose word counts
     return crop(data, lambda *unused: box, size, interpolation)
@@ -201,8 +201,9 @@ def _places(data: bytes) -> tuple[int, int]:
 def _upper_part(data: bytes, height: int, rows: int) -> tuple[bytes | bytearray, int]:
   """A JPEG whose header says that it has these rows only, and how many: decoders stop there.
 
-  Rows are added to whole blocks of 8. The JPEG stays as it is where nothing lies below, where its
-  end is missing, which would not be noticed then, and where it is of a rare kind.
+  Rows are added up to a multiple of 8, of which any k/8 is whole. The JPEG stays as it is where
+  nothing lies below, where its end is missing, which nobody would notice then, and where it is of a
+  rare kind.
   """
   rows = -(-rows // 8) * 8
   frame, _ = _places(data)

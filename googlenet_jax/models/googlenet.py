@@ -236,14 +236,15 @@ class GoogLeNet(nn.Module):
   def _max_pool(self, window, stride):
     return partial(max_pool, window=window, stride=stride, pool_rounding=self.pool_rounding)
 
-  def _pool_before(self, module):
-    return self._max_pool(self.last_pool if module[0] == '5' else 3, 2)
+  def _pool_before(self, name):
+    """The pool between two stages, before the module of this name."""
+    return self._max_pool(self.last_pool if name[0] == '5' else 3, 2)
 
   def _pools_early(self, train):
-    """Whether max pools run inside of the layers before them, on what is not yet normalised.
+    """Whether max pools run inside the layers before them, on what is not yet normalised.
 
-    A training step so moves a fifth less in a TPU's memory. Elsewhere each layer returns what it is
-    named for, which the tables of costs and of shapes show.
+    A training step then moves a fifth less in a TPU's memory. Elsewhere each layer returns what it
+    is named for, which the tables of costs and of shapes show.
     """
     return train and not self.is_initializing()
 
@@ -253,7 +254,7 @@ class GoogLeNet(nn.Module):
     heads = [name for name in widths_of if name in self.aux_heads]
     names = [*widths_of]
     stage, pooled = '3', False
-    for name, following in zip(names, [*names[1:], names[-1]], strict=True):
+    for name, following in zip(names, names[1:] + names[-1:], strict=True):
       if name[0] != stage and not pooled:  # 28x28 -> 14x14 -> 7x7
         with jax.named_scope(f'pool{stage}'):
           x = self._pool_before(name)(x)

@@ -127,14 +127,14 @@ class InceptionModule(nn.Module):
     branch_of = {'conv_1x1': 'conv_1x1', 'reduce_3x3': 'conv_3x3', 'reduce_5x5': 'conv_5x5'}
     names = [name for name, branch in branch_of.items() if getattr(self.widths, branch)]
     widths = [getattr(self.widths, name) for name in names]
+    pools = {'conv_1x1': pool}
     linear = {} if self.reduction_relu else {'activation': None}
     blocks = [
       self.conv(n, name=name, **(linear if name.startswith('reduce') else {}))
       for n, name in zip(widths, names, strict=True)
     ]
     if not names or self.is_initializing():  # each layer makes its own parameters
-      return {block.name: block(x, train=train) for block in blocks}
-    pools = {'conv_1x1': pool}
+      return {block.name: block(x, train=train, pool=pools.get(block.name)) for block in blocks}
     kernels = [self.get_variable('params', name)['kernel'] for name in names]
     kernel = jnp.concatenate(kernels, -1).astype(x.dtype)
     y = cpu_forms.convolution(x, kernel, stride=1, padding=(0, 0), groups=1)

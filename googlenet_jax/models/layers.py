@@ -197,7 +197,7 @@ class ConvBlock(nn.Module):
       x: input, or the convolution's result where `convolved`.
       train: whether batch norm uses the batch's statistics.
       convolved: whether the caller has run the convolution, as `InceptionModule` does.
-      pool: a max pool of the result, which may run earlier where the result is the same; None for
+      pool: a max pool of the result, run before what gives the same values afterwards; None for
         none. The activation must be None or one that never falls.
     """
     x = x.astype(self.dtype) if convolved else self._convolve(x)
