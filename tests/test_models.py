@@ -224,6 +224,13 @@ def test_pools_that_run_early_change_nothing(norm, module, monkeypatch):
   )
 
 
+@pytest.mark.parametrize('train', [True, False])
+def test_a_network_may_have_no_modules(train):
+  params, outputs = shapes(train, modules={}, aux_heads=())
+  assert params['linear/kernel'] == (192, 1000)  # of the stem's channels
+  assert outputs.logits.shape == (2, 1000)
+
+
 def test_batch_norm_has_no_gradient_of_a_variance_that_rounds_below_0():
   x, of_y = (jax.random.normal(jax.random.key(i), (64, 32)) for i in (0, 1))
   layer = BatchNorm(use_running_average=False, epsilon=1e-3)
