@@ -30,6 +30,15 @@ def stock_max_pool(x, window, stride, padding):
   return nn.max_pool(x, (window, window), (stride, stride), padding)
 
 
+class FlaxBatchNorm(nn.BatchNorm):
+  """Flax's own, called as ours is."""
+
+  def __call__(self, x, pool=None):
+    """`[..., C]` normalised, then pooled."""
+    y = super().__call__(x)
+    return pool(y) if pool else y
+
+
 def no_guard(state, changed, *_, **__):
   """The state after a step, whatever it is."""
   return changed.replace(step=state.step + 1, nonfinite=state.nonfinite)
@@ -38,7 +47,7 @@ def no_guard(state, changed, *_, **__):
 # What stands in for a part: file, name, replacement.
 REPLACEMENTS = {
   'stock max pool': (cpu_forms, 'max_pool', stock_max_pool),
-  'batch norm of flax': (layers, 'BatchNorm', nn.BatchNorm),
+  'batch norm of flax': (layers, 'BatchNorm', FlaxBatchNorm),
   'stock convolutions': (cpu_forms, 'convolution', cpu_forms.stock_convolution),
   'memory not kept': (startup, 'keep_memory', lambda: None),
   'YNNPACK convolutions': (startup, 'xla_flags', lambda: os.environ.get('XLA_FLAGS', '')),

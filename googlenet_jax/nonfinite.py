@@ -43,6 +43,15 @@ def cleared(counts: Counts, *, streak: bool) -> Counts:
   return zero if streak else zero.replace(consecutive=counts.consecutive)
 
 
+def chosen(taken: jax.Array, changed, state):
+  """The one tree of arrays or the other.
+
+  With a `jnp.where` for each array, XLA:CPU makes the test part of each one's program, and takes
+  three times as long to compile.
+  """
+  return lax.cond(taken, lambda: changed, lambda: state)
+
+
 def guard(state, changed, sums: dict, grads, params, *, on_nonfinite: str):
   """The state after a step if all of it was finite; else the one before, with new counts.
 
@@ -63,9 +72,7 @@ def guard(state, changed, sums: dict, grads, params, *, on_nonfinite: str):
   update = ~jnp.stack(jax.tree.leaves(finite)).all()
   bad = jnp.stack([*heads.values(), update]).any()
   taken = ~bad if skip else ~bad & (counts.steps == 0)
-  # With a `jnp.where` for each array, XLA:CPU makes the test part of each one's program, and takes
-  # three times as long to compile.
-  after = lax.cond(taken, lambda: changed, lambda: state)
+  after = chosen(taken, changed, state)
   counts = Counts(
     steps=counts.steps + bad,
     consecutive=jnp.where(taken, 0, counts.consecutive + 1),
