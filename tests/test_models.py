@@ -227,7 +227,7 @@ def test_pools_that_run_early_change_nothing(norm, module, monkeypatch):
 @pytest.mark.parametrize('train', [True, False])
 def test_a_network_may_have_no_modules(train):
   params, outputs = shapes(train, modules={}, aux_heads=())
-  assert params['linear/kernel'] == (192, 1000)  # of the stem's channels
+  assert params['linear/kernel'] == (192, 1000)  # channels of the stem
   assert outputs.logits.shape == (2, 1000)
 
 

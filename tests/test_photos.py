@@ -111,12 +111,13 @@ def test_rows_below_the_box_change_nothing(interpolation, mode, options):
 
 def test_jpegs_are_decoded_down_to_the_end_of_the_box():
   data = encoded(smooth(300, 200))
-  part, rows = decode._upper_part(data, 200, 101)
+  frame, _ = decode._places(data)
+  part, rows = decode._upper_part(data, frame, 200, 101)
   assert rows == 104
   assert Image.open(io.BytesIO(part)).size == (300, 104)
-  assert decode._upper_part(data, 200, 201) == (data, 200)
+  assert decode._upper_part(data, frame, 200, 201) == (data, 200)
   torn = data[:-500]
-  assert decode._upper_part(torn, 200, 101) == (torn, 200)
+  assert decode._upper_part(torn, frame, 200, 101) == (torn, 200)
 
 
 @pytest.mark.parametrize('crop', CROPS)

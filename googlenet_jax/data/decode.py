@@ -104,13 +104,14 @@ def crop_quickly(
   A JPEG is decoded down to the end of the box, a large one at k/8 of its size where the box keeps
   `SPARE * size` pixels; 'area' is of a box rounded to pixels (`_area`).
   """
-  if not _is_plain_jpeg(data):
+  frame, scan = _places(data)
+  if not _is_plain_jpeg(data, scan):
     return crop(data, choose, size, interpolation)
   height, width, *_ = simplejpeg.decode_jpeg_header(data)
   _check_size(width, height)
   left, top, right, bottom = box = choose(width, height)
   reach = 3 * max(1, (bottom - top) / size)  # rows below the box that smooth filters see
-  part, height = _upper_part(data, height, math.ceil(bottom + reach))
+  part, height = _upper_part(data, frame, height, math.ceil(bottom + reach))
   try:
     image = simplejpeg.decode_jpeg(
       part,
@@ -145,13 +146,13 @@ def _area(image: np.ndarray, size: int) -> np.ndarray:
   return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
 
 
-def _is_plain_jpeg(data: bytes) -> bool:
-  """Whether this is an upright gray or YCbCr JPEG with a header that can be read."""
+def _is_plain_jpeg(data: bytes, scan: int) -> bool:
+  """Whether this is an upright gray or YCbCr JPEG, of which all before its scan can be read."""
   try:
     colorspace = simplejpeg.decode_jpeg_header(data)[2]
   except ValueError:
     return False
-  upright, header = True, data[: _places(data)[1]]
+  upright, header = True, data[:scan]
   if b'Exif\0\0' in header or b'tiff:Orientation' in header:
     upright = _open(data).getexif().get(ORIENTATION, 1) == 1
   return upright and colorspace in ('Gray', 'YCbCr')
@@ -198,7 +199,7 @@ def _places(data: bytes) -> tuple[int, int]:
   return frame, at
 
 
-def _upper_part(data: bytes, height: int, rows: int) -> tuple[bytes | bytearray, int]:
+def _upper_part(data: bytes, frame: int, height: int, rows: int) -> tuple[bytes | bytearray, int]:
   """A JPEG whose header says that it has these rows only, and how many: decoders stop there.
 
   Rows are added up to a multiple of 8, of which any k/8 is whole. The JPEG stays as it is where
@@ -206,7 +207,6 @@ def _upper_part(data: bytes, height: int, rows: int) -> tuple[bytes | bytearray,
   rare kind.
   """
   rows = -(-rows // 8) * 8
-  frame, _ = _places(data)
   place = slice(frame + 5, frame + 7)
   whole = data.endswith(b'\xff\xd9') and data[place] == height.to_bytes(2, 'big')
   if not (frame and whole and rows < height):
